@@ -1,0 +1,77 @@
+//! Owns time and randomness. Nothing else in the crate asks the machine for
+//! either, so that a test can supply its own.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Where a store takes the time of its commits from.
+///
+/// A store never lets its own time go back, whatever the clock says.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// Microseconds since 1970-01-01 00:00 UTC.
+    fn now_micros(&self) -> u64;
+}
+
+/// The clock of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is where time comes in")]
+    fn now_micros(&self) -> u64 {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+/// A clock that stands still until it is told otherwise.
+///
+/// ```
+/// use evenkeel::{Clock, ManualClock};
+/// let clock = ManualClock::new(1_000);
+/// clock.set_micros(5_000);
+/// assert_eq!(clock.now_micros(), 5_000);
+/// ```
+#[derive(Debug, Default)]
+pub struct ManualClock(AtomicU64);
+
+impl ManualClock {
+    /// A clock that shows `micros` since 1970.
+    #[must_use]
+    pub const fn new(micros: u64) -> Self {
+        Self(AtomicU64::new(micros))
+    }
+
+    /// Sets it, forward or backward.
+    pub fn set_micros(&self, micros: u64) {
+        self.0.store(micros, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now_micros(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// The monotonic instant, for waiting and for measuring, never for state.
+#[expect(clippy::disallowed_methods, reason = "this is where time comes in")]
+pub(crate) fn monotonic() -> Instant {
+    Instant::now()
+}
+
+/// A pause between two looks at something that gives no signal, such as a lock
+/// that another library lets go of late.
+#[expect(clippy::disallowed_methods, reason = "there is no event to wait for")]
+pub(crate) fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
+/// Sixteen random bytes from the operating system.
+pub(crate) fn random_bytes() -> std::io::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    Ok(bytes)
+}

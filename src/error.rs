@@ -1,0 +1,260 @@
+//! Owns the error type of the crate. One kind for each thing that a caller can do
+//! about it; what exactly happened is in the fields and in `source()`.
+//! Imports only `ids`.
+
+use std::error::Error as StdError;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::ids::{Lsn, SegmentId, Version};
+
+/// The result of everything here that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, sorted by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Somebody else wrote what this operation relied on. Read again and try again.
+    #[error(
+        "conflict in {scope} at key {key:?}: expected version {expected}, found {found}; read it again and retry"
+    )]
+    Conflict {
+        /// The scope of the key, as text.
+        scope: String,
+        /// The key.
+        key: String,
+        /// The version that the caller expected; zero for "absent".
+        expected: Version,
+        /// The version that is there; zero for "absent".
+        found: Version,
+    },
+
+    /// The store was closed. Open it again.
+    #[error("the store is closed; open it again")]
+    Closed,
+
+    /// A write or a sync failed, so nothing is acknowledged any more. Drop the
+    /// store and open it again: that recovers all that was acknowledged.
+    #[error("the store stopped after a failed write ({reason}); close it and reopen the folder")]
+    Poisoned {
+        /// The failure that stopped it.
+        reason: String,
+    },
+
+    /// The folder is in use, by another process or by another `Store` in this one.
+    #[error("{} is in use by another store; close that one first", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// The path is not a store, and not a place where one can be made.
+    #[error("{} is not a store: {reason}", path.display())]
+    NotAStore {
+        /// The path.
+        path: PathBuf,
+        /// What was found instead.
+        reason: String,
+    },
+
+    /// The folder was written by a newer version of this crate. It was left untouched.
+    #[error(
+        "{} has format {found}, this version reads up to {supported}; use a newer version of evenkeel",
+        path.display()
+    )]
+    NewerFormat {
+        /// The file that says so.
+        path: PathBuf,
+        /// The format found.
+        found: u32,
+        /// The newest format that this version reads.
+        supported: u32,
+    },
+
+    /// Bytes on disk are not what was written. Restore a backup, or open with
+    /// `Salvage` to keep what can be kept and be told what cannot.
+    #[error(transparent)]
+    Corrupt(Box<Corruption>),
+
+    /// The operating system refused something.
+    #[error("cannot {op} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        op: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
+    /// A limit would be exceeded; nothing was written. Raise the limit, or write less.
+    #[error("{limit} is limited to {max}, this would need {actual} ({at})")]
+    LimitExceeded {
+        /// The name of the limit, as in `Limits`.
+        limit: &'static str,
+        /// The limit in force.
+        max: u64,
+        /// What would be needed.
+        actual: u64,
+        /// Where: the scope, key or path inside a value.
+        at: String,
+    },
+
+    /// An argument has no meaning here; nothing was done.
+    #[error("invalid {what}: {reason}")]
+    Invalid {
+        /// The argument.
+        what: &'static str,
+        /// Why it cannot be.
+        reason: String,
+    },
+
+    /// A value cannot be represented; nothing was written.
+    #[error("cannot serialise the value at {path}: {reason}")]
+    Serialize {
+        /// Where inside the value, as in `.items[3].price`; `.` for the whole.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+
+    /// A stored value is not of the type that was asked for. It is unchanged.
+    #[error("the value of key {key:?} in {scope} does not match at {path}: {reason}")]
+    TypeMismatch {
+        /// The scope of the key, as text.
+        scope: String,
+        /// The key.
+        key: String,
+        /// Where inside the value, as in `.items[3].price`; `.` for the whole.
+        path: String,
+        /// What was found and what was expected.
+        reason: String,
+    },
+
+    /// The closure of a transaction gave up by [`Error::abort`]; nothing was written.
+    #[error("the transaction was rolled back: {0}")]
+    Aborted(Box<dyn StdError + Send + Sync>),
+
+    /// A closure panicked; nothing was written and the store goes on.
+    #[error("a closure panicked and was rolled back: {message}")]
+    Panicked {
+        /// The panic's message.
+        message: String,
+    },
+
+    /// A store was used inside a closure of its own transaction. Use the
+    /// transaction's handle, or move the call out of the closure.
+    #[error("the store was used inside its own transaction; use the transaction's handle")]
+    Nested,
+
+    /// A scan or transaction was open for so long that what it reads had to make
+    /// room. Start it again.
+    #[error("the view is too old and its versions are gone; start the scan or transaction again")]
+    ViewExpired,
+
+    /// The store cannot take more at the moment. Wait, then try again.
+    #[error("the store is busy: {reason}; try again later")]
+    Busy {
+        /// What it waits for.
+        reason: String,
+    },
+}
+
+/// Damage: which file, where in it, and what was found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} is damaged{}: {what}", path.display(), self.place())]
+#[non_exhaustive]
+pub struct Corruption {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// The segment of the log, where it is one.
+    pub segment: Option<SegmentId>,
+    /// The byte offset in the file, where there is one.
+    pub offset: Option<u64>,
+    /// The first LSN that the damage concerns, where it is known.
+    pub lsn: Option<Lsn>,
+    /// What was found.
+    pub what: String,
+}
+
+impl Corruption {
+    pub(crate) fn new(path: impl Into<PathBuf>, what: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            segment: None,
+            offset: None,
+            lsn: None,
+            what: what.into(),
+        }
+    }
+
+    pub(crate) fn offset(mut self, offset: u64) -> Self {
+        self.offset = Some(offset);
+        self
+    }
+
+    pub(crate) fn segment(mut self, segment: SegmentId) -> Self {
+        self.segment = Some(segment);
+        self
+    }
+
+    pub(crate) fn lsn(mut self, lsn: Lsn) -> Self {
+        self.lsn = Some(lsn);
+        self
+    }
+
+    fn place(&self) -> String {
+        let mut place = String::new();
+        if let Some(segment) = self.segment {
+            place.push_str(&format!(", segment {segment}"));
+        }
+        if let Some(offset) = self.offset {
+            place.push_str(&format!(", offset {offset}"));
+        }
+        if let Some(lsn) = self.lsn {
+            place.push_str(&format!(", LSN {lsn}"));
+        }
+        place
+    }
+}
+
+impl From<Corruption> for Error {
+    fn from(corruption: Corruption) -> Self {
+        Self::Corrupt(Box::new(corruption))
+    }
+}
+
+impl Error {
+    /// Gives up a transaction: returned from the closure, it rolls everything
+    /// back, and the caller of `transact` gets `e` in [`Error::Aborted`].
+    ///
+    /// ```
+    /// use evenkeel::{Error, Store};
+    /// let store = Store::in_memory();
+    /// let result = store.transact(|tx| {
+    ///     tx.global().set("a", 1)?;
+    ///     Err::<(), _>(Error::abort("out of stock"))
+    /// });
+    /// assert!(matches!(result, Err(Error::Aborted(e)) if e.to_string() == "out of stock"));
+    /// assert_eq!(store.global().get::<u32>("a")?, None);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn abort(e: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Aborted(e.into())
+    }
+
+    pub(crate) fn io(op: &'static str, path: impl AsRef<Path>, source: io::Error) -> Self {
+        Self::Io {
+            op,
+            path: path.as_ref().to_path_buf(),
+            source,
+        }
+    }
+
+    /// True where the same call may succeed if it is made again as it is.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Conflict { .. } | Self::ViewExpired | Self::Busy { .. })
+    }
+}
