@@ -1,0 +1,255 @@
+//! Owns the file system of the machine: each call of [`Vfs`] as the one or two
+//! system calls that it is.
+//!
+//! What must stay true: nothing is buffered, and no call is made twice but one
+//! that a signal interrupted or that moved only a part of the bytes. A failed
+//! sync above all is never tried again: Linux reports it once, then forgets it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::{DirEntry, OpenMode, Vfs, VfsFile, VfsLock};
+
+const FILE_MODE: u32 = 0o600;
+const FOLDER_MODE: u32 = 0o700;
+
+/// The file system of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealVfs;
+
+impl Vfs for RealVfs {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn VfsFile>> {
+        let mut options = OpenOptions::new();
+        match mode {
+            OpenMode::Read => options.read(true),
+            OpenMode::Write => options.read(true).write(true),
+            OpenMode::Create => options
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(FILE_MODE),
+        };
+        Ok(Box::new(RealFile(options.open(path)?)))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(FOLDER_MODE).create(path)
+    }
+
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            match entry.metadata() {
+                Ok(metadata) => {
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    entries.push(described(name, &metadata));
+                }
+                // Removed between the listing and the look at it.
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// Follows a link: a store's folder may be one.
+    fn metadata(&self, path: &Path) -> io::Result<Option<DirEntry>> {
+        match fs::metadata(path) {
+            Ok(metadata) => {
+                let name = path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
+                Ok(Some(described(name, &metadata)))
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir_all(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn VfsLock>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(FILE_MODE)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(RealLock { _file: file })),
+            Err(TryLockError::WouldBlock) => Err(ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(e)) => Err(e),
+        }
+    }
+}
+
+fn described(name: String, metadata: &fs::Metadata) -> DirEntry {
+    let is_dir = metadata.is_dir();
+    DirEntry {
+        name,
+        is_dir,
+        len: if is_dir { 0 } else { metadata.len() },
+    }
+}
+
+#[derive(Debug)]
+struct RealFile(File);
+
+impl VfsFile for RealFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.0.read_at(rest, advanced(offset, done)?) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            match self.0.write_at(rest, advanced(offset, done)?) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => done += count,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+fn advanced(offset: u64, done: usize) -> io::Result<u64> {
+    u64::try_from(done)
+        .ok()
+        .and_then(|done| offset.checked_add(done))
+        .ok_or_else(|| ErrorKind::FileTooLarge.into())
+}
+
+/// The kernel lets go of the lock when the last handle of this opening is closed:
+/// by the drop, or by the end of the process.
+#[derive(Debug)]
+struct RealLock {
+    _file: File,
+}
+
+impl VfsLock for RealLock {}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_file_is_created_once_and_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let missing = RealVfs.open(&path, OpenMode::Write).unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
+        let file = RealVfs.open(&path, OpenMode::Create).unwrap();
+        let taken = RealVfs.open(&path, OpenMode::Create).unwrap_err();
+        assert_eq!(taken.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(mode(&path), 0o600);
+        file.write_at(b"hello", 3).unwrap();
+        file.sync().unwrap();
+        let mut buf = [9; 16];
+        assert_eq!(file.read_at(&mut buf, 0).unwrap(), 8);
+        assert_eq!(&buf[..9], b"\0\0\0hello\x09");
+        file.set_len(4).unwrap();
+        assert_eq!(file.len().unwrap(), 4);
+        assert!(!file.is_empty().unwrap());
+        let reader = RealVfs.open(&path, OpenMode::Read).unwrap();
+        assert!(reader.write_at(b"x", 0).is_err());
+        assert!(file.write_at(b"x", u64::MAX).is_err());
+    }
+
+    #[test]
+    fn folders_are_private_listed_in_order_and_removed_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store");
+        RealVfs.create_dir(&store).unwrap();
+        let taken = RealVfs.create_dir(&store).unwrap_err();
+        assert_eq!(taken.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(mode(&store), 0o700);
+        RealVfs.create_dir(&store.join("b")).unwrap();
+        for name in ["c", "a"] {
+            let file = RealVfs.open(&store.join(name), OpenMode::Create).unwrap();
+            file.write_at(b"12", 0).unwrap();
+        }
+        RealVfs.sync_dir(&store).unwrap();
+        let entries: Vec<_> = RealVfs.read_dir(&store).unwrap();
+        let seen: Vec<_> = entries
+            .iter()
+            .map(|e| (e.name.as_str(), e.is_dir, e.len))
+            .collect();
+        assert_eq!(seen, [("a", false, 2), ("b", true, 0), ("c", false, 2)]);
+        RealVfs.rename(&store.join("a"), &store.join("c")).unwrap();
+        RealVfs.remove_file(&store.join("c")).unwrap();
+        RealVfs.remove_dir_all(&store).unwrap();
+        assert_eq!(RealVfs.metadata(&store).unwrap(), None);
+    }
+
+    #[test]
+    fn a_link_is_followed_when_asked_for_and_not_when_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        fs::create_dir(folder.path().join("store")).unwrap();
+        symlink(folder.path().join("store"), &link).unwrap();
+        assert!(RealVfs.metadata(&link).unwrap().unwrap().is_dir);
+        assert!(!RealVfs.read_dir(folder.path()).unwrap()[0].is_dir);
+    }
+
+    #[test]
+    fn a_lock_is_exclusive_within_the_process_and_let_go_by_the_drop() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let lock = RealVfs.lock(&path).unwrap();
+        let held = RealVfs.lock(&path).unwrap_err();
+        assert_eq!(held.kind(), ErrorKind::WouldBlock);
+        drop(lock);
+        RealVfs.lock(&path).unwrap();
+        assert_eq!(mode(&path), 0o600);
+    }
+}
