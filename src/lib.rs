@@ -4,8 +4,10 @@ mod clock;
 mod error;
 mod ids;
 mod image;
+mod scope;
 mod vfs;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Corruption, Error, Result};
 pub use ids::{BlockId, Epoch, Lsn, SegmentId, StoreId, Version};
+pub use scope::Scope;
