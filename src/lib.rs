@@ -5,9 +5,11 @@ mod error;
 mod ids;
 mod image;
 mod scope;
+mod value;
 mod vfs;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Corruption, Error, Result};
 pub use ids::{BlockId, Epoch, Lsn, SegmentId, StoreId, Version};
 pub use scope::Scope;
+pub use value::Value;
