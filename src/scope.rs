@@ -1,0 +1,357 @@
+//! Owns scopes: the place a key belongs to, and its encoding at the front of every
+//! full key. Imports only `error`.
+//!
+//! What must stay true, for all byte strings and not only for UTF-8:
+//!
+//! - Two different scopes have different encodings, none of which is a prefix of
+//!   another: a scan over the encoding of a scope sees that scope and no other.
+//! - Encodings sort as the scopes do: by kind, then by the bytes of the components.
+//!
+//! ```text
+//! full key  = scope , key bytes
+//! scope     = tag , component*        as many components as the kind has
+//! tag       = 01 global | 02 workflow | 03 step | 04 custom
+//!           | 05 worker | 06 routine  | 07 job
+//! component = byte* , 00 01           a byte 00 is written as 00 FF
+//! ```
+//!
+//! A length before each component would be prefix-free too, but would sort "b"
+//! before "aa".
+
+use std::fmt;
+
+use crate::error::{Error, Result};
+
+/// The most bytes that one component of a scope may have.
+pub(crate) const COMPONENT_BYTES_MAX: usize = 1024;
+/// The most bytes that an encoded scope may have.
+pub(crate) const ENCODED_BYTES_MAX: usize = 4096;
+
+const ESCAPE: u8 = 0x00;
+const ESCAPED_ZERO: u8 = 0xFF;
+const END: u8 = 0x01;
+
+/// The place that a key belongs to. The same key in two scopes is two keys.
+///
+/// Scopes sort by kind, in the order below, then by their ids, byte for byte.
+///
+/// ```
+/// use evenkeel::Scope;
+/// let scope = Scope::step("order-42", "charge");
+/// assert_eq!(scope.to_string(), r#"step "charge" of workflow "order-42""#);
+/// assert!(Scope::Global < scope);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Scope {
+    /// What the whole store shares.
+    Global,
+    /// One workflow, by its id.
+    Workflow(String),
+    /// One step of one workflow.
+    Step {
+        /// The id of the workflow.
+        workflow_id: String,
+        /// The name of the step within it.
+        step_name: String,
+    },
+    /// A namespace of the application's own.
+    Custom(String),
+    /// One worker, by its id.
+    Worker(String),
+    /// One routine of one worker.
+    Routine {
+        /// The id of the worker.
+        worker_id: String,
+        /// The id of the routine within it.
+        routine_id: String,
+    },
+    /// One job, by its id.
+    Job(String),
+}
+
+/// The kinds as tags, in the order in which the variants of [`Scope`] are declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Tag {
+    Global = 1,
+    Workflow = 2,
+    Step = 3,
+    Custom = 4,
+    Worker = 5,
+    Routine = 6,
+    Job = 7,
+}
+
+impl Tag {
+    fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::Global,
+            2 => Self::Workflow,
+            3 => Self::Step,
+            4 => Self::Custom,
+            5 => Self::Worker,
+            6 => Self::Routine,
+            7 => Self::Job,
+            _ => return None,
+        })
+    }
+
+    /// How many components the kind has.
+    fn components(self) -> usize {
+        match self {
+            Self::Global => 0,
+            Self::Workflow | Self::Custom | Self::Worker | Self::Job => 1,
+            Self::Step | Self::Routine => 2,
+        }
+    }
+}
+
+impl Scope {
+    /// The scope of one workflow.
+    ///
+    /// ```
+    /// # use evenkeel::Scope;
+    /// assert_eq!(Scope::workflow("a").to_string(), r#"workflow "a""#);
+    /// ```
+    pub fn workflow(id: impl Into<String>) -> Self {
+        Self::Workflow(id.into())
+    }
+
+    /// The scope of one step of a workflow.
+    ///
+    /// ```
+    /// # use evenkeel::Scope;
+    /// assert_eq!(Scope::step("a", "s").to_string(), r#"step "s" of workflow "a""#);
+    /// ```
+    pub fn step(workflow_id: impl Into<String>, step_name: impl Into<String>) -> Self {
+        Self::Step {
+            workflow_id: workflow_id.into(),
+            step_name: step_name.into(),
+        }
+    }
+
+    /// A scope of the application's own.
+    ///
+    /// ```
+    /// # use evenkeel::Scope;
+    /// assert_eq!(Scope::custom("cache").to_string(), r#"custom scope "cache""#);
+    /// ```
+    pub fn custom(namespace: impl Into<String>) -> Self {
+        Self::Custom(namespace.into())
+    }
+
+    /// The scope of one worker.
+    ///
+    /// ```
+    /// # use evenkeel::Scope;
+    /// assert_eq!(Scope::worker("w").to_string(), r#"worker "w""#);
+    /// ```
+    pub fn worker(id: impl Into<String>) -> Self {
+        Self::Worker(id.into())
+    }
+
+    /// The scope of one routine of a worker.
+    ///
+    /// ```
+    /// # use evenkeel::Scope;
+    /// assert_eq!(Scope::routine("w", "r").to_string(), r#"routine "r" of worker "w""#);
+    /// ```
+    pub fn routine(worker_id: impl Into<String>, routine_id: impl Into<String>) -> Self {
+        Self::Routine {
+            worker_id: worker_id.into(),
+            routine_id: routine_id.into(),
+        }
+    }
+
+    /// The scope of one job.
+    ///
+    /// ```
+    /// # use evenkeel::Scope;
+    /// assert_eq!(Scope::job("j").to_string(), r#"job "j""#);
+    /// ```
+    pub fn job(id: impl Into<String>) -> Self {
+        Self::Job(id.into())
+    }
+
+    /// Refuses a scope that is too long to be written.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let (_, components) = self.parts();
+        for component in components.into_iter().flatten() {
+            check(
+                "scope_component_bytes",
+                COMPONENT_BYTES_MAX,
+                component.len(),
+                self,
+            )?;
+        }
+        // Only escaped zeros can make a scope of permitted components too long.
+        if self.encoded_bytes_max() > ENCODED_BYTES_MAX {
+            check("scope_bytes", ENCODED_BYTES_MAX, self.encode().len(), self)?;
+        }
+        Ok(())
+    }
+
+    /// The encoding that stands at the front of every full key in this scope.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let (tag, components) = self.parts();
+        let bytes = components
+            .iter()
+            .flatten()
+            .map(|c| c.len() + 2)
+            .sum::<usize>();
+        let mut out = Vec::with_capacity(1 + bytes);
+        out.push(tag as u8);
+        for component in components.into_iter().flatten() {
+            put_component(&mut out, component.as_bytes());
+        }
+        out
+    }
+
+    /// The scope at the front of a full key, and the bytes that it takes there.
+    /// `None` where there is none.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, usize)> {
+        let (&first, mut rest) = bytes.split_first()?;
+        let tag = Tag::from_byte(first)?;
+        let mut components = [String::new(), String::new()];
+        for slot in components.iter_mut().take(tag.components()) {
+            let (component, used) = take_component(rest)?;
+            *slot = String::from_utf8(component).ok()?;
+            rest = rest.get(used..)?;
+        }
+        let [one, two] = components;
+        let scope = match tag {
+            Tag::Global => Self::Global,
+            Tag::Workflow => Self::Workflow(one),
+            Tag::Step => Self::Step {
+                workflow_id: one,
+                step_name: two,
+            },
+            Tag::Custom => Self::Custom(one),
+            Tag::Worker => Self::Worker(one),
+            Tag::Routine => Self::Routine {
+                worker_id: one,
+                routine_id: two,
+            },
+            Tag::Job => Self::Job(one),
+        };
+        Some((scope, bytes.len() - rest.len()))
+    }
+
+    fn parts(&self) -> (Tag, [Option<&str>; 2]) {
+        match self {
+            Self::Global => (Tag::Global, [None, None]),
+            Self::Workflow(id) => (Tag::Workflow, [Some(id), None]),
+            Self::Step {
+                workflow_id,
+                step_name,
+            } => (Tag::Step, [Some(workflow_id), Some(step_name)]),
+            Self::Custom(namespace) => (Tag::Custom, [Some(namespace), None]),
+            Self::Worker(id) => (Tag::Worker, [Some(id), None]),
+            Self::Routine {
+                worker_id,
+                routine_id,
+            } => (Tag::Routine, [Some(worker_id), Some(routine_id)]),
+            Self::Job(id) => (Tag::Job, [Some(id), None]),
+        }
+    }
+
+    /// How long the encoding would be if every byte had to be escaped.
+    fn encoded_bytes_max(&self) -> usize {
+        let (_, components) = self.parts();
+        let bytes = |component: &str| component.len().saturating_mul(2).saturating_add(2);
+        components
+            .into_iter()
+            .flatten()
+            .map(bytes)
+            .fold(1, usize::saturating_add)
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Global => "global",
+            Self::Workflow(_) => "workflow",
+            Self::Step { .. } => "step",
+            Self::Custom(_) => "custom scope",
+            Self::Worker(_) => "worker",
+            Self::Routine { .. } => "routine",
+            Self::Job(_) => "job",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // `{:?}` of a string is its quoted form with escapes: no id can look like
+        // the words around it.
+        match self {
+            Self::Global => f.write_str("global"),
+            Self::Step {
+                workflow_id,
+                step_name,
+            } => write!(f, "step {step_name:?} of workflow {workflow_id:?}"),
+            Self::Routine {
+                worker_id,
+                routine_id,
+            } => write!(f, "routine {routine_id:?} of worker {worker_id:?}"),
+            Self::Workflow(id) | Self::Custom(id) | Self::Worker(id) | Self::Job(id) => {
+                write!(f, "{} {id:?}", self.kind())
+            }
+        }
+    }
+}
+
+fn check(limit: &'static str, max: usize, actual: usize, scope: &Scope) -> Result<()> {
+    if actual <= max {
+        return Ok(());
+    }
+    Err(Error::LimitExceeded {
+        limit,
+        max: max as u64,
+        actual: actual as u64,
+        // Not the scope itself: it is the thing that is too long.
+        at: format!("a scope of kind {}", scope.kind()),
+    })
+}
+
+/// Appends one component: escaped and ended, so that it needs no length.
+pub(crate) fn put_component(out: &mut Vec<u8>, component: &[u8]) {
+    for &byte in component {
+        out.push(byte);
+        if byte == ESCAPE {
+            out.push(ESCAPED_ZERO);
+        }
+    }
+    out.extend_from_slice(&[ESCAPE, END]);
+}
+
+/// The component at the front of `bytes`, and the bytes that it takes there.
+pub(crate) fn take_component(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let mut component = Vec::new();
+    let mut rest = bytes.iter().enumerate();
+    while let Some((_, &byte)) = rest.next() {
+        if byte == ESCAPE {
+            match rest.next()? {
+                (_, &ESCAPED_ZERO) => {}
+                (at, &END) => return Some((component, at + 1)),
+                _ => return None,
+            }
+        }
+        component.push(byte);
+    }
+    None
+}
+
+/// The smallest byte string that is greater than all that begin with `prefix`.
+/// `None` where there is none: the prefix is empty or all `FF`.
+pub(crate) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|&byte| byte != 0xFF)?;
+    let mut end = prefix.get(..=last)?.to_vec();
+    if let Some(byte) = end.last_mut() {
+        *byte += 1;
+    }
+    Some(end)
+}
+
+#[cfg(test)]
+mod tests;
