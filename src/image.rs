@@ -2,10 +2,12 @@
 //! keeps them. The image is never believed: a block counts only if the manifest
 //! names it and its hash is right.
 
-pub mod block;
+pub(crate) mod block;
+pub(crate) mod cursor;
 pub mod folder;
-pub mod manifest;
+pub(crate) mod manifest;
 pub mod sled;
+pub(crate) mod store;
 
 use std::fmt;
 use std::path::Path;
