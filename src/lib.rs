@@ -1,6 +1,7 @@
 //! `evenkeel`: an embedded, persistent state engine for workers and jobs.
 
 mod clock;
+mod engine;
 mod error;
 mod ids;
 mod image;

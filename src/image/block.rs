@@ -340,6 +340,14 @@ impl Block {
         &self.bytes
     }
 
+    /// The bytes of all keys and cells.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        let frame =
+            HEADER_BYTES + self.prefix_len + (OFFSET_BYTES + ENTRY_HEADER_BYTES) * self.count;
+        let suffixes_and_cells = self.bytes.len().saturating_sub(frame);
+        suffixes_and_cells as u64 + self.prefix_len as u64 * self.count as u64
+    }
+
     /// The entry with this number, from zero, in order of the keys.
     pub(crate) fn entry(&self, index: usize) -> Option<EntryRef<'_>> {
         if index >= self.count {

@@ -49,6 +49,7 @@ proptest! {
         let bytes = builder.finish();
         prop_assert_eq!(bytes.len(), len);
         let block = Block::parse(bytes).unwrap();
+        prop_assert_eq!(block.live_bytes(), live as u64);
         let entries = (0..block.len()).map(|n| block.entry(n).unwrap());
         let back = entries.map(|e| (e.key(), (e.lsn.get(), e.cell.to_vec()))).collect::<Vec<_>>();
         prop_assert_eq!(&back, &map.clone().into_iter().collect::<Vec<_>>());

@@ -71,10 +71,8 @@ fn whatever_is_wrong_with_a_block_is_damage_that_names_it() {
     let check = |meta: &BlockMeta| {
         let error = blocks.read(meta).unwrap_err();
         assert_eq!(error.kind, ImageErrorKind::Damaged);
-        let name = format!(
-            "block {} (keys from \"\\x{:02x}\" on)",
-            meta.id, meta.first_key[0]
-        );
+        let key = meta.first_key.escape_ascii();
+        let name = format!("block {} (keys from \"{key}\" on)", meta.id);
         assert!(error.reason.contains(&name), "{error}");
     };
     // A flip, a cut and a removal, each in the last piece of a block.
