@@ -66,7 +66,7 @@ fn assert_corrupt(path: &Path, what: &str) {
 fn what_was_written_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("snapshot.tmp");
-    for blocks in [&[][..], &[0..1], &[0..10, 10..300, 400..401]] {
+    for blocks in [&[][..], &[0..1, 1..2], &[0..10, 10..300, 400..401]] {
         let (info, entries) = write(&path, blocks);
         assert_eq!(read(&path).unwrap(), entries);
         assert_eq!(verify(&RealVfs, &path, Some(header().store)).unwrap(), info);
@@ -158,7 +158,7 @@ fn sections_that_are_lost_doubled_or_swapped_are_damage() {
 fn a_newer_format_is_refused_as_such() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("snapshot.tmp");
-    write(&path, &[0..3]);
+    write(&path, &[0..3, 3..4]);
     let mut bytes = fs::read(&path).unwrap();
     bytes[12..16].copy_from_slice(&5_u32.to_le_bytes());
     fs::write(&path, &bytes).unwrap();

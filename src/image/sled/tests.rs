@@ -120,7 +120,7 @@ fn the_first_failure_ends_the_image() {
     image.deadline = Duration::from_millis(50);
     let (release, held) = std::sync::mpsc::channel::<()>();
     let hung = image.ask(&image.reader, "get", move |_| {
-        drop(held.recv());
+        let _ = held.recv();
         Ok(())
     });
     assert_eq!(hung.unwrap_err().kind, ImageErrorKind::TimedOut);
