@@ -2,10 +2,14 @@
 //! keeps them. The image is never believed: a block counts only if the manifest
 //! names it and its hash is right.
 
-pub mod block;
+pub(crate) mod block;
+pub(crate) mod cursor;
 pub mod folder;
-pub mod manifest;
+pub(crate) mod manifest;
 pub mod sled;
+pub(crate) mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod suite;
 
 use std::fmt;
 use std::path::Path;
@@ -16,9 +20,14 @@ use crate::ids::BlockId;
 /// [`PIECE_BYTES_MAX`] opaque bytes under a number.
 pub type Piece = (BlockId, Vec<u8>);
 
-/// The most bytes that one entry of a backend holds: sled puts larger ones into
-/// files of their own that it never syncs.
-pub const PIECE_BYTES_MAX: usize = 64 * 1024;
+/// The most bytes that one entry of a backend holds; longer blocks are cut.
+///
+/// sled writes a leaf of up to 17 entries as a whole, and puts a leaf above a
+/// quarter of its segment into a file of its own, which it neither syncs nor keeps
+/// until the file that replaces it is durable. With this size 17 entries stay below
+/// that, at segments of 2 MiB. With 64 KiB it would take segments of 8 MiB, the
+/// least that an image would then take on disk.
+pub const PIECE_BYTES_MAX: usize = 24 * 1024;
 
 /// An open backend. Calls may come from any thread. No call may hang for ever or
 /// panic: a backend that cannot say what became of a call answers with an error.
@@ -62,6 +71,18 @@ pub struct ImageError {
     pub kind: ImageErrorKind,
     /// What the backend said.
     pub reason: String,
+}
+
+impl ImageError {
+    /// The error that says that `op` failed with this.
+    #[must_use]
+    pub fn new(op: &'static str, kind: ImageErrorKind, reason: impl Into<String>) -> Self {
+        Self {
+            op,
+            kind,
+            reason: reason.into(),
+        }
+    }
 }
 
 /// What an [`ImageError`] means for the image.

@@ -2,12 +2,14 @@
 
 mod clock;
 mod codec;
+mod engine;
 mod error;
 mod ids;
 mod image;
 mod scope;
 mod value;
 mod vfs;
+mod wal;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Corruption, Error, Result};

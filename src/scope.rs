@@ -355,3 +355,11 @@ pub(crate) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests;
+
+/// The scope that a prefix encodes, as text.
+pub(crate) fn describe(prefix: &[u8]) -> String {
+    Scope::decode(prefix).map_or_else(
+        || format!("scope \"{}\"", prefix.escape_ascii()),
+        |(scope, _)| scope.to_string(),
+    )
+}

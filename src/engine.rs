@@ -1,0 +1,250 @@
+//! Owns the commit pipeline, the memtable, checkpoints, snapshots and recovery:
+//! what makes keys and cells durable. It knows neither values nor types.
+//!
+//! What stays true:
+//! - The order of the log is the order of the commits; both are decided under one
+//!   short lock, the sequencer's.
+//! - What is visible is in the log's buffer; what is acknowledged is durable.
+//! - The image holds exactly the state at its manifest's LSN, and the log behind
+//!   the newest verified snapshot is never given up.
+
+pub(crate) mod body;
+mod checkpoint;
+mod commit;
+pub(crate) mod folder;
+mod image_state;
+mod maintenance;
+mod merge;
+mod opening;
+pub(crate) mod options;
+mod persist;
+mod pressure;
+mod rebuild;
+pub(crate) mod report;
+mod reservation;
+mod slots;
+pub(crate) mod snapshot;
+mod snapshots;
+mod sequencer;
+pub(crate) mod table;
+mod usage;
+mod verify;
+pub(crate) mod view;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::ids::{Lsn, StoreId};
+use crate::wal::{Log, LogStats};
+
+pub(crate) use commit::{Batch, Op, Read};
+pub(crate) use image_state::Cell;
+use image_state::Image;
+use maintenance::Threads;
+use options::EngineOptions;
+use report::Recovery;
+use reservation::Reservations;
+pub(crate) use reservation::{Claim, Ticket};
+use sequencer::Sequencer;
+use slots::Slots;
+use table::Slot;
+
+/// The engine of one open store.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) options: EngineOptions,
+    pub(crate) store: StoreId,
+    clock: Arc<dyn Clock>,
+    /// `None` for a store without a folder.
+    disk: Option<Disk>,
+    sequencer: Mutex<Sequencer>,
+    /// The LSN of the last commit that was applied.
+    visible: AtomicU64,
+    slots: Slots,
+    pub(crate) reservations: Reservations,
+    /// What the memtable takes, in bytes: of all generations, and of the newest.
+    held: AtomicU64,
+    active: AtomicU64,
+    room: Condvar,
+    room_lock: Mutex<pressure::Pressure>,
+    closed: AtomicBool,
+    threads: Mutex<Threads>,
+    counters: Counters,
+}
+
+/// What a store with a folder has beyond memory.
+#[derive(Debug)]
+struct Disk {
+    folder: folder::Folder,
+    log: Log,
+    image: RwLock<Arc<Image>>,
+    backend: Arc<dyn crate::image::ImageBackend>,
+    /// Held by whoever switches the manifest: checkpoint or rebuild.
+    switching: Mutex<checkpoint::Switching>,
+    /// Held by whoever writes a snapshot.
+    snapshotting: Mutex<()>,
+    /// The newest verified snapshot.
+    snapshot: AtomicU64,
+    recovery: Mutex<Recovery>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    commits: AtomicU64,
+    conflicts: AtomicU64,
+    checkpoints: AtomicU64,
+    snapshots: AtomicU64,
+    rebuilds: AtomicU64,
+}
+
+/// Figures of an open engine.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EngineStats {
+    pub(crate) commits: u64,
+    pub(crate) conflicts: u64,
+    pub(crate) checkpoints: u64,
+    pub(crate) snapshots: u64,
+    pub(crate) rebuilds: u64,
+    pub(crate) visible: Lsn,
+    pub(crate) durable: Lsn,
+    pub(crate) image_lsn: Lsn,
+    pub(crate) snapshot_lsn: Lsn,
+    pub(crate) memtable_bytes: u64,
+    pub(crate) scopes_in_memory: u64,
+    pub(crate) views: u64,
+    pub(crate) log: LogStats,
+    pub(crate) image_blocks: u64,
+    pub(crate) image_live_bytes: u64,
+    pub(crate) cache_hits: u64,
+    pub(crate) cache_misses: u64,
+    pub(crate) last_failure: Option<String>,
+}
+
+impl Engine {
+    /// The slot of an encoded scope.
+    pub(crate) fn slot(&self, prefix: &[u8]) -> Arc<Slot> {
+        self.slots.get(prefix)
+    }
+
+    /// The LSN of the last commit that can be read.
+    pub(crate) fn visible(&self) -> Lsn {
+        Lsn::new(self.visible.load(Ordering::Acquire))
+    }
+
+    /// An error once the store is closed or poisoned.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        match &self.disk {
+            Some(disk) => disk.log.check(),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns once everything up to `lsn` is durable.
+    pub(crate) fn sync(&self, lsn: Lsn) -> Result<()> {
+        match &self.disk {
+            Some(disk) => disk.log.sync(lsn),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns once everything up to `lsn` was handed to the kernel.
+    pub(crate) fn write(&self, lsn: Lsn) -> Result<()> {
+        match &self.disk {
+            Some(disk) => disk.log.write(lsn),
+            None => Ok(()),
+        }
+    }
+
+    /// Like [`Engine::sync`], for a task.
+    pub(crate) fn poll_sync(
+        &self,
+        lsn: Lsn,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<()>> {
+        let Some(disk) = &self.disk else {
+            return std::task::Poll::Ready(Ok(()));
+        };
+        if self.options.background && !self.closed.load(Ordering::Acquire) {
+            return disk.log.poll_sync(lsn, context);
+        }
+        std::task::Poll::Ready(disk.log.sync(lsn))
+    }
+
+    /// Sees to it that what is visible now is synced within this time.
+    pub(crate) fn sync_within(&self, within: std::time::Duration) -> Result<()> {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        disk.log.sync_within(within);
+        match self.options.background {
+            true => Ok(()),
+            false => disk.log.sync_if_due(),
+        }
+    }
+
+    /// Everything up to this LSN is durable.
+    pub(crate) fn durable(&self) -> Lsn {
+        match &self.disk {
+            Some(disk) => disk.log.durable(),
+            None => Lsn::ZERO,
+        }
+    }
+
+    /// What opening found and did, and what was healed since.
+    pub(crate) fn recovery(&self) -> Recovery {
+        match &self.disk {
+            Some(disk) => disk.recovery.lock().clone(),
+            None => Recovery::default(),
+        }
+    }
+
+    /// Figures for a look inside.
+    pub(crate) fn stats(&self) -> EngineStats {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut stats = EngineStats {
+            commits: count(&self.counters.commits),
+            conflicts: count(&self.counters.conflicts),
+            checkpoints: count(&self.counters.checkpoints),
+            snapshots: count(&self.counters.snapshots),
+            rebuilds: count(&self.counters.rebuilds),
+            visible: self.visible(),
+            durable: self.durable(),
+            memtable_bytes: count(&self.held),
+            scopes_in_memory: self.slots.len() as u64,
+            views: self.sequencer.lock().views.len() as u64,
+            ..EngineStats::default()
+        };
+        if let Some(disk) = &self.disk {
+            let image = self.image();
+            stats.image_lsn = image.as_ref().map_or(Lsn::ZERO, |image| image.manifest.lsn);
+            stats.snapshot_lsn = Lsn::new(count(&disk.snapshot));
+            stats.log = disk.log.stats();
+            if let Some(image) = image {
+                stats.image_blocks = image.manifest.blocks.len() as u64;
+                stats.image_live_bytes = image.manifest.live_bytes();
+                (stats.cache_hits, stats.cache_misses) = image.blocks.cache_counts();
+            }
+            stats.last_failure = self.room_lock.lock().failure.clone();
+        }
+        stats
+    }
+
+    /// The image as it is now; `None` for a store without a folder.
+    fn image(&self) -> Option<Arc<Image>> {
+        self.disk.as_ref().map(|disk| Arc::clone(&disk.image.read()))
+    }
+
+    /// The space that the store was created in.
+    pub(crate) fn path(&self) -> Option<&std::path::Path> {
+        self.disk.as_ref().map(|disk| disk.folder.root())
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,267 @@
+//! Owns the checkpoint: sealing a generation of the memtable, merging it into the
+//! image, and switching the manifest last.
+//!
+//! The order is what makes it safe: the log is durable up to the checkpoint's LSN
+//! before the image is written; the image is durable before the manifest names it;
+//! tables leave memory and old blocks the image only after that. A crash at any
+//! place leaves the older sealed image and the log behind it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::image_state::Image;
+use super::merge::{Merge, Merged};
+use super::table::{Slot, Stored, Table};
+use super::{Disk, Engine};
+use crate::error::{Error, Result};
+use crate::ids::{BlockId, Lsn};
+use crate::image::manifest::Manifest;
+use crate::image::store::Blocks;
+use crate::image::{ImageError, ImageErrorKind};
+use crate::scope::prefix_end;
+
+/// What only the holder of the switch touches.
+#[derive(Debug, Default)]
+pub(super) struct Switching {
+    /// Earlier images, and the blocks that their successor freed: they go once
+    /// nobody holds that image or an earlier one.
+    superseded: VecDeque<(Arc<Image>, Vec<(BlockId, u32)>)>,
+    /// Blocks that no image names.
+    doomed: Vec<(BlockId, u32)>,
+    /// The backend failed: it has to be opened again before it is used.
+    pub(super) suspect: bool,
+}
+
+impl Switching {
+    /// With blocks left over from before.
+    pub(super) fn new(doomed: Vec<(BlockId, u32)>) -> Self {
+        Self {
+            doomed,
+            ..Self::default()
+        }
+    }
+
+    /// Everything that is or will be of no use.
+    fn all_doomed(&self) -> Vec<(BlockId, u32)> {
+        let superseded = self.superseded.iter().flat_map(|(_, freed)| freed);
+        self.doomed.iter().chain(superseded).copied().collect()
+    }
+
+    /// The images are gone with their folder.
+    pub(super) fn forget(&mut self) {
+        self.superseded.clear();
+        self.doomed.clear();
+    }
+}
+
+/// A sealed part of the memtable.
+struct Sealed {
+    generation: u64,
+    lsn: Lsn,
+    time_micros: u64,
+    slots: Vec<Arc<Slot>>,
+}
+
+impl Engine {
+    /// Writes what is committed into the image; returns the image's LSN. Readers
+    /// and writers go on meanwhile.
+    pub(crate) fn checkpoint(&self) -> Result<Lsn> {
+        let Some(disk) = &self.disk else {
+            return Ok(self.visible());
+        };
+        self.check()?;
+        self.checkpoint_unchecked(disk)
+    }
+
+    /// The same for a store that is being closed.
+    pub(super) fn checkpoint_unchecked(&self, disk: &Disk) -> Result<Lsn> {
+        let mut switching = disk.switching.lock();
+        disk.log.check()?;
+        if switching.suspect {
+            self.reopen_image(disk, &mut switching)?;
+        }
+        let mut outcome = self.merge_sealed(disk, &mut switching);
+        if let Err(Failure::Image(e)) = &outcome
+            && e.kind != ImageErrorKind::Io
+        {
+            let broken = self.current(disk);
+            self.rebuild(disk, &mut switching, &broken, &e.to_string())?;
+            outcome = self.merge_sealed(disk, &mut switching);
+        }
+        let lsn = outcome.map_err(|failure| match failure {
+            Failure::Image(e) => {
+                switching.suspect = true;
+                self.beyond_healing(&e)
+            }
+            Failure::Other(e) => e,
+        })?;
+        self.retire();
+        self.delete_superseded(disk, &mut switching);
+        Ok(lsn)
+    }
+
+    fn current(&self, disk: &Disk) -> Arc<Image> {
+        Arc::clone(&disk.image.read())
+    }
+
+    fn merge_sealed(&self, disk: &Disk, switching: &mut Switching) -> Result<Lsn, Failure> {
+        let old = self.current(disk);
+        let Some(sealed) = self.seal(old.generation) else {
+            return Ok(old.manifest.lsn);
+        };
+        disk.log.sync(sealed.lsn)?;
+        let old = match old.manifest.blocks.is_empty() && !old.is_open() {
+            true => self.first_image(disk, &old)?,
+            false => old,
+        };
+        let blocks = Arc::clone(old.blocks()?);
+        let merged = self.merge(&old, &blocks, &sealed)?;
+        blocks.sync()?;
+        let mut doomed = switching.all_doomed();
+        doomed.extend(&merged.freed);
+        let manifest = Manifest {
+            store: self.store,
+            folder: old.manifest.folder,
+            lsn: sealed.lsn,
+            time_micros: sealed.time_micros,
+            next_block: merged.next_block,
+            doomed,
+            blocks: merged.blocks,
+        };
+        self.switch(disk, manifest, blocks, sealed.generation)?;
+        switching.superseded.push_back((old, merged.freed));
+        self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+        Ok(sealed.lsn)
+    }
+
+    /// Writes a manifest and lets readers see its image.
+    pub(super) fn switch(
+        &self,
+        disk: &Disk,
+        manifest: Manifest,
+        blocks: Arc<Blocks>,
+        generation: u64,
+    ) -> Result<Arc<Image>> {
+        manifest.write(&*disk.folder.vfs, &disk.folder.manifest())?;
+        let image = Arc::new(Image::new(manifest, Some(blocks), generation));
+        *disk.image.write() = Arc::clone(&image);
+        Ok(image)
+    }
+
+    /// Ends the newest generation, if anything was written since `after`.
+    fn seal(&self, after: u64) -> Option<Sealed> {
+        let mut sequencer = self.sequencer.lock();
+        let last = sequencer.last;
+        let generation = sequencer.generation;
+        if let Some(newest) = sequencer.generations.get_mut(&generation) {
+            newest.end = last;
+        }
+        let unmerged = || sequencer.generations.range(after + 1..);
+        let lsn = unmerged().next_back()?.1.end;
+        let slots = unmerged().flat_map(|(_, part)| part.slots.iter().map(Arc::clone)).collect();
+        let time_micros = sequencer.time_micros;
+        sequencer.generation += 1;
+        self.active.store(0, Ordering::Relaxed);
+        Some(Sealed {
+            generation,
+            lsn,
+            time_micros,
+            slots,
+        })
+    }
+
+    fn merge(
+        &self,
+        old: &Image,
+        blocks: &Blocks,
+        sealed: &Sealed,
+    ) -> Result<Merged, ImageError> {
+        let mut slots: Vec<_> = sealed.slots.iter().collect();
+        slots.sort_unstable_by(|a, b| a.prefix.cmp(&b.prefix));
+        slots.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        let next_block = old.manifest.next_block;
+        let mut merge = Merge::new(Some(old), blocks, next_block, self.options.block_bytes);
+        let mut full = Vec::new();
+        for slot in slots {
+            let tables = slot.write().sealed(old.generation, sealed.generation);
+            if tables.iter().any(|table| table.cleared(sealed.lsn).is_some()) {
+                merge.clear(&slot.prefix, prefix_end(&slot.prefix).as_deref())?;
+            }
+            newest_of(&tables, sealed.lsn, &mut |key, lsn, cell| {
+                full.clear();
+                full.extend_from_slice(&slot.prefix);
+                full.extend_from_slice(key);
+                merge.put(&full, lsn, cell)
+            })?;
+        }
+        merge.finish()
+    }
+
+    /// Deletes blocks that nobody can read any more.
+    fn delete_superseded(&self, disk: &Disk, switching: &mut Switching) {
+        while let Some((image, _)) = switching.superseded.front()
+            && Arc::strong_count(image) == 1
+            && let Some((_, freed)) = switching.superseded.pop_front()
+        {
+            switching.doomed.extend(freed);
+        }
+        let image = self.current(disk);
+        if let Ok(blocks) = image.blocks()
+            && !switching.doomed.is_empty()
+        {
+            match blocks.delete(&switching.doomed) {
+                Ok(()) => switching.doomed.clear(),
+                // The manifest names them, so the next opening deletes them.
+                Err(_) => switching.suspect = true,
+            }
+        }
+    }
+}
+
+/// Visits the newest version of each key of tables given newest first.
+fn newest_of(
+    tables: &[Arc<Table>],
+    at: Lsn,
+    visitor: &mut dyn FnMut(&[u8], Lsn, &Stored) -> Result<(), ImageError>,
+) -> Result<(), ImageError> {
+    use std::ops::Bound::Unbounded;
+    let upto_clear = tables.iter().position(|table| table.cleared(at).is_some());
+    let relevant = &tables[..upto_clear.map_or(tables.len(), |clear| clear + 1)];
+    let mut sources: Vec<_> = relevant
+        .iter()
+        .map(|table| table.range(Unbounded, Unbounded, at).peekable())
+        .collect();
+    loop {
+        let smallest = sources.iter_mut().filter_map(|s| s.peek().map(|(key, ..)| Arc::clone(key))).min();
+        let Some(smallest) = smallest else {
+            return Ok(());
+        };
+        let mut newest = None;
+        for source in &mut sources {
+            let entry = source.next_if(|(key, ..)| **key == smallest);
+            newest = newest.or(entry);
+        }
+        if let Some((key, lsn, cell)) = newest {
+            visitor(key, lsn, &cell)?;
+        }
+    }
+}
+
+/// Why a checkpoint did not come about.
+pub(super) enum Failure {
+    Image(ImageError),
+    Other(Error),
+}
+
+impl From<ImageError> for Failure {
+    fn from(e: ImageError) -> Self {
+        Self::Image(e)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        Self::Other(e)
+    }
+}

@@ -1,0 +1,348 @@
+//! Owns the commit step: validate, take an LSN, append to the log's buffer, apply
+//! to the memtable; nothing else happens under the sequencer's lock, and no user's
+//! code runs there.
+
+use std::fmt;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::body::BodyWriter;
+use super::reservation::Claim;
+use super::sequencer::Sequencer;
+use super::table::{Found, Garbage, Slot, SlotState, Stored};
+use super::usage::Pass;
+use super::view::View;
+use super::Engine;
+use crate::error::{Error, Result};
+use crate::ids::Lsn;
+
+/// How often the commit step is tried again before it gives up: each time because
+/// of something that was then attended to.
+const ATTEMPTS_MAX: usize = 1000;
+
+/// What becomes of one key.
+pub(crate) enum Op {
+    Put(Arc<[u8]>),
+    Delete,
+    /// Decided inside the commit step from what is there: no race can be lost. It
+    /// is quick, is ours and not the user's, and may be asked more than once.
+    Modify(Modify),
+}
+
+/// From the version that is there to the one to be written.
+pub(crate) type Modify = Box<dyn Fn(Option<(Lsn, &[u8])>) -> Result<Stored> + Send + Sync>;
+
+impl fmt::Debug for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Put(_) => "Put",
+            Self::Delete => "Delete",
+            Self::Modify(_) => "Modify",
+        })
+    }
+}
+
+/// The writes to one scope; in a batch there is one for each scope.
+#[derive(Debug)]
+pub(crate) struct SlotBatch {
+    pub(crate) slot: Arc<Slot>,
+    /// Clear the scope before the ops.
+    pub(crate) clear: bool,
+    /// Keys in order, each once.
+    pub(crate) ops: Vec<(Box<[u8]>, Op)>,
+}
+
+/// What a transaction read and relies on.
+#[derive(Clone, Debug)]
+pub(crate) struct Read {
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) from: Bound<Box<[u8]>>,
+    pub(crate) to: Bound<Box<[u8]>>,
+}
+
+/// A commit to be made.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) writes: Vec<SlotBatch>,
+    pub(crate) reads: Vec<Read>,
+}
+
+/// What an attempt came to.
+enum Attempt {
+    Done(Lsn),
+    /// Something that was read has changed.
+    Lost,
+    /// The log needs room for a body of this length.
+    NoRoom(usize),
+    /// Somebody has reserved a key.
+    Reserved,
+    /// The base of a modify was looked up too long ago.
+    Stale,
+    /// This scope's upper bound is over its limit.
+    OverLimit(usize),
+}
+
+/// The versions that modifies start from, as far as memory does not know them.
+struct Bases {
+    read_at: Lsn,
+    /// By scope and op of the batch.
+    found: Vec<Vec<Option<(Lsn, super::Cell)>>>,
+}
+
+impl Batch {
+    fn has_modify(&self) -> bool {
+        let modifies = |(_, op): &(_, Op)| matches!(op, Op::Modify(_));
+        self.writes.iter().any(|batch| batch.ops.iter().any(modifies))
+    }
+
+    fn has_puts(&self) -> bool {
+        let puts = |(_, op): &(_, Op)| !matches!(op, Op::Delete);
+        self.writes.iter().any(|batch| batch.ops.iter().any(puts))
+    }
+
+    /// The keys that it touches.
+    pub(crate) fn claims(&self) -> Vec<Claim> {
+        let mut claims = Vec::new();
+        for batch in &self.writes {
+            let slot = batch.slot.number;
+            if batch.clear {
+                claims.push(Claim { slot, key: None });
+            }
+            claims.extend(batch.ops.iter().map(|(key, _)| Claim {
+                slot,
+                key: Some(key.clone()),
+            }));
+        }
+        claims
+    }
+
+    fn body(&self, resolved: impl Fn(usize, usize) -> Stored) -> BodyWriter {
+        let mut body = BodyWriter::new();
+        for (at, batch) in self.writes.iter().enumerate() {
+            body.scope(&batch.slot.prefix);
+            if batch.clear {
+                body.clear();
+            }
+            for (op, (key, _)) in batch.ops.iter().enumerate() {
+                body.write(key, &resolved(at, op));
+            }
+        }
+        body
+    }
+}
+
+impl Read {
+    /// The whole key.
+    pub(crate) fn key(slot: &Arc<Slot>, key: &[u8]) -> Self {
+        Self {
+            slot: Arc::clone(slot),
+            from: Bound::Included(key.into()),
+            to: Bound::Included(key.into()),
+        }
+    }
+
+    fn changed_since(&self, lsn: Lsn) -> bool {
+        let from = self.from.as_ref().map(|key| &**key);
+        let to = self.to.as_ref().map(|key| &**key);
+        self.slot.read().changed_since(from, to, lsn)
+    }
+}
+
+impl Engine {
+    /// Commits a batch that read `view`, or nothing. `None` where it lost a race:
+    /// read again. Visible when it returns, durable later.
+    pub(crate) fn commit(
+        self: &Arc<Self>,
+        batch: &Batch,
+        view: Option<&View>,
+        ticket: Option<u64>,
+    ) -> Result<Option<Lsn>> {
+        self.check()?;
+        let ready = match batch.has_modify() {
+            true => None,
+            false => Some(batch.body(|at, op| match &batch.writes[at].ops[op].1 {
+                Op::Put(cell) => Some(Arc::clone(cell)),
+                Op::Delete | Op::Modify(_) => None,
+            })),
+        };
+        let mut pass = None;
+        for _ in 0..ATTEMPTS_MAX {
+            self.admit(batch.has_puts())?;
+            let bases = self.bases(batch)?;
+            match self.attempt(batch, (view, &bases), ready.as_ref(), ticket, pass.as_ref())? {
+                Attempt::Done(lsn) => {
+                    self.counters.commits.fetch_add(1, Ordering::Relaxed);
+                    self.after_commit()?;
+                    return Ok(Some(lsn));
+                }
+                Attempt::Lost => {
+                    self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+                    return Ok(None);
+                }
+                Attempt::NoRoom(body) => {
+                    if let Some(disk) = &self.disk {
+                        disk.log.make_room(body)?;
+                    }
+                }
+                Attempt::Reserved => self.reservations.wait_for(ticket, &batch.claims()),
+                Attempt::Stale => {}
+                Attempt::OverLimit(at) => pass = Some(self.pass(&batch.writes[at])?),
+            }
+        }
+        Err(Error::Busy {
+            reason: "the commit was overtaken again and again".into(),
+        })
+    }
+
+    /// Looks up what modifies start from, where memory does not have it, so that
+    /// the image is not read under the lock.
+    fn bases(&self, batch: &Batch) -> Result<Bases> {
+        let read_at = self.visible();
+        let mut found = Vec::new();
+        if batch.has_modify() {
+            for writes in &batch.writes {
+                let of_op = |(key, op): &(Box<[u8]>, Op)| match op {
+                    Op::Modify(_) => self.read(&writes.slot, key),
+                    Op::Put(_) | Op::Delete => Ok(None),
+                };
+                found.push(writes.ops.iter().map(of_op).collect::<Result<_>>()?);
+            }
+        }
+        Ok(Bases { read_at, found })
+    }
+
+    fn attempt(
+        &self,
+        batch: &Batch,
+        (view, bases): (Option<&View>, &Bases),
+        ready: Option<&BodyWriter>,
+        ticket: Option<u64>,
+        pass: Option<&Pass>,
+    ) -> Result<Attempt> {
+        let mut garbage = Vec::new();
+        let mut sequencer = self.sequencer.lock();
+        self.check()?;
+        if self.reservations.any() && self.reservations.blocks(ticket, &batch.claims()) {
+            return Ok(Attempt::Reserved);
+        }
+        if let Some(view) = view
+            && !batch.reads.is_empty()
+            && (view.lsn() < sequencer.retired
+                || batch.reads.iter().any(|read| read.changed_since(view.lsn())))
+        {
+            return Ok(Attempt::Lost);
+        }
+        if ready.is_none() && bases.read_at < sequencer.retired {
+            return Ok(Attempt::Stale);
+        }
+        let mut states: Vec<_> = batch.writes.iter().map(|writes| writes.slot.write()).collect();
+        let resolved = match ready {
+            Some(_) => Vec::new(),
+            None => resolve(batch, &states, bases)?,
+        };
+        for (at, writes) in batch.writes.iter().enumerate() {
+            let cells = resolved.get(at).map(Vec::as_slice);
+            if self.over_limit(writes, cells, &mut states[at], pass) {
+                return Ok(Attempt::OverLimit(at));
+            }
+        }
+        let built;
+        let body = match ready {
+            Some(body) => body.bytes(),
+            None => {
+                built = batch.body(|at, op| resolved[at][op].clone());
+                built.bytes()
+            }
+        };
+        let time_micros = sequencer.time_micros.max(self.clock.now_micros());
+        let lsn = match &self.disk {
+            None => sequencer.last.next(),
+            Some(disk) => match disk.log.append(time_micros, body)? {
+                Some(lsn) => lsn,
+                None => return Ok(Attempt::NoRoom(body.len())),
+            },
+        };
+        sequencer.last = lsn;
+        sequencer.time_micros = time_micros;
+        self.apply(&mut sequencer, batch, &resolved, &mut states, lsn, &mut garbage);
+        self.visible.store(lsn.get(), Ordering::Release);
+        drop(states);
+        drop(sequencer);
+        Ok(Attempt::Done(lsn))
+    }
+
+    /// Puts a commit into the memtable. All its scopes are locked, so nobody sees
+    /// a part of it.
+    fn apply(
+        &self,
+        sequencer: &mut Sequencer,
+        batch: &Batch,
+        resolved: &[Vec<Stored>],
+        states: &mut [parking_lot::RwLockWriteGuard<'_, SlotState>],
+        lsn: Lsn,
+        garbage: &mut Vec<Garbage>,
+    ) {
+        let pins = sequencer.views.pins();
+        let generation = sequencer.generation;
+        let mut change = 0;
+        for (at, (writes, state)) in batch.writes.iter().zip(states).enumerate() {
+            if state.enter(generation) {
+                let entry = sequencer.generations.entry(generation).or_default();
+                entry.slots.push(Arc::clone(&writes.slot));
+            }
+            if writes.clear {
+                let (cleared, dropped) = state.clear(lsn, pins);
+                change += cleared;
+                garbage.push(dropped);
+            }
+            for (op, (key, written)) in writes.ops.iter().enumerate() {
+                let cell = match (resolved.get(at), written) {
+                    (Some(cells), _) => cells[op].clone(),
+                    (None, Op::Put(cell)) => Some(Arc::clone(cell)),
+                    (None, Op::Delete | Op::Modify(_)) => None,
+                };
+                change += state.put(key, lsn, cell, pins);
+            }
+        }
+        self.account(change);
+    }
+
+    /// Applies a commit that was read back from the log.
+    pub(super) fn replay(&self, batch: &Batch, lsn: Lsn, time_micros: u64) {
+        let mut garbage = Vec::new();
+        let mut sequencer = self.sequencer.lock();
+        let mut states: Vec<_> = batch.writes.iter().map(|writes| writes.slot.write()).collect();
+        sequencer.last = lsn;
+        sequencer.time_micros = sequencer.time_micros.max(time_micros);
+        self.apply(&mut sequencer, batch, &[], &mut states, lsn, &mut garbage);
+        self.visible.store(lsn.get(), Ordering::Release);
+    }
+}
+
+/// Computes what modifies write.
+fn resolve(
+    batch: &Batch,
+    states: &[parking_lot::RwLockWriteGuard<'_, SlotState>],
+    bases: &Bases,
+) -> Result<Vec<Vec<Stored>>> {
+    let mut resolved = Vec::with_capacity(batch.writes.len());
+    for (at, writes) in batch.writes.iter().enumerate() {
+        let mut cells = Vec::with_capacity(writes.ops.len());
+        for (op, (key, written)) in writes.ops.iter().enumerate() {
+            cells.push(match written {
+                Op::Put(cell) => Some(Arc::clone(cell)),
+                Op::Delete => None,
+                Op::Modify(modify) => match states[at].find(key, Lsn::new(u64::MAX)) {
+                    Found::Version(lsn, cell) => modify(cell.as_deref().map(|cell| (lsn, cell)))?,
+                    Found::Unknown => {
+                        let base = bases.found[at][op].as_ref();
+                        modify(base.map(|(lsn, cell)| (*lsn, &**cell)))?
+                    }
+                },
+            });
+        }
+        resolved.push(cells);
+    }
+    Ok(resolved)
+}

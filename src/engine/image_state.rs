@@ -1,0 +1,102 @@
+//! Owns the image as readers see it: a manifest and the blocks that it vouches
+//! for, which never change while anybody holds them.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::ids::Lsn;
+use crate::image::{ImageError, ImageErrorKind};
+use crate::image::block::{Block, CellRef};
+use crate::image::manifest::Manifest;
+use crate::image::store::Blocks;
+
+/// A sealed image. A checkpoint makes another one and leaves this as it is.
+#[derive(Debug)]
+pub(crate) struct Image {
+    pub(crate) manifest: Manifest,
+    /// `None` while there is nothing in it: the backend is opened when it is needed.
+    blocks: Option<Arc<Blocks>>,
+    /// The generations of the memtable up to this one are in it.
+    pub(crate) generation: u64,
+}
+
+/// The bytes of a value, wherever they are; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) enum Cell {
+    /// In the memtable.
+    Memory(Arc<[u8]>),
+    /// In a block of the image.
+    Block(Arc<Block>, CellRef),
+}
+
+impl Deref for Cell {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Memory(bytes) => bytes,
+            Self::Block(block, cell) => block.cell(*cell),
+        }
+    }
+}
+
+impl Image {
+    pub(crate) fn new(manifest: Manifest, blocks: Option<Arc<Blocks>>, generation: u64) -> Self {
+        Self {
+            manifest,
+            blocks,
+            generation,
+        }
+    }
+
+    /// True where the backend is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.blocks.is_some()
+    }
+
+    /// The blocks.
+    pub(crate) fn blocks(&self) -> Result<&Arc<Blocks>, ImageError> {
+        let closed = || ImageError::new("read", ImageErrorKind::Io, "it is not open");
+        self.blocks.as_ref().ok_or_else(closed)
+    }
+
+    /// A block of the manifest.
+    pub(crate) fn read(&self, at: usize) -> Result<Arc<Block>, ImageError> {
+        self.blocks()?.read(&self.manifest.blocks[at])
+    }
+
+    /// The entry of a full key.
+    pub(crate) fn find(&self, key: &[u8]) -> Result<Option<(Lsn, Cell)>, ImageError> {
+        let Some(at) = self.manifest.find_block(key) else {
+            return Ok(None);
+        };
+        let block = self.read(at)?;
+        Ok(block.find(key).map(|(lsn, cell)| (lsn, Cell::Block(block, cell))))
+    }
+
+    /// Visits entries with `from <= full key < end` in order, until `visitor`
+    /// says that it has enough by `false`.
+    pub(crate) fn visit(
+        &self,
+        from: &[u8],
+        end: Option<&[u8]>,
+        visitor: &mut dyn FnMut(&[u8], Lsn, Cell) -> bool,
+    ) -> Result<(), ImageError> {
+        let mut key = Vec::new();
+        for at in self.manifest.range(from, end) {
+            let block = self.read(at)?;
+            for entry in block.entries_from(block.lower_bound(from)) {
+                key.clear();
+                entry.key_into(&mut key);
+                if end.is_some_and(|end| key.as_slice() >= end) {
+                    return Ok(());
+                }
+                let cell = Cell::Block(Arc::clone(&block), entry.cell_ref);
+                if !visitor(&key, entry.lsn, cell) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! Owns the threads of an engine and its end.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::Engine;
+use crate::error::{Error, Result};
+
+/// How long the log has to be quiet before its mark is synced.
+const IDLE_AFTER: Duration = Duration::from_millis(50);
+
+/// How long a failed checkpoint waits before it is tried again unasked.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The threads, to be joined at the end.
+#[derive(Debug, Default)]
+pub(crate) struct Threads {
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Engine {
+    pub(super) fn start_threads(self: &Arc<Self>) -> Result<()> {
+        if !self.options.background {
+            return Ok(());
+        }
+        let bodies: [(&str, fn(&Self)); 3] = [
+            ("evenkeel-log", Self::serve_log),
+            ("evenkeel-checkpoint", Self::serve_checkpoints),
+            ("evenkeel-snapshot", Self::serve_snapshots),
+        ];
+        let mut threads = self.threads.lock();
+        for (name, body) in bodies {
+            let engine = Arc::clone(self);
+            let thread = std::thread::Builder::new().name(name.into());
+            let handle = thread
+                .spawn(move || body(&engine))
+                .map_err(|e| Error::io("start a thread for", self.path().unwrap_or("".as_ref()), e))?;
+            threads.handles.push(handle);
+        }
+        Ok(())
+    }
+
+    fn serve_log(&self) {
+        if let Some(disk) = &self.disk {
+            disk.log.serve(IDLE_AFTER);
+        }
+    }
+
+    fn serve_checkpoints(&self) {
+        loop {
+            {
+                let mut pressure = self.room_lock.lock();
+                while !pressure.checkpoint_wanted && !pressure.stopping {
+                    self.room.wait(&mut pressure);
+                }
+                if pressure.stopping {
+                    return;
+                }
+            }
+            let outcome = self.checkpoint();
+            let mut pressure = self.room_lock.lock();
+            let failed = outcome.is_err();
+            pressure.checkpoint_wanted = false;
+            pressure.snapshot_wanted |= !failed;
+            pressure.failure = outcome.err().map(|e| e.to_string());
+            self.room.notify_all();
+            if failed && !pressure.stopping {
+                self.room.wait_for(&mut pressure, RETRY_AFTER);
+                pressure.checkpoint_wanted = true;
+            }
+        }
+    }
+
+    fn serve_snapshots(&self) {
+        loop {
+            {
+                let mut pressure = self.room_lock.lock();
+                while !pressure.snapshot_wanted && !pressure.stopping {
+                    self.room.wait(&mut pressure);
+                }
+                if pressure.stopping {
+                    return;
+                }
+                pressure.snapshot_wanted = false;
+            }
+            if let Err(e) = self.snapshot_if_due() {
+                self.room_lock.lock().failure = Some(e.to_string());
+            }
+        }
+    }
+
+    /// Ends the engine: nothing is accepted any more, what was accepted is durable,
+    /// and the folder is free when it returns. A second call does nothing.
+    ///
+    /// # Errors
+    /// The failure that stopped the log, or that kept the last checkpoint from being
+    /// written; the folder is free all the same, and what was acknowledged is safe.
+    pub(crate) fn close(&self) -> Result<()> {
+        // Held to the end, so that a second caller returns when all is done.
+        let mut threads = self.threads.lock();
+        {
+            // No commit is half-way behind this.
+            let _sequencer = self.sequencer.lock();
+            if self.closed.swap(true, Ordering::AcqRel) {
+                return Ok(());
+            }
+        }
+        let Some(disk) = &self.disk else { return Ok(()) };
+        self.room_lock.lock().stopping = true;
+        self.room.notify_all();
+        disk.log.stop_serving();
+        let myself = std::thread::current().id();
+        for handle in threads.handles.drain(..).filter(|handle| handle.thread().id() != myself) {
+            // A thread that panicked has nothing left to say.
+            let _ = handle.join();
+        }
+        let sealed = disk.log.check().and_then(|()| {
+            disk.log.sync(disk.log.last())?;
+            self.checkpoint_unchecked(disk).map(drop)
+        });
+        let image_closed = match self.image() {
+            Some(image) if image.is_open() => {
+                let closed = image.blocks().and_then(|blocks| blocks.close());
+                closed.map_err(|e| self.beyond_healing(&e))
+            }
+            _ => Ok(()),
+        };
+        let log_closed = disk.log.close();
+        disk.folder.unlock();
+        log_closed.and(sealed).and(image_closed)
+    }
+}

@@ -1,0 +1,283 @@
+//! Owns making a new image out of an old one and sorted changes: blocks that
+//! change are written anew under new numbers, the others stay as they are.
+
+use std::sync::Arc;
+
+use super::image_state::Image;
+use super::snapshot::Section;
+use super::table::Stored;
+use crate::ids::{BlockId, Lsn};
+use crate::image::block::{Block, BlockBuilder};
+use crate::image::manifest::BlockMeta;
+use crate::image::store::{BlockSink, Blocks};
+use crate::image::{ImageError, ImageErrorKind};
+
+/// Takes changes in ascending order of keys.
+#[derive(Debug)]
+pub(super) struct Merge<'a> {
+    old: Option<&'a Image>,
+    sink: BlockSink<'a>,
+    block_bytes: usize,
+    /// The first old block that nothing is decided about.
+    next: usize,
+    open: Option<OpenBlock>,
+    builder: BlockBuilder,
+    blocks: Vec<BlockMeta>,
+    freed: Vec<(BlockId, u32)>,
+}
+
+/// The old block that is being copied, up to `at`.
+#[derive(Debug)]
+struct OpenBlock {
+    block: Block,
+    at: usize,
+}
+
+/// A finished merge.
+#[derive(Debug)]
+pub(super) struct Merged {
+    pub(super) blocks: Vec<BlockMeta>,
+    pub(super) freed: Vec<(BlockId, u32)>,
+    pub(super) next_block: BlockId,
+}
+
+impl<'a> Merge<'a> {
+    /// Begins with the blocks of `old`, writing to `into` from `next_block` on.
+    pub(super) fn new(
+        old: Option<&'a Image>,
+        into: &'a Blocks,
+        next_block: BlockId,
+        block_bytes: usize,
+    ) -> Self {
+        Self {
+            old,
+            sink: into.sink(next_block),
+            block_bytes,
+            next: 0,
+            open: None,
+            builder: BlockBuilder::new(),
+            blocks: Vec::new(),
+            freed: Vec::new(),
+        }
+    }
+
+    fn old_blocks(&self) -> &'a [BlockMeta] {
+        self.old.map_or(&[], |old| &old.manifest.blocks)
+    }
+
+    /// Writes or deletes a key.
+    pub(super) fn put(&mut self, key: &[u8], lsn: Lsn, cell: &Stored) -> Result<(), ImageError> {
+        self.go_to(key)?;
+        if let Some(open) = &mut self.open {
+            let same = open.block.entry(open.at).is_some_and(|old| old.cmp_key(key).is_eq());
+            open.at += usize::from(same);
+        }
+        match cell {
+            Some(cell) => self.push(key, lsn, cell),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes all old entries with `from <= key < end`.
+    pub(super) fn clear(&mut self, from: &[u8], end: Option<&[u8]>) -> Result<(), ImageError> {
+        self.go_to(from)?;
+        loop {
+            if let Some(open) = &mut self.open {
+                open.at = end.map_or(open.block.len(), |end| open.block.lower_bound(end).max(open.at));
+                if open.at < open.block.len() {
+                    return Ok(());
+                }
+                self.open = None;
+            }
+            let Some(meta) = self.old_blocks().get(self.next) else {
+                return Ok(());
+            };
+            if end.is_some_and(|end| &*meta.first_key >= end) {
+                return Ok(());
+            }
+            let following = self.old_blocks().get(self.next + 1);
+            let whole = match (following, end) {
+                (Some(following), Some(end)) => &*following.first_key <= end,
+                (_, None) => true,
+                (None, Some(_)) => false,
+            };
+            match whole {
+                true => self.free(),
+                false => self.open_next()?,
+            }
+        }
+    }
+
+    /// Copies or keeps all that comes before `key`, and opens the block that `key`
+    /// belongs to.
+    fn go_to(&mut self, key: &[u8]) -> Result<(), ImageError> {
+        loop {
+            self.copy_until(Some(key))?;
+            if self.open.is_some() {
+                return Ok(());
+            }
+            let blocks = self.old_blocks();
+            let Some(meta) = blocks.get(self.next) else {
+                return Ok(());
+            };
+            let following = blocks.get(self.next + 1);
+            let reaches = following.is_none_or(|following| key < &*following.first_key);
+            // A key before the very first block belongs into it too.
+            match reaches || &*meta.first_key > key || self.underfull() {
+                true => self.open_next()?,
+                false => self.keep(blocks, key)?,
+            }
+        }
+    }
+
+    /// Keeps blocks as they are, up to the one that `key` belongs to.
+    fn keep(&mut self, blocks: &[BlockMeta], key: &[u8]) -> Result<(), ImageError> {
+        self.emit()?;
+        let upto = blocks.partition_point(|meta| &*meta.first_key <= key).saturating_sub(1);
+        let upto = upto.max(self.next + 1);
+        self.blocks.extend_from_slice(&blocks[self.next..upto]);
+        self.next = upto;
+        Ok(())
+    }
+
+    /// True where what is gathered is too little for a block of its own.
+    fn underfull(&self) -> bool {
+        !self.builder.is_empty() && self.builder.len_bytes() < self.block_bytes / 4
+    }
+
+    fn open_next(&mut self) -> Result<(), ImageError> {
+        let Some((old, meta)) = self.old.zip(self.old_blocks().get(self.next)) else {
+            return Ok(());
+        };
+        let block = old.blocks()?.read_uncached(meta)?;
+        self.free();
+        self.open = Some(OpenBlock { block, at: 0 });
+        Ok(())
+    }
+
+    fn free(&mut self) {
+        if let Some(meta) = self.old_blocks().get(self.next) {
+            self.freed.push((meta.id, meta.pieces));
+            self.next += 1;
+        }
+    }
+
+    /// Copies the open block's entries before `key`, or all; closes it if another
+    /// block holds what follows.
+    fn copy_until(&mut self, key: Option<&[u8]>) -> Result<(), ImageError> {
+        let Some(mut open) = self.open.take() else {
+            return Ok(());
+        };
+        let mut buffer = Vec::new();
+        while let Some(entry) = open.block.entry(open.at) {
+            if key.is_some_and(|key| entry.cmp_key(key).is_ge()) {
+                self.open = Some(open);
+                return Ok(());
+            }
+            buffer.clear();
+            entry.key_into(&mut buffer);
+            let (lsn, cell) = (entry.lsn, entry.cell);
+            self.push(&buffer, lsn, cell)?;
+            open.at += 1;
+        }
+        let following = self.old_blocks().get(self.next);
+        let beyond = match (following, key) {
+            (Some(following), Some(key)) => &*following.first_key <= key,
+            (None, Some(_)) => false,
+            (_, None) => true,
+        };
+        if !beyond {
+            self.open = Some(open);
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, key: &[u8], lsn: Lsn, cell: &[u8]) -> Result<(), ImageError> {
+        let grown = self.builder.len_bytes_with(key, cell.len());
+        if !self.builder.is_empty() && grown > self.block_bytes {
+            self.emit()?;
+        }
+        self.builder
+            .push(key, lsn, cell)
+            .map_err(|e| ImageError::new("build a block", ImageErrorKind::Damaged, e.to_string()))
+    }
+
+    fn emit(&mut self) -> Result<(), ImageError> {
+        if self.builder.is_empty() {
+            return Ok(());
+        }
+        let builder = std::mem::replace(&mut self.builder, BlockBuilder::new());
+        let first_key = builder.first_key().unwrap_or_default().to_vec();
+        let entries = u32::try_from(builder.entry_count()).unwrap_or(u32::MAX);
+        let live_bytes = builder.live_bytes();
+        let bytes = builder.finish();
+        self.blocks.push(self.sink.put(&bytes, &first_key, entries, live_bytes)?);
+        Ok(())
+    }
+
+    /// Adds a section of a snapshot, behind all others.
+    pub(super) fn add(&mut self, section: &Section) -> Result<(), ImageError> {
+        let bytes = section.block.bytes();
+        let first_key = section.first_key();
+        let meta = self.sink.put(bytes, &first_key, section.entries, section.live_bytes)?;
+        self.blocks.push(meta);
+        Ok(())
+    }
+
+    /// Writes what is left.
+    pub(super) fn finish(mut self) -> Result<Merged, ImageError> {
+        self.copy_until(None)?;
+        while self.underfull() && self.next < self.old_blocks().len() {
+            self.open_next()?;
+            self.copy_until(None)?;
+        }
+        self.emit()?;
+        let next = self.next;
+        self.blocks.extend_from_slice(&self.old_blocks()[next..]);
+        Ok(Merged {
+            blocks: self.blocks,
+            freed: self.freed,
+            next_block: self.sink.finish()?,
+        })
+    }
+}
+
+/// Changes read from a log, sorted: what [`Merge`] takes.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    clears: std::collections::BTreeSet<Vec<u8>>,
+    entries: std::collections::BTreeMap<Vec<u8>, (Lsn, Stored)>,
+    pub(super) bytes: usize,
+}
+
+impl Changes {
+    pub(super) fn write(&mut self, key: Vec<u8>, lsn: Lsn, cell: Option<&[u8]>) {
+        self.bytes += key.len() + cell.map_or(0, <[u8]>::len) + 64;
+        self.entries.insert(key, (lsn, cell.map(Arc::from)));
+    }
+
+    pub(super) fn clear(&mut self, prefix: &[u8]) {
+        self.bytes += prefix.len();
+        let end = crate::scope::prefix_end(prefix);
+        let mut behind = self.entries.split_off(prefix);
+        if let Some(end) = end {
+            self.entries.append(&mut behind.split_off(&end));
+        }
+        self.clears.insert(prefix.to_vec());
+    }
+
+    /// Applies all, in order.
+    pub(super) fn merge(self, merge: &mut Merge<'_>) -> Result<(), ImageError> {
+        let mut clears = self.clears.into_iter().peekable();
+        for (key, (lsn, cell)) in self.entries {
+            while let Some(prefix) = clears.next_if(|prefix| *prefix <= key) {
+                merge.clear(&prefix, crate::scope::prefix_end(&prefix).as_deref())?;
+            }
+            merge.put(&key, lsn, &cell)?;
+        }
+        for prefix in clears {
+            merge.clear(&prefix, crate::scope::prefix_end(&prefix).as_deref())?;
+        }
+        Ok(())
+    }
+}

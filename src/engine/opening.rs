@@ -1,0 +1,381 @@
+//! Owns opening: from a folder in whatever state to an engine that serves.
+//!
+//! The order: read what vouches (format, snapshots, manifest), refusing anything
+//! newer before a byte is changed; open the log, which seals what it kept under a
+//! new epoch; open or rebuild the image; replay the log behind it; put right what
+//! is missing for the next time.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use super::body::{BodyOp, read_body};
+use super::checkpoint::Switching;
+use super::commit::{Batch, Op, SlotBatch};
+use super::folder::Folder;
+use super::image_state::Image;
+use super::maintenance::Threads;
+use super::options::EngineOptions;
+use super::pressure::Pressure;
+use super::rebuild::remove_folder;
+use super::report::{Healed, Recovery};
+use super::reservation::Reservations;
+use super::sequencer::Sequencer;
+use super::slots::Slots;
+use super::snapshot::{self, SnapshotReader};
+use super::{Counters, Disk, Engine};
+use crate::clock::Clock;
+use crate::error::{Corruption, Error, Result};
+use crate::ids::{BlockId, Lsn, StoreId};
+use crate::image::manifest::Manifest;
+use crate::image::store::Blocks;
+use crate::image::{ImageBackend, ImageError, ImageErrorKind};
+use crate::vfs::Vfs;
+use crate::wal::{Known, Log};
+
+/// The parts that an engine works with.
+#[derive(Clone, Debug)]
+pub(crate) struct Components {
+    pub(crate) vfs: Arc<dyn Vfs>,
+    pub(crate) backend: Arc<dyn ImageBackend>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// What the folder says before the log is read.
+struct Vouched {
+    manifest: Option<Manifest>,
+    /// The newest snapshot by name, and the newest that is whole at both ends.
+    snapshot_named: Lsn,
+    snapshot: Lsn,
+    healed: Vec<Healed>,
+}
+
+impl Engine {
+    /// An engine without a folder.
+    pub(crate) fn in_memory(options: EngineOptions, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let store = crate::clock::random_bytes().map(StoreId::from_bytes);
+        // Nothing on disk carries this id, so it need not be unique.
+        let store = store.unwrap_or(StoreId::from_bytes([0; 16]));
+        Arc::new(Self::assemble(options, store, clock, None))
+    }
+
+    fn assemble(
+        options: EngineOptions,
+        store: StoreId,
+        clock: Arc<dyn Clock>,
+        disk: Option<Disk>,
+    ) -> Self {
+        Self {
+            options,
+            store,
+            clock,
+            disk,
+            sequencer: Mutex::new(Sequencer {
+                generation: 1,
+                ..Sequencer::default()
+            }),
+            visible: AtomicU64::new(0),
+            slots: Slots::default(),
+            reservations: Reservations::default(),
+            held: AtomicU64::new(0),
+            active: AtomicU64::new(0),
+            room: Condvar::new(),
+            room_lock: Mutex::new(Pressure::default()),
+            closed: AtomicBool::new(false),
+            threads: Mutex::new(Threads::default()),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Opens the store in `root`, or makes one.
+    pub(crate) fn open(
+        root: &Path,
+        options: EngineOptions,
+        components: Components,
+    ) -> Result<Arc<Self>> {
+        let now = components.clock.now_micros();
+        let folder = Folder::open(Arc::clone(&components.vfs), root, now)?;
+        let vouched = read_vouched(&folder)?;
+        let image_lsn = vouched.manifest.as_ref().map(|manifest| manifest.lsn);
+        let known = Known {
+            store: folder.store,
+            snapshot: vouched.snapshot_named,
+            vouched: image_lsn.unwrap_or(vouched.snapshot).max(vouched.snapshot_named),
+            reach: image_lsn.unwrap_or(vouched.snapshot),
+            fresh_base: None,
+            salvage: options.salvage,
+        };
+        let log_options = options.log.clone();
+        let vfs = Arc::clone(&components.vfs);
+        let opening = Log::open(vfs, &folder.wal(), &folder.marks(), log_options, known)?;
+        let mut recovery = Recovery {
+            epoch: opening.epoch,
+            last_lsn: opening.last,
+            durable_mark: opening.mark,
+            snapshot_lsn: vouched.snapshot,
+            closed_cleanly: opening.closed_cleanly,
+            cut: opening.cut,
+            healed: vouched.healed,
+            lost: opening.loss.into_iter().collect(),
+            ..Recovery::default()
+        };
+        if let Some(what) = opening.mark_damage {
+            recovery.healed.push(Healed {
+                path: folder.marks(),
+                what,
+                action: "the marks in the log were used, and the file was written anew".into(),
+            });
+        }
+        let disk = Disk {
+            image: RwLock::new(Arc::new(Image::new(
+                empty_manifest(folder.store, 1),
+                None,
+                0,
+            ))),
+            log: opening.log,
+            backend: components.backend,
+            switching: Mutex::new(Switching::default()),
+            snapshotting: Mutex::new(()),
+            snapshot: AtomicU64::new(vouched.snapshot.get()),
+            recovery: Mutex::new(recovery),
+            folder,
+        };
+        let store = disk.folder.store;
+        let engine = Self::assemble(options, store, components.clock, Some(disk));
+        let engine = Arc::new(engine);
+        engine.recover(vouched.manifest, opening.last, opening.last_time_micros)?;
+        engine.start_threads()?;
+        Ok(engine)
+    }
+
+    fn recover(self: &Arc<Self>, manifest: Option<Manifest>, last: Lsn, time: u64) -> Result<()> {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        self.load_image(disk, manifest)?;
+        let image_lsn = disk.image.read().manifest.lsn;
+        {
+            let mut sequencer = self.sequencer.lock();
+            sequencer.last = image_lsn;
+            sequencer.time_micros = time.max(disk.image.read().manifest.time_micros);
+            self.visible.store(image_lsn.get(), Ordering::Release);
+        }
+        let mut replayed = 0;
+        disk.log.replay((image_lsn, last), &mut |lsn, micros, body| {
+            let batch = self.batch_of(body, lsn, disk.folder.root())?;
+            self.replay(&batch, lsn, micros);
+            replayed += 1;
+            if self.active.load(Ordering::Relaxed) > self.options.memtable_bytes / 2 {
+                self.checkpoint()?;
+            }
+            Ok(())
+        })?;
+        // The log went on by a frame that says that it was opened.
+        let opened = disk.log.last();
+        self.sequencer.lock().last = opened;
+        self.visible.store(opened.get(), Ordering::Release);
+        {
+            let mut recovery = disk.recovery.lock();
+            recovery.image_lsn = image_lsn;
+            recovery.replayed_commits = replayed;
+        }
+        self.check_copies(disk)
+    }
+
+    /// Opens the image that the manifest vouches for, or builds one.
+    fn load_image(&self, disk: &Disk, manifest: Option<Manifest>) -> Result<()> {
+        let mut switching = disk.switching.lock();
+        let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
+        let found = disk.folder.vfs.read_dir(&disk.folder.images());
+        let found = found.map_err(|e| Error::io("list", disk.folder.images(), e))?;
+        let numbers = found.iter().filter_map(|entry| entry.name.parse::<u64>().ok());
+        let highest = numbers.clone().max().unwrap_or(0);
+        let folders: Vec<u64> = numbers.collect();
+        match manifest {
+            Some(manifest) if !manifest.blocks.is_empty() => {
+                self.open_image(disk, &mut switching, manifest)?;
+            }
+            Some(manifest) => {
+                *disk.image.write() = Arc::new(Image::new(manifest, None, 0));
+            }
+            None => {
+                let mut stale = empty_manifest(self.store, highest);
+                stale.lsn = snapshot;
+                let stale = Arc::new(Image::new(stale, None, 0));
+                if snapshot > Lsn::ZERO {
+                    self.rebuild(disk, &mut switching, &stale, "the manifest is missing or damaged")?;
+                } else {
+                    let fresh = empty_manifest(self.store, highest + 1);
+                    *disk.image.write() = Arc::new(Image::new(fresh, None, 0));
+                }
+            }
+        }
+        let used = disk.image.read().manifest.folder;
+        for number in folders.into_iter().filter(|&number| number != used) {
+            // Best effort: what is left of an earlier image is in nobody's way.
+            let _ = remove_folder(disk, number);
+        }
+        Ok(())
+    }
+
+    fn open_image(
+        &self,
+        disk: &Disk,
+        switching: &mut Switching,
+        manifest: Manifest,
+    ) -> Result<()> {
+        let folder = disk.folder.image(manifest.folder);
+        let small = manifest.live_bytes() <= self.options.check_bytes_on_open;
+        let opened = open_blocks(disk, &folder, self.options.cache_bytes).and_then(|blocks| {
+            if small {
+                for meta in &manifest.blocks {
+                    blocks.read_uncached(meta)?;
+                }
+            }
+            blocks.delete(&manifest.doomed)?;
+            blocks.delete_from(manifest.next_block)?;
+            Ok(blocks)
+        });
+        match opened {
+            Ok(blocks) => {
+                *disk.image.write() = Arc::new(Image::new(manifest, Some(Arc::new(blocks)), 0));
+                Ok(())
+            }
+            Err(e) if e.kind == ImageErrorKind::Io => Err(self.beyond_healing(&e)),
+            Err(e) => {
+                let broken = Arc::new(Image::new(manifest, None, 0));
+                self.rebuild(disk, switching, &broken, &e.to_string()).map(drop)
+            }
+        }
+    }
+
+    /// Sees to it that snapshot and log can rebuild the image the next time.
+    fn check_copies(&self, disk: &Disk) -> Result<()> {
+        if !self.options.snapshots {
+            return Ok(());
+        }
+        let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
+        let mut problem = None;
+        if disk.log.base() > snapshot {
+            problem = Some("the snapshot that the log begins behind is missing or damaged".into());
+        } else if snapshot > Lsn::ZERO {
+            let path = disk.folder.snapshot(snapshot);
+            let vfs = &*disk.folder.vfs;
+            let len = vfs.metadata(&path).map_err(|e| Error::io("look at", &path, e))?;
+            if len.is_some_and(|entry| entry.len <= self.options.check_bytes_on_open) {
+                match snapshot::verify(vfs, &path, Some(self.store)) {
+                    Ok(_) => {}
+                    Err(Error::Corrupt(damage)) => problem = Some(damage.to_string()),
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        let Some(what) = problem else {
+            return self.remove_older_snapshots(disk, snapshot);
+        };
+        // The state is whole in image and log; only its copy is not.
+        self.checkpoint()?;
+        let lsn = self.snapshot()?;
+        let mut recovery = disk.recovery.lock();
+        recovery.snapshot_lsn = lsn;
+        recovery.healed.push(Healed {
+            path: disk.folder.snapshots(),
+            what,
+            action: format!("a new snapshot was written at LSN {lsn}"),
+        });
+        Ok(())
+    }
+
+    /// The batch that a commit's body stands for.
+    fn batch_of(&self, body: &[u8], lsn: Lsn, path: &Path) -> Result<Batch> {
+        let mut batch = Batch::default();
+        let read = read_body(body, |op| {
+            let malformed = || Corruption::new(path, "an op before any scope").lsn(lsn);
+            let (key, op) = match op {
+                BodyOp::Scope(prefix) => {
+                    batch.writes.push(SlotBatch {
+                        slot: self.slot(prefix),
+                        clear: false,
+                        ops: Vec::new(),
+                    });
+                    return Ok(());
+                }
+                BodyOp::Clear => {
+                    batch.writes.last_mut().ok_or_else(malformed)?.clear = true;
+                    return Ok(());
+                }
+                BodyOp::Put(key, cell) => (key, Op::Put(Arc::from(cell))),
+                BodyOp::Delete(key) => (key, Op::Delete),
+            };
+            let writes = batch.writes.last_mut().ok_or_else(malformed)?;
+            writes.ops.push((key.into(), op));
+            Ok(())
+        });
+        read.map_err(|what| Corruption::new(path, what).lsn(lsn))??;
+        let mut scopes: Vec<_> = batch.writes.iter().map(|writes| writes.slot.number).collect();
+        scopes.sort_unstable();
+        scopes.dedup();
+        match scopes.len() == batch.writes.len() {
+            true => Ok(batch),
+            false => Err(Corruption::new(path, "a commit has a scope twice").lsn(lsn).into()),
+        }
+    }
+}
+
+fn open_blocks(disk: &Disk, folder: &Path, cache_bytes: u64) -> Result<Blocks, ImageError> {
+    let there = disk.folder.vfs.metadata(folder);
+    let there = there.map_err(|e| ImageError::new("open", ImageErrorKind::Io, e.to_string()))?;
+    if there.is_none() {
+        let kind = ImageErrorKind::Damaged;
+        return Err(ImageError::new("open", kind, "its folder is missing"));
+    }
+    Ok(Blocks::new(disk.backend.open(folder)?, cache_bytes))
+}
+
+fn empty_manifest(store: StoreId, folder: u64) -> Manifest {
+    Manifest {
+        store,
+        folder,
+        lsn: Lsn::ZERO,
+        time_micros: 0,
+        next_block: BlockId::new(1),
+        doomed: Vec::new(),
+        blocks: Vec::new(),
+    }
+}
+
+fn read_vouched(folder: &Folder) -> Result<Vouched> {
+    let vfs = &*folder.vfs;
+    let mut healed = Vec::new();
+    let mut found = None;
+    let path = folder.manifest();
+    let manifest = match Manifest::read(vfs, &path, folder.store) {
+        Ok(manifest) => manifest,
+        Err(Error::Corrupt(damage)) => {
+            healed.push(Healed {
+                path,
+                what: damage.to_string(),
+                action: "the image was rebuilt from snapshot and log".into(),
+            });
+            None
+        }
+        Err(e) => return Err(e),
+    };
+    let named = folder.list_snapshots()?;
+    for &lsn in named.iter().rev() {
+        match SnapshotReader::open(vfs, &folder.snapshot(lsn), Some(folder.store)) {
+            Ok(reader) if reader.info().header.lsn == lsn => {
+                found = Some(lsn);
+                break;
+            }
+            Ok(_) | Err(Error::Corrupt(_)) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(Vouched {
+        manifest,
+        snapshot_named: named.last().copied().unwrap_or_default(),
+        snapshot: found.unwrap_or_default(),
+        healed,
+    })
+}

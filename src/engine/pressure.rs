@@ -1,0 +1,155 @@
+//! Owns the bound on memory: when writers wait, when they are refused, and which
+//! views have to go to make room.
+
+use std::sync::atomic::Ordering;
+
+use super::Engine;
+use crate::clock;
+use crate::error::{Error, Result};
+
+/// What writers and the threads of the engine tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct Pressure {
+    pub(crate) checkpoint_wanted: bool,
+    pub(crate) snapshot_wanted: bool,
+    pub(crate) stopping: bool,
+    /// Why the last checkpoint or snapshot failed, until one succeeds.
+    pub(crate) failure: Option<String>,
+}
+
+impl Engine {
+    /// Lets a writer pass, makes it wait for room, or refuses it.
+    pub(super) fn admit(&self, puts: bool) -> Result<()> {
+        let held = self.held.load(Ordering::Relaxed);
+        let Some(disk) = &self.disk else {
+            return match puts && held > self.options.memory_bytes_max {
+                false => Ok(()),
+                true => Err(Error::LimitExceeded {
+                    limit: "memory_bytes",
+                    max: self.options.memory_bytes_max,
+                    actual: held,
+                    at: "a store without a folder".into(),
+                }),
+            };
+        };
+        disk.log.throttle()?;
+        if held <= self.options.memtable_bytes {
+            return Ok(());
+        }
+        match self.options.background {
+            true => self.wait_for_room(),
+            false => self.checkpoint().map(drop).map_err(|e| self.no_room(&e.to_string())),
+        }
+    }
+
+    fn wait_for_room(&self) -> Result<()> {
+        let deadline = clock::monotonic() + self.options.stall;
+        let mut pressure = self.room_lock.lock();
+        loop {
+            if self.held.load(Ordering::Relaxed) <= self.options.memtable_bytes {
+                return Ok(());
+            }
+            self.check()?;
+            if !pressure.checkpoint_wanted {
+                pressure.checkpoint_wanted = true;
+                self.room.notify_all();
+            }
+            let late = self.room.wait_until(&mut pressure, deadline).timed_out();
+            let failure = pressure.failure.clone();
+            if late || failure.is_some() {
+                let why = failure.unwrap_or_else(|| "a checkpoint is still being written".into());
+                return Err(self.no_room(&why));
+            }
+        }
+    }
+
+    fn no_room(&self, why: &str) -> Error {
+        Error::Busy {
+            reason: format!(
+                "the memtable holds {} bytes of at most {} and cannot be emptied: {why}",
+                self.held.load(Ordering::Relaxed),
+                self.options.memtable_bytes
+            ),
+        }
+    }
+
+    /// Counts what the memtable gained or lost.
+    pub(super) fn account(&self, change: i64) {
+        let add = |counter: &std::sync::atomic::AtomicU64| match u64::try_from(change) {
+            Ok(more) => counter.fetch_add(more, Ordering::Relaxed),
+            Err(_) => counter.fetch_sub(change.unsigned_abs(), Ordering::Relaxed),
+        };
+        add(&self.held);
+        add(&self.active);
+    }
+
+    /// After each commit: asks for a checkpoint when the newest generation is large.
+    pub(super) fn after_commit(&self) -> Result<()> {
+        if self.disk.is_none()
+            || self.active.load(Ordering::Relaxed) <= self.options.memtable_bytes / 2
+        {
+            return Ok(());
+        }
+        if self.options.background {
+            let mut pressure = self.room_lock.lock();
+            if !pressure.checkpoint_wanted {
+                pressure.checkpoint_wanted = true;
+                self.room.notify_all();
+            }
+            return Ok(());
+        }
+        // The commit stands, whatever becomes of the checkpoint; a writer that
+        // finds no room hears of the failure.
+        let outcome = self.checkpoint().and_then(|_| self.snapshot_if_due());
+        self.room_lock.lock().failure = outcome.err().map(|e| e.to_string());
+        Ok(())
+    }
+
+    /// Drops from memory what the image has and no view needs. Where memory is
+    /// short, views that are older than the image have to go.
+    pub(super) fn retire(&self) {
+        let Some(image) = self.image() else { return };
+        let (generations, upto) = {
+            let mut sequencer = self.sequencer.lock();
+            let short = self.held.load(Ordering::Relaxed) > self.options.memtable_bytes / 2;
+            while short
+                && sequencer.views.generation().is_some_and(|needed| needed < image.generation)
+                && let Some(view) = sequencer.views.oldest().and_then(|n| sequencer.views.close(n))
+            {
+                view.expired.store(true, Ordering::Release);
+            }
+            let needed = sequencer.views.generation().unwrap_or(u64::MAX);
+            let upto = image.generation.min(needed);
+            let rest = sequencer.generations.split_off(&(upto + 1));
+            let gone = std::mem::replace(&mut sequencer.generations, rest);
+            if let Some(last) = gone.values().next_back() {
+                sequencer.retired = sequencer.retired.max(last.end);
+            }
+            (gone, upto)
+        };
+        for slot in generations.into_values().flat_map(|generation| generation.slots) {
+            let tables = slot.write().retire(upto);
+            let bytes: u64 = tables.iter().map(|table| table.bytes).sum();
+            self.held.fetch_sub(bytes, Ordering::Relaxed);
+            drop(tables);
+            self.slots.forget_idle(slot);
+        }
+        // Under the lock, so that nobody misses it between looking and waiting.
+        let _pressure = self.room_lock.lock();
+        self.room.notify_all();
+    }
+
+    pub(super) fn close_view(&self, number: u64) {
+        let retirable = {
+            let mut sequencer = self.sequencer.lock();
+            sequencer.views.close(number);
+            let oldest = sequencer.generations.keys().next().copied();
+            let needed = sequencer.views.generation().unwrap_or(u64::MAX);
+            oldest.filter(|&oldest| oldest <= needed)
+        };
+        let Some(oldest) = retirable else { return };
+        if self.image().is_some_and(|image| oldest <= image.generation) {
+            self.retire();
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Owns healing: opening the image again after the disk refused, and building it
+//! anew from snapshot and log where it is damaged.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::body::{BodyOp, read_body};
+use super::checkpoint::Switching;
+use super::image_state::Image;
+use super::merge::{Changes, Merge, Merged};
+use super::report::Healed;
+use super::snapshot::SnapshotReader;
+use super::{Disk, Engine};
+use crate::error::{Corruption, Error, Result};
+use crate::ids::{BlockId, Lsn};
+use crate::image::manifest::Manifest;
+use crate::image::store::Blocks;
+use crate::image::{ImageError, ImageErrorKind};
+
+/// How much of the log is merged at a time.
+const CHANGES_BYTES: usize = 16 * 1024 * 1024;
+
+impl Engine {
+    /// After a read of `broken` failed: an image with the same content or a newer
+    /// one that can be read.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where neither snapshot nor log can replace what is lost.
+    pub(super) fn heal(&self, broken: &Arc<Image>, error: &ImageError) -> Result<Arc<Image>> {
+        let Some(disk) = &self.disk else {
+            return Err(self.beyond_healing(error));
+        };
+        let mut switching = disk.switching.lock();
+        disk.log.check()?;
+        let current = Arc::clone(&disk.image.read());
+        if current.manifest.folder != broken.manifest.folder {
+            return Ok(current);
+        }
+        match error.kind {
+            ImageErrorKind::Io => {
+                self.reopen_image(disk, &mut switching)?;
+                Ok(Arc::clone(&disk.image.read()))
+            }
+            _ => self.rebuild(disk, &mut switching, &current, &error.to_string()),
+        }
+    }
+
+    /// What a caller is told where healing did not help.
+    pub(super) fn beyond_healing(&self, error: &ImageError) -> Error {
+        let path = self.disk.as_ref().map(|disk| disk.folder.images()).unwrap_or_default();
+        match error.kind {
+            ImageErrorKind::Io => Error::io(error.op, path, std::io::Error::other(error.reason.clone())),
+            _ => Corruption::new(path, error.reason.clone()).into(),
+        }
+    }
+
+    /// Opens the backend again, with the same manifest.
+    pub(super) fn reopen_image(&self, disk: &Disk, switching: &mut Switching) -> Result<()> {
+        let old = Arc::clone(&disk.image.read());
+        if let Ok(blocks) = old.blocks() {
+            // It failed already; all that matters is that it lets go of its files.
+            let _ = blocks.close();
+        }
+        let folder = disk.folder.image(old.manifest.folder);
+        let blocks = disk.backend.open(&folder).and_then(|image| {
+            let blocks = Blocks::new(image, self.options.cache_bytes);
+            blocks.delete_from(old.manifest.next_block)?;
+            Ok(blocks)
+        });
+        match blocks {
+            Ok(blocks) => {
+                let manifest = old.manifest.clone();
+                let image = Image::new(manifest, Some(Arc::new(blocks)), old.generation);
+                *disk.image.write() = Arc::new(image);
+                switching.suspect = false;
+                Ok(())
+            }
+            Err(e) if e.kind == ImageErrorKind::Io => Err(self.beyond_healing(&e)),
+            Err(e) => self.rebuild(disk, switching, &old, &e.to_string()).map(drop),
+        }
+    }
+
+    /// Builds the image at the LSN of `broken` anew, in another folder, from the
+    /// newest snapshot and the log behind it.
+    pub(super) fn rebuild(
+        &self,
+        disk: &Disk,
+        switching: &mut Switching,
+        broken: &Arc<Image>,
+        why: &str,
+    ) -> Result<Arc<Image>> {
+        let lsn = broken.manifest.lsn;
+        let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
+        if disk.log.base() > snapshot || snapshot > lsn {
+            return Err(Corruption::new(disk.folder.images(), format!("{why}; there is no snapshot and log to rebuild it from"))
+                .lsn(snapshot.next())
+                .into());
+        }
+        if let Ok(blocks) = broken.blocks() {
+            // Damaged already; all that matters is that it lets go of its files.
+            let _ = blocks.close();
+        }
+        let number = broken.manifest.folder + 1;
+        let blocks = self.new_image(disk, number)?;
+        let (merged, time_micros) = self.restore(disk, &blocks, snapshot, lsn)?;
+        blocks.sync().map_err(|e| self.beyond_healing(&e))?;
+        let manifest = Manifest {
+            store: self.store,
+            folder: number,
+            lsn,
+            time_micros: time_micros.max(broken.manifest.time_micros),
+            next_block: merged.next_block,
+            doomed: merged.freed.clone(),
+            blocks: merged.blocks,
+        };
+        let image = self.switch(disk, manifest, blocks, broken.generation)?;
+        *switching = Switching::new(merged.freed);
+        // The old folder is of no use; if it cannot be removed now, opening does it.
+        let _ = remove_folder(disk, broken.manifest.folder);
+        self.counters.rebuilds.fetch_add(1, Ordering::Relaxed);
+        disk.recovery.lock().healed.push(Healed {
+            path: disk.folder.image(broken.manifest.folder),
+            what: why.to_owned(),
+            action: format!("rebuilt from snapshot {snapshot} and the log up to LSN {lsn}"),
+        });
+        Ok(image)
+    }
+
+    /// The first image of a store, or the one in a new folder: empty.
+    pub(super) fn new_image(&self, disk: &Disk, number: u64) -> Result<Arc<Blocks>> {
+        let folder = disk.folder.image(number);
+        let vfs = &*disk.folder.vfs;
+        let fresh = (|| {
+            if vfs.metadata(&folder)?.is_some() {
+                vfs.remove_dir_all(&folder)?;
+            }
+            vfs.create_dir(&folder)?;
+            vfs.sync_dir(&disk.folder.images())
+        })();
+        fresh.map_err(|e| Error::io("make the folder", &folder, e))?;
+        let image = disk.backend.open(&folder).map_err(|e| self.beyond_healing(&e))?;
+        Ok(Arc::new(Blocks::new(image, self.options.cache_bytes)))
+    }
+
+    /// Opens the backend for a store that had no image yet.
+    pub(super) fn first_image(&self, disk: &Disk, old: &Arc<Image>) -> Result<Arc<Image>> {
+        let blocks = self.new_image(disk, old.manifest.folder)?;
+        let image = Image::new(old.manifest.clone(), Some(blocks), old.generation);
+        let image = Arc::new(image);
+        *disk.image.write() = Arc::clone(&image);
+        Ok(image)
+    }
+
+    /// Fills an empty image with a snapshot and the log behind it, up to `upto`.
+    pub(super) fn restore(
+        &self,
+        disk: &Disk,
+        blocks: &Arc<Blocks>,
+        snapshot: Lsn,
+        upto: Lsn,
+    ) -> Result<(Merged, u64)> {
+        let block_bytes = self.options.block_bytes;
+        let mut time = 0;
+        let failed = |e: ImageError| self.beyond_healing(&e);
+        let mut merge = Merge::new(None, blocks, BlockId::new(1), block_bytes);
+        if snapshot > Lsn::ZERO {
+            let path = disk.folder.snapshot(snapshot);
+            let mut reader = SnapshotReader::open(&*disk.folder.vfs, &path, Some(self.store))?;
+            time = reader.info().header.time_micros;
+            while let Some(section) = reader.next_section()? {
+                merge.add(&section).map_err(failed)?;
+            }
+        }
+        let mut merged = merge.finish().map_err(failed)?;
+        let mut changes = Changes::default();
+        let mut apply = |changes: Changes, merged: &mut Merged| -> Result<()> {
+            let base = Image::new(
+                Manifest {
+                    store: self.store,
+                    folder: 0,
+                    lsn: Lsn::ZERO,
+                    time_micros: 0,
+                    next_block: merged.next_block,
+                    doomed: Vec::new(),
+                    blocks: std::mem::take(&mut merged.blocks),
+                },
+                Some(Arc::clone(blocks)),
+                0,
+            );
+            let mut merge = Merge::new(Some(&base), blocks, merged.next_block, block_bytes);
+            changes.merge(&mut merge).map_err(failed)?;
+            let next = merge.finish().map_err(failed)?;
+            merged.freed.extend(&next.freed);
+            merged.blocks = next.blocks;
+            merged.next_block = next.next_block;
+            Ok(())
+        };
+        if upto > snapshot {
+            disk.log.replay((snapshot, upto), &mut |lsn, micros, body| {
+                time = time.max(micros);
+                collect(body, lsn, disk.folder.root(), &mut changes)?;
+                match changes.bytes > CHANGES_BYTES {
+                    true => apply(std::mem::take(&mut changes), &mut merged),
+                    false => Ok(()),
+                }
+            })?;
+            apply(changes, &mut merged)?;
+        }
+        Ok((merged, time))
+    }
+}
+
+fn collect(body: &[u8], lsn: Lsn, path: &Path, changes: &mut Changes) -> Result<()> {
+    let mut scope: &[u8] = &[];
+    let full = |scope: &[u8], key: &[u8]| [scope, key].concat();
+    let read = read_body(body, |op| {
+        match op {
+            BodyOp::Scope(prefix) => scope = prefix,
+            BodyOp::Put(key, cell) => changes.write(full(scope, key), lsn, Some(cell)),
+            BodyOp::Delete(key) => changes.write(full(scope, key), lsn, None),
+            BodyOp::Clear => changes.clear(scope),
+        }
+        Ok(())
+    });
+    read.map_err(|what| Corruption::new(path, what).lsn(lsn))?
+}
+
+/// Removes the folder of an image that is not used any more.
+pub(super) fn remove_folder(disk: &Disk, number: u64) -> std::io::Result<()> {
+    let folder = disk.folder.image(number);
+    if disk.folder.vfs.metadata(&folder)?.is_some() {
+        disk.folder.vfs.remove_dir_all(&folder)?;
+        disk.folder.vfs.sync_dir(&disk.folder.images())?;
+    }
+    Ok(())
+}

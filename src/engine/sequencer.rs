@@ -1,0 +1,84 @@
+//! Owns what is decided under the one short lock: LSNs, store time, generations
+//! of the memtable, and which views are open.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::table::{Pins, Slot};
+use crate::ids::Lsn;
+
+/// The state under the sequencer's lock.
+#[derive(Debug, Default)]
+pub(crate) struct Sequencer {
+    pub(crate) last: Lsn,
+    pub(crate) time_micros: u64,
+    /// The generation that is written to.
+    pub(crate) generation: u64,
+    /// The generations that are not retired.
+    pub(crate) generations: BTreeMap<u64, Generation>,
+    /// Tables with LSNs up to this one may be gone from memory.
+    pub(crate) retired: Lsn,
+    pub(crate) views: Views,
+}
+
+/// A generation of the memtable.
+#[derive(Debug, Default)]
+pub(crate) struct Generation {
+    /// The slots that have a table of it.
+    pub(crate) slots: Vec<Arc<Slot>>,
+    /// The last LSN in it, once it is sealed.
+    pub(crate) end: Lsn,
+}
+
+/// The open views, by number: older ones first.
+#[derive(Debug, Default)]
+pub(crate) struct Views {
+    next: u64,
+    open: BTreeMap<u64, OpenView>,
+}
+
+/// What an open view keeps in memory.
+#[derive(Debug)]
+pub(crate) struct OpenView {
+    pub(crate) lsn: Lsn,
+    /// It needs the tables of later generations than this one.
+    pub(crate) generation: u64,
+    pub(crate) expired: Arc<AtomicBool>,
+}
+
+impl Views {
+    pub(crate) fn open(&mut self, view: OpenView) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.open.insert(number, view);
+        number
+    }
+
+    pub(crate) fn close(&mut self, number: u64) -> Option<OpenView> {
+        self.open.remove(&number)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// The oldest view.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        self.open.keys().next().copied()
+    }
+
+    /// The lowest generation that views do not need. Views are opened in the order
+    /// of their LSNs and generations, so the first has the lowest.
+    pub(crate) fn generation(&self) -> Option<u64> {
+        self.open.values().next().map(|view| view.generation)
+    }
+
+    pub(crate) fn pins(&self) -> Pins {
+        let first = self.open.values().next();
+        let last = self.open.values().next_back();
+        Pins {
+            views: first.zip(last).map(|(first, last)| (first.lsn, last.lsn)),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Owns the map from scopes to slots. A slot stays as long as a handle holds it
+//! or it has anything in memory.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use super::table::Slot;
+
+const SHARDS: usize = 32;
+
+type Shard = RwLock<HashMap<Box<[u8]>, Arc<Slot>>>;
+
+/// All slots, by encoded scope.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    shards: Vec<Shard>,
+    hasher: RandomState,
+    next: AtomicU64,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            hasher: RandomState::new(),
+            next: AtomicU64::new(1),
+        }
+    }
+}
+
+impl Slots {
+    fn shard(&self, prefix: &[u8]) -> &Shard {
+        let hash = self.hasher.hash_one(prefix);
+        &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)]
+    }
+
+    /// The slot of a scope, made if need be.
+    pub(crate) fn get(&self, prefix: &[u8]) -> Arc<Slot> {
+        let shard = self.shard(prefix);
+        if let Some(slot) = shard.read().get(prefix) {
+            return Arc::clone(slot);
+        }
+        let mut shard = shard.write();
+        let slot = shard.entry(prefix.into()).or_insert_with(|| {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            Arc::new(Slot::new(number, prefix))
+        });
+        Arc::clone(slot)
+    }
+
+    /// Forgets a slot that holds nothing and that nobody holds.
+    pub(crate) fn forget_idle(&self, slot: Arc<Slot>) {
+        let shard = self.shard(&slot.prefix);
+        let mut shard = shard.write();
+        // One reference is the map's, one is ours; new ones need the shard's lock.
+        if Arc::strong_count(&slot) == 2 && slot.read().is_empty() {
+            shard.remove(&slot.prefix);
+        }
+    }
+
+    /// Every slot there is.
+    pub(crate) fn all(&self) -> Vec<Arc<Slot>> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            all.extend(shard.read().values().map(Arc::clone));
+        }
+        all
+    }
+
+    /// How many slots there are.
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().len()).sum()
+    }
+}

@@ -1,0 +1,125 @@
+//! Owns when a snapshot is written, and giving up the log behind it.
+//!
+//! A snapshot is a copy of a sealed image, block by block, so it holds up neither
+//! checkpoints nor writers. The log is trimmed only to a snapshot that was read
+//! back and found whole.
+
+use std::sync::atomic::Ordering;
+
+use super::snapshot::{self, SnapshotHeader, SnapshotWriter};
+use super::{Disk, Engine};
+use crate::error::{Error, Result};
+use crate::ids::Lsn;
+use crate::vfs::temporary_name;
+
+/// So many segments make a snapshot due, however small they are: each opening
+/// begins one.
+const SEGMENTS_MAX: usize = 64;
+
+impl Engine {
+    /// Writes a snapshot if the log has grown enough since the last one, and trims
+    /// the log.
+    pub(super) fn snapshot_if_due(&self) -> Result<()> {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        let Some(image) = self.image() else { return Ok(()) };
+        if !self.options.snapshots {
+            disk.log.trim(image.manifest.lsn)?;
+            return Ok(());
+        }
+        let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
+        let (behind, segments) = disk.log.bytes_behind(snapshot);
+        let least = self.options.snapshot_log_bytes_min.max(image.manifest.live_bytes() / 2);
+        if image.manifest.lsn > snapshot && (behind > least || segments > SEGMENTS_MAX) {
+            self.snapshot()?;
+        }
+        Ok(())
+    }
+
+    /// Writes a snapshot of the image as it is, verifies it, and trims the log.
+    pub(crate) fn snapshot(&self) -> Result<Lsn> {
+        let Some(disk) = &self.disk else {
+            return Ok(self.visible());
+        };
+        let _one_at_a_time = disk.snapshotting.lock();
+        let mut attempts = 0;
+        let lsn = loop {
+            let Some(image) = self.image() else { return Ok(Lsn::ZERO) };
+            match self.write_snapshot(disk, &image) {
+                Ok(()) => break image.manifest.lsn,
+                Err(Failed::Image(e)) if attempts < 2 => {
+                    attempts += 1;
+                    self.heal(&image, &e)?;
+                }
+                Err(Failed::Image(e)) => return Err(self.beyond_healing(&e)),
+                Err(Failed::Other(e)) => return Err(e),
+            }
+        };
+        disk.snapshot.store(lsn.get(), Ordering::Release);
+        self.counters.snapshots.fetch_add(1, Ordering::Relaxed);
+        self.remove_older_snapshots(disk, lsn)?;
+        disk.log.trim(lsn)?;
+        Ok(lsn)
+    }
+
+    fn write_snapshot(&self, disk: &Disk, image: &super::Image) -> std::result::Result<(), Failed> {
+        let vfs = &*disk.folder.vfs;
+        let path = disk.folder.snapshot(image.manifest.lsn);
+        let temporary = temporary_name(&path);
+        let header = SnapshotHeader {
+            store: self.store,
+            origin: None,
+            lsn: image.manifest.lsn,
+            time_micros: image.manifest.time_micros,
+        };
+        let mut writer = SnapshotWriter::create(vfs, &temporary, header)?;
+        for meta in &image.manifest.blocks {
+            if self.is_closed() {
+                return Err(Error::Closed.into());
+            }
+            let block = image.blocks().and_then(|blocks| blocks.read_uncached(meta));
+            let block = block.map_err(Failed::Image)?;
+            writer.push_block(block.bytes(), &meta.first_key, meta.entries, meta.live_bytes)?;
+        }
+        let written = writer.finish()?;
+        let read_back = snapshot::verify(vfs, &temporary, Some(self.store))?;
+        if read_back != written {
+            let what = "a snapshot that was just written reads back differently";
+            return Err(Error::from(crate::error::Corruption::new(temporary, what)).into());
+        }
+        let named = vfs
+            .rename(&temporary, &path)
+            .and_then(|()| vfs.sync_dir(&disk.folder.snapshots()));
+        named.map_err(|e| Error::io("name the snapshot", &path, e))?;
+        Ok(())
+    }
+
+    /// Removes snapshots before `newest`, and files that were never finished.
+    pub(super) fn remove_older_snapshots(&self, disk: &Disk, newest: Lsn) -> Result<()> {
+        let folder = disk.folder.snapshots();
+        let vfs = &*disk.folder.vfs;
+        let mut old: Vec<_> = disk.folder.list_snapshots()?;
+        old.retain(|&lsn| lsn != newest);
+        let mut paths: Vec<_> = old.into_iter().map(|lsn| disk.folder.snapshot(lsn)).collect();
+        let entries = vfs.read_dir(&folder).map_err(|e| Error::io("list", &folder, e))?;
+        let unfinished = entries.iter().filter(|entry| entry.name.ends_with(".tmp"));
+        paths.extend(unfinished.map(|entry| folder.join(&entry.name)));
+        for path in &paths {
+            vfs.remove_file(path).map_err(|e| Error::io("remove", path, e))?;
+        }
+        match paths.is_empty() {
+            true => Ok(()),
+            false => vfs.sync_dir(&folder).map_err(|e| Error::io("sync", &folder, e)),
+        }
+    }
+}
+
+enum Failed {
+    Image(crate::image::ImageError),
+    Other(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(e: Error) -> Self {
+        Self::Other(e)
+    }
+}

@@ -1,0 +1,442 @@
+//! Owns the block: neighbouring keys in ascending order, each with the LSN that
+//! wrote it and an opaque cell. A block is checked as a whole when it is parsed;
+//! after that every access is cheap, allocates nothing and cannot fail.
+//!
+//! A block carries no checksum: who names a block (manifest, snapshot) keeps its
+//! hash and compares it before the bytes come here.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use crate::ids::Lsn;
+use crate::image::cursor::{Cursor, Malformed};
+
+const MAGIC: u32 = u32::from_le_bytes(*b"EKB1");
+const HEADER_BYTES: usize = 12;
+const OFFSET_BYTES: usize = 4;
+const ENTRY_HEADER_BYTES: usize = 16;
+
+/// One entry, as it goes into a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry<'a> {
+    /// The whole key: the encoding of the scope, then the key.
+    pub(crate) key: &'a [u8],
+    /// The LSN that wrote it.
+    pub(crate) lsn: Lsn,
+    /// The value's bytes.
+    pub(crate) cell: &'a [u8],
+}
+
+/// Why a builder did not take an entry. The builder is as it was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PushError {
+    /// The key is not higher than the one before it.
+    #[error("the key is not higher than the one before it")]
+    Order,
+    /// The block would be longer than its offsets can say.
+    #[error("the block would exceed 4 GiB")]
+    TooLong,
+}
+
+/// Collects entries in ascending order of their keys.
+#[derive(Debug, Default)]
+pub(crate) struct BlockBuilder {
+    /// Keys and cells one after the other: the prefix is known only at the end,
+    /// so entries are laid out in `finish`.
+    arena: Vec<u8>,
+    entries: Vec<Pending>,
+    prefix_len: usize,
+    key_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    start: usize,
+    key_len: usize,
+    cell_len: usize,
+    lsn: Lsn,
+}
+
+impl BlockBuilder {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an entry behind all others.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`]; the entry was not added.
+    pub(crate) fn push(&mut self, key: &[u8], lsn: Lsn, cell: &[u8]) -> Result<(), PushError> {
+        if self
+            .entries
+            .last()
+            .is_some_and(|last| self.key(last) >= key)
+        {
+            return Err(PushError::Order);
+        }
+        // The arena holds each key whole, so the block is never longer than this.
+        let bound = self
+            .arena
+            .len()
+            .saturating_add(key.len())
+            .saturating_add(cell.len());
+        let table = (ENTRY_HEADER_BYTES + OFFSET_BYTES).saturating_mul(self.entries.len() + 1);
+        if bound.saturating_add(table).saturating_add(HEADER_BYTES) > u32::MAX as usize {
+            return Err(PushError::TooLong);
+        }
+        self.prefix_len = self.prefix_with(key);
+        self.entries.push(Pending {
+            start: self.arena.len(),
+            key_len: key.len(),
+            cell_len: cell.len(),
+            lsn,
+        });
+        self.arena.extend_from_slice(key);
+        self.arena.extend_from_slice(cell);
+        self.key_bytes += key.len();
+        Ok(())
+    }
+
+    /// The length that `finish` would give now.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.len_of(self.entries.len(), self.arena.len(), self.prefix_len)
+    }
+
+    /// The length that `finish` would give once this entry was added, so that a
+    /// caller can cut before the entry that is too much.
+    pub(crate) fn len_bytes_with(&self, key: &[u8], cell_len: usize) -> usize {
+        let arena = self
+            .arena
+            .len()
+            .saturating_add(key.len())
+            .saturating_add(cell_len);
+        self.len_of(self.entries.len() + 1, arena, self.prefix_with(key))
+    }
+
+    /// True before the first entry.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many entries there are.
+    pub(crate) fn entry_count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The bytes of all keys and cells: what a user would call the size of it.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.arena.len() as u64
+    }
+
+    /// The lowest key.
+    pub(crate) fn first_key(&self) -> Option<&[u8]> {
+        self.entries.first().map(|first| self.key(first))
+    }
+
+    /// The block.
+    ///
+    /// ```text
+    /// block  = magic:"EKB1" count:u32 prefix_len:u32
+    ///          prefix                     what all keys begin with, once
+    ///          offset:u32 * count         of each entry, from the block's first byte
+    ///          entry * count              one after the other, nothing between
+    /// entry  = suffix_len:u32 lsn:u64 cell_len:u32 suffix cell
+    /// ```
+    ///
+    /// Integers are little-endian. The prefix is the longest that the first and
+    /// the last key share, which in ascending order all others share too.
+    pub(crate) fn finish(self) -> Vec<u8> {
+        let mut block = Vec::with_capacity(self.len_bytes());
+        let prefix = self.first_key().and_then(|key| key.get(..self.prefix_len));
+        let prefix = prefix.unwrap_or_default();
+        block.extend_from_slice(&MAGIC.to_le_bytes());
+        put_size(&mut block, self.entries.len());
+        put_size(&mut block, prefix.len());
+        block.extend_from_slice(prefix);
+        let mut offset = block.len() + OFFSET_BYTES * self.entries.len();
+        for entry in &self.entries {
+            put_size(&mut block, offset);
+            offset += ENTRY_HEADER_BYTES + entry.key_len - prefix.len() + entry.cell_len;
+        }
+        for entry in &self.entries {
+            put_size(&mut block, entry.key_len - prefix.len());
+            block.extend_from_slice(&entry.lsn.get().to_le_bytes());
+            put_size(&mut block, entry.cell_len);
+            let end = entry.start + entry.key_len + entry.cell_len;
+            let suffix_and_cell = self.arena.get(entry.start + prefix.len()..end);
+            block.extend_from_slice(suffix_and_cell.unwrap_or_default());
+        }
+        block
+    }
+
+    fn key(&self, entry: &Pending) -> &[u8] {
+        let key = self.arena.get(entry.start..entry.start + entry.key_len);
+        key.unwrap_or_default()
+    }
+
+    fn prefix_with(&self, key: &[u8]) -> usize {
+        match self
+            .first_key()
+            .and_then(|first| first.get(..self.prefix_len))
+        {
+            Some(prefix) => shared_len(prefix, key),
+            None => key.len(),
+        }
+    }
+
+    fn len_of(&self, count: usize, arena: usize, prefix_len: usize) -> usize {
+        let entries = (OFFSET_BYTES + ENTRY_HEADER_BYTES).saturating_mul(count);
+        let shared = prefix_len * count.saturating_sub(1);
+        // The prefix stands once, and is missing from each key; with no entry
+        // there is no prefix.
+        (HEADER_BYTES + entries)
+            .saturating_add(arena)
+            .saturating_sub(shared)
+    }
+}
+
+/// Lengths were bounded by `push`, so they fit.
+fn put_size(block: &mut Vec<u8>, size: usize) {
+    let size = u32::try_from(size).unwrap_or(u32::MAX);
+    block.extend_from_slice(&size.to_le_bytes());
+}
+
+fn shared_len(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// Where in a block a cell is. It means something only for the block it came from,
+/// and lets a caller keep an `Arc<Block>` instead of a copy of the cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CellRef {
+    start: u32,
+    len: u32,
+}
+
+impl CellRef {
+    /// The length of the cell.
+    pub(crate) const fn len(self) -> usize {
+        self.len as usize
+    }
+
+    /// The place of the cell in [`Block::bytes`].
+    pub(crate) const fn range(self) -> Range<usize> {
+        self.start as usize..self.start as usize + self.len as usize
+    }
+}
+
+/// An entry of a block, in place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EntryRef<'a> {
+    /// What the key begins with: the same for all entries of a block.
+    pub(crate) prefix: &'a [u8],
+    /// The rest of the key.
+    pub(crate) suffix: &'a [u8],
+    /// The LSN that wrote it.
+    pub(crate) lsn: Lsn,
+    /// The value's bytes.
+    pub(crate) cell: &'a [u8],
+    /// The place of the cell in the block.
+    pub(crate) cell_ref: CellRef,
+}
+
+impl EntryRef<'_> {
+    /// Replaces what is in `key` by the whole key.
+    pub(crate) fn key_into(&self, key: &mut Vec<u8>) {
+        key.clear();
+        key.extend_from_slice(self.prefix);
+        key.extend_from_slice(self.suffix);
+    }
+
+    /// The whole key, as a copy.
+    pub(crate) fn key(&self) -> Vec<u8> {
+        [self.prefix, self.suffix].concat()
+    }
+
+    /// How the whole key compares with `key`.
+    pub(crate) fn cmp_key(&self, key: &[u8]) -> Ordering {
+        match key.get(..self.prefix.len()) {
+            Some(start) => self.prefix.cmp(start).then_with(|| {
+                let rest = key.get(self.prefix.len()..).unwrap_or_default();
+                self.suffix.cmp(rest)
+            }),
+            // A key shorter than the prefix is lower than all that begin with it.
+            None => self.prefix.cmp(key),
+        }
+    }
+}
+
+/// A block that was checked.
+#[derive(Debug)]
+pub(crate) struct Block {
+    bytes: Box<[u8]>,
+    count: usize,
+    prefix_len: usize,
+}
+
+impl Block {
+    /// Checks bytes once and for all: lengths, offsets, order.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if they are not exactly one block.
+    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, Malformed> {
+        if u32::try_from(bytes.len()).is_err() {
+            return Err(Malformed {
+                what: "the block is longer than 4 GiB",
+                at: 0,
+            });
+        }
+        let mut cursor = Cursor::new(&bytes);
+        if cursor.u32()? != MAGIC {
+            return Err(Malformed {
+                what: "this is not a block",
+                at: 0,
+            });
+        }
+        let count = cursor.size()?;
+        let prefix_len = cursor.size()?;
+        cursor.take(prefix_len)?;
+        cursor.check_count(count, OFFSET_BYTES + ENTRY_HEADER_BYTES)?;
+        let mut offsets = Cursor::new(cursor.take(count * OFFSET_BYTES)?);
+        let mut last: Option<&[u8]> = None;
+        for _ in 0..count {
+            if offsets.size()? != cursor.at() {
+                return Err(cursor.malformed("an entry is not where the table says"));
+            }
+            let suffix_len = cursor.size()?;
+            let _lsn = cursor.u64()?;
+            let cell_len = cursor.size()?;
+            let suffix = cursor.take(suffix_len)?;
+            cursor.take(cell_len)?;
+            if last.is_some_and(|last| last >= suffix) {
+                return Err(cursor.malformed("the keys are not in ascending order"));
+            }
+            last = Some(suffix);
+        }
+        if cursor.remaining() != 0 {
+            return Err(cursor.malformed("bytes follow the last entry"));
+        }
+        Ok(Self {
+            bytes: bytes.into_boxed_slice(),
+            count,
+            prefix_len,
+        })
+    }
+
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// True if there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The block as it is stored.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes of all keys and cells.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        let frame =
+            HEADER_BYTES + self.prefix_len + (OFFSET_BYTES + ENTRY_HEADER_BYTES) * self.count;
+        let suffixes_and_cells = self.bytes.len().saturating_sub(frame);
+        suffixes_and_cells as u64 + self.prefix_len as u64 * self.count as u64
+    }
+
+    /// The entry with this number, from zero, in order of the keys.
+    pub(crate) fn entry(&self, index: usize) -> Option<EntryRef<'_>> {
+        if index >= self.count {
+            return None;
+        }
+        let table = HEADER_BYTES + self.prefix_len;
+        let start = self.u32_at(table + index * OFFSET_BYTES) as usize;
+        let suffix_len = self.u32_at(start);
+        let lsn =
+            Lsn::new(u64::from(self.u32_at(start + 4)) | u64::from(self.u32_at(start + 8)) << 32);
+        let cell_len = self.u32_at(start + 12);
+        let suffix = CellRef {
+            start: (start + ENTRY_HEADER_BYTES) as u32,
+            len: suffix_len,
+        };
+        let cell_ref = CellRef {
+            start: suffix.start.saturating_add(suffix_len),
+            len: cell_len,
+        };
+        Some(EntryRef {
+            prefix: self.prefix(),
+            suffix: self.cell(suffix),
+            lsn,
+            cell: self.cell(cell_ref),
+            cell_ref,
+        })
+    }
+
+    /// All entries from `index` on, in order.
+    pub(crate) fn entries_from(&self, index: usize) -> impl Iterator<Item = EntryRef<'_>> {
+        (index..self.count).filter_map(|index| self.entry(index))
+    }
+
+    /// The bytes of a cell that this block gave out.
+    pub(crate) fn cell(&self, cell: CellRef) -> &[u8] {
+        self.bytes.get(cell.range()).unwrap_or_default()
+    }
+
+    /// The LSN and the cell of a key.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<(Lsn, CellRef)> {
+        let suffix = key.strip_prefix(self.prefix())?;
+        let entry = self.entry(self.lower_bound_suffix(suffix))?;
+        (entry.suffix == suffix).then_some((entry.lsn, entry.cell_ref))
+    }
+
+    /// The number of the first entry whose key is not lower than `key`.
+    pub(crate) fn lower_bound(&self, key: &[u8]) -> usize {
+        let prefix = self.prefix();
+        if let Some(suffix) = key.strip_prefix(prefix) {
+            return self.lower_bound_suffix(suffix);
+        }
+        if key < prefix { 0 } else { self.count }
+    }
+
+    fn lower_bound_suffix(&self, suffix: &[u8]) -> usize {
+        let (mut low, mut high) = (0, self.count);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.suffix(middle) < suffix {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    fn suffix(&self, index: usize) -> &[u8] {
+        let table = HEADER_BYTES + self.prefix_len;
+        let start = self.u32_at(table + index * OFFSET_BYTES) as usize;
+        let len = self.u32_at(start) as usize;
+        let suffix = start + ENTRY_HEADER_BYTES;
+        self.bytes.get(suffix..suffix + len).unwrap_or_default()
+    }
+
+    fn prefix(&self) -> &[u8] {
+        let prefix = self.bytes.get(HEADER_BYTES..HEADER_BYTES + self.prefix_len);
+        prefix.unwrap_or_default()
+    }
+
+    /// `parse` has seen that all offsets are inside; the zero is never used.
+    fn u32_at(&self, at: usize) -> u32 {
+        let bytes = self
+            .bytes
+            .get(at..at + 4)
+            .and_then(|bytes| bytes.first_chunk());
+        bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,306 @@
+//! Owns all dealings with sled, which is not trusted: it lives behind threads of its
+//! own, every call has a deadline, a panic is damage, and its files are synced here.
+//! Nothing that it gives back is believed before its hash was compared; that is the
+//! business of `store`. This is the one file, with its tests, in which `sled::`
+//! appears.
+//!
+//! What must stay true: no call outlasts its deadline because of sled, none panics,
+//! and after the first failure every call answers with an error until the folder is
+//! opened again. A hang leaves its thread, with its lock on the folder, behind: the
+//! image is then rebuilt in another folder.
+//!
+//! sled runs its writes on a pool of seven threads that all of its databases in a
+//! process share. A panic in one of them ends that thread for good; it prints its
+//! message and reaches us as an error or as a hang.
+
+mod files;
+mod lane;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::clock;
+use crate::ids::BlockId;
+use crate::image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
+
+use lane::{Lane, NoAnswer};
+
+/// A leaf of 17 entries of `PIECE_BYTES_MAX` has to stay below a quarter of it, or it
+/// goes into a file of its own: see there. sled keeps the number in its `conf`.
+const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
+
+/// sled refuses to run with less than a few hundred bytes.
+const CACHE_BYTES_MIN: u64 = 1024 * 1024;
+
+/// How many keys one request deletes, so that each stays far from its deadline.
+const DELETE_BATCH: usize = 1024;
+
+/// What a sled image takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SledOptions {
+    /// The bytes that sled keeps in memory. Default 16 MiB, at least 1 MiB: the crate
+    /// has a cache of its own above it.
+    pub cache_bytes: u64,
+    /// How long a call may take before the image is given up. Default 30 s. What the
+    /// kernel takes to sync a file is not counted.
+    pub deadline: Duration,
+}
+
+impl Default for SledOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 16 * 1024 * 1024,
+            deadline: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Opens images in sled.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SledBackend {
+    options: SledOptions,
+}
+
+impl SledBackend {
+    /// A backend with these options.
+    #[must_use]
+    pub const fn new(options: SledOptions) -> Self {
+        Self { options }
+    }
+}
+
+impl ImageBackend for SledBackend {
+    fn open(&self, folder: &Path) -> Result<Box<dyn Image>, ImageError> {
+        let deadline = self.options.deadline;
+        let io = |e: io::Error| io_error("open", folder, &e);
+        files::remove_half_written(folder).map_err(io)?;
+        let config = config(folder, self.options.cache_bytes);
+        let make = move || open_when_unlocked(&config, deadline / 2);
+        let writer = start("evenkeel-sled-w", folder, deadline, make)?;
+        let db = writer
+            .call(deadline, Clone::clone)
+            .map_err(|e| unanswered("open", e, deadline))?;
+        let reader = start("evenkeel-sled-r", folder, deadline, move || Ok(db))?;
+        // sled syncs neither `conf` nor any folder: the names that it made may be lost
+        // with the power, and the data with them.
+        files::sync_tree(folder).map_err(io)?;
+        if let Some(parent) = folder
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        {
+            files::sync_one(parent).map_err(io)?;
+        }
+        Ok(Box::new(SledImage {
+            folder: folder.to_path_buf(),
+            deadline,
+            writer,
+            reader,
+            ended: Mutex::new(None),
+        }))
+    }
+}
+
+fn config(folder: &Path, cache_bytes: u64) -> sled::Config {
+    // `mode` is left alone: sled 0.34.7 reads it nowhere.
+    sled::Config::new()
+        .path(folder)
+        .cache_capacity(cache_bytes.max(CACHE_BYTES_MIN))
+        .segment_size(SEGMENT_BYTES)
+        .flush_every_ms(None)
+        .use_compression(false)
+        .print_profile_on_drop(false)
+}
+
+/// sled's lock outlives its drop, in this process as in another.
+fn open_when_unlocked(config: &sled::Config, limit: Duration) -> sled::Result<sled::Db> {
+    let start = clock::monotonic();
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(e))
+                if e.to_string().contains("could not acquire lock") && start.elapsed() < limit =>
+            {
+                clock::pause(Duration::from_millis(2));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn start(
+    name: &str,
+    folder: &Path,
+    deadline: Duration,
+    make: impl FnOnce() -> sled::Result<sled::Db> + Send + 'static,
+) -> Result<Lane<sled::Db>, ImageError> {
+    let started = Lane::start(name, deadline, make).map_err(|e| io_error("open", folder, &e))?;
+    let made = started.map_err(|e| unanswered("open", e, deadline))?;
+    made.map_err(|e| ImageError::new("open", kind_of(&e), e.to_string()))
+}
+
+/// Two lanes over one database, so that a read does not wait for a flush.
+#[derive(Debug)]
+struct SledImage {
+    folder: PathBuf,
+    deadline: Duration,
+    writer: Lane<sled::Db>,
+    reader: Lane<sled::Db>,
+    /// Why nothing is done any more: closed, or the first failure.
+    ended: Mutex<Option<(ImageErrorKind, String)>>,
+}
+
+impl SledImage {
+    fn usable(&self, op: &'static str) -> Result<(), ImageError> {
+        match &*self.ended.lock() {
+            Some((kind, reason)) => Err(ImageError::new(op, *kind, reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// The first failure ends the image: sled is not usable after one, whatever it was
+    /// (after a failed write it answers every call with that error, or panics).
+    fn end(&self, error: ImageError) -> ImageError {
+        let mut ended = self.ended.lock();
+        ended.get_or_insert_with(|| (error.kind, format!("given up: {}", error.reason)));
+        error
+    }
+
+    fn ask<R: Send + 'static>(
+        &self,
+        lane: &Lane<sled::Db>,
+        op: &'static str,
+        call: impl FnOnce(&sled::Db) -> sled::Result<R> + Send + 'static,
+    ) -> Result<R, ImageError> {
+        self.usable(op)?;
+        let failed = match lane.call(self.deadline, call) {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(e)) => ImageError::new(op, kind_of(&e), e.to_string()),
+            Err(e) => unanswered(op, e, self.deadline),
+        };
+        Err(self.end(failed))
+    }
+}
+
+impl Image for SledImage {
+    fn get(&self, ids: &[BlockId]) -> Result<Vec<Option<Vec<u8>>>, ImageError> {
+        let keys: Vec<_> = ids.iter().map(|id| key(*id)).collect();
+        self.ask(&self.reader, "get", move |db| {
+            let piece = |key| Ok(db.get(key)?.map(|piece| piece.to_vec()));
+            keys.iter().map(piece).collect()
+        })
+    }
+
+    fn put(&self, pieces: Vec<Piece>) -> Result<(), ImageError> {
+        // One by one: a `sled::Batch` writes no faster, deletes up to twice as slowly,
+        // and buys an atomicity that nobody here needs.
+        self.ask(&self.writer, "put", move |db| {
+            for (id, piece) in pieces {
+                db.insert(key(id), piece)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn delete(&self, ids: &[BlockId]) -> Result<(), ImageError> {
+        for ids in ids.chunks(DELETE_BATCH) {
+            let keys: Vec<_> = ids.iter().map(|id| key(*id)).collect();
+            self.ask(&self.writer, "delete", move |db| {
+                keys.iter().try_for_each(|key| db.remove(key).map(drop))
+            })?;
+        }
+        self.usable("delete")
+    }
+
+    fn delete_from(&self, first: BlockId) -> Result<(), ImageError> {
+        loop {
+            let left = self.ask(&self.writer, "delete", move |db| {
+                let keys = db.range(key(first)..).keys().take(DELETE_BATCH);
+                let keys = keys.collect::<sled::Result<Vec<_>>>()?;
+                keys.iter().try_for_each(|key| db.remove(key).map(drop))?;
+                Ok(keys.len())
+            })?;
+            if left < DELETE_BATCH {
+                return Ok(());
+            }
+        }
+    }
+
+    fn sync(&self) -> Result<(), ImageError> {
+        self.ask(&self.writer, "sync", |db| db.flush().map(drop))?;
+        // Here, not in the lane: the kernel may take long without anything being wrong.
+        let synced = files::sync_tree(&self.folder);
+        synced.map_err(|e| self.end(io_error("sync", &self.folder, &e)))
+    }
+
+    fn bytes_on_disk(&self) -> Result<u64, ImageError> {
+        self.usable("measure")?;
+        files::bytes_in(&self.folder).map_err(|e| io_error("measure", &self.folder, &e))
+    }
+
+    fn close(&self) -> Result<(), ImageError> {
+        let hung = {
+            let mut ended = self.ended.lock();
+            let (kind, _) =
+                ended.get_or_insert_with(|| (ImageErrorKind::Io, "it is closed".to_owned()));
+            *kind == ImageErrorKind::TimedOut
+        };
+        self.reader.close();
+        self.writer.close();
+        if hung {
+            // Its threads are left behind, and nobody waits for their lock.
+            return Ok(());
+        }
+        let unanswered = |e| unanswered("close", e, self.deadline);
+        self.reader.join(self.deadline).map_err(unanswered)?;
+        self.writer.join(self.deadline).map_err(unanswered)?;
+        let free = files::wait_until_unlocked(&self.folder.join("db"), self.deadline);
+        match free.map_err(|e| io_error("close", &self.folder, &e))? {
+            true => Ok(()),
+            false => Err(unanswered(NoAnswer::Late)),
+        }
+    }
+}
+
+/// Big-endian, so that numbers given in order are neighbours.
+fn key(id: BlockId) -> [u8; 8] {
+    id.get().to_be_bytes()
+}
+
+fn kind_of(error: &sled::Error) -> ImageErrorKind {
+    match error {
+        sled::Error::Io(e) if e.to_string().contains("could not acquire lock") => {
+            ImageErrorKind::TimedOut
+        }
+        // sled reads beyond the end of a cut file as such.
+        sled::Error::Io(e) if e.kind() != io::ErrorKind::UnexpectedEof => ImageErrorKind::Io,
+        _ => ImageErrorKind::Damaged,
+    }
+}
+
+fn io_error(op: &'static str, folder: &Path, error: &io::Error) -> ImageError {
+    ImageError::new(
+        op,
+        ImageErrorKind::Io,
+        format!("{}: {error}", folder.display()),
+    )
+}
+
+fn unanswered(op: &'static str, why: NoAnswer, deadline: Duration) -> ImageError {
+    match why {
+        NoAnswer::Late => {
+            let reason = format!("no answer within {deadline:?}");
+            ImageError::new(op, ImageErrorKind::TimedOut, reason)
+        }
+        NoAnswer::Panicked(message) => ImageError::new(
+            op,
+            ImageErrorKind::Damaged,
+            format!("sled panicked: {message}"),
+        ),
+        NoAnswer::Closed => ImageError::new(op, ImageErrorKind::Io, "it is closed"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,301 @@
+//! Owns the verified view of an image: blocks instead of pieces. What comes out of a
+//! backend is joined, compared with the length and the hash that the manifest names,
+//! and parsed; anything else is damage, named by block and by the keys it concerns.
+//!
+//! Above it stands a bounded cache of parsed blocks. A number is never given twice,
+//! so a cached block is never stale.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::ids::BlockId;
+use crate::image::block::Block;
+use crate::image::manifest::BlockMeta;
+use crate::image::{Image, ImageError, ImageErrorKind, PIECE_BYTES_MAX, Piece};
+
+/// How many bytes go to the backend in one call: enough to share its cost, few enough
+/// to stay far from its deadline.
+const PUT_BYTES: usize = 1024 * 1024;
+
+/// How many numbers go to the backend in one call to delete.
+const DELETE_IDS: usize = 4096;
+
+/// What a cached block costs beside its bytes, roughly.
+const CACHED_BYTES: u64 = 128;
+
+/// The size of a common block, from which the cache guesses how many it will hold.
+const COMMON_BLOCK_BYTES: u64 = 16 * 1024;
+
+#[derive(Clone, Copy, Debug)]
+struct ByBytes;
+
+impl Weighter<BlockId, Arc<Block>> for ByBytes {
+    fn weight(&self, _: &BlockId, block: &Arc<Block>) -> u64 {
+        block.bytes().len() as u64 + CACHED_BYTES
+    }
+}
+
+/// How often a block was in the cache, since the image was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CacheCounts {
+    /// Reads that the cache answered.
+    pub(crate) hits: u64,
+    /// Reads that went to the backend.
+    pub(crate) misses: u64,
+    /// The bytes of the blocks that are in it.
+    pub(crate) bytes: u64,
+}
+
+/// The blocks of an image, each believed only if it is what the manifest says.
+pub(crate) struct Blocks {
+    image: Box<dyn Image>,
+    cache: Cache<BlockId, Arc<Block>, ByBytes>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+impl fmt::Debug for Blocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self.counts();
+        f.debug_struct("Blocks")
+            .field("image", &self.image)
+            .field("cache", &counts)
+            .finish()
+    }
+}
+
+impl Blocks {
+    /// A view of `image` that keeps up to `cache_bytes` of blocks in memory.
+    pub(crate) fn new(image: Box<dyn Image>, cache_bytes: u64) -> Self {
+        let guess = usize::try_from(cache_bytes / COMMON_BLOCK_BYTES).unwrap_or(usize::MAX);
+        Self {
+            image,
+            cache: Cache::with_weighter(guess.clamp(16, 1 << 20), cache_bytes, ByBytes),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
+    }
+
+    /// A block, from the cache if it is there. Threads that miss the same block wait
+    /// for the one that reads it.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageErrorKind::Damaged`] if the block is missing or not the one that the
+    /// manifest names; else what the backend says.
+    pub(crate) fn read(&self, meta: &BlockMeta) -> Result<Arc<Block>, ImageError> {
+        if let Some(block) = self.cache.get(&meta.id) {
+            self.hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(block);
+        }
+        let mut missed = false;
+        let block = self.cache.get_or_insert_with(&meta.id, || {
+            missed = true;
+            self.read_uncached(meta).map(Arc::new)
+        });
+        let counter = if missed { &self.misses } else { &self.hits };
+        counter.fetch_add(1, Ordering::Relaxed);
+        block
+    }
+
+    /// A block from the backend, past the cache: for those who read each block once.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub(crate) fn read_uncached(&self, meta: &BlockMeta) -> Result<Block, ImageError> {
+        let ids: Vec<_> = pieces_of(meta.id, meta.pieces).collect();
+        let pieces = self.image.get(&ids)?;
+        let bytes = join(pieces, meta)?;
+        if xxh3_64(&bytes) != meta.hash {
+            return Err(damaged(meta, "its bytes are not those that were written"));
+        }
+        let block = Block::parse(bytes).map_err(|e| damaged(meta, &e.to_string()))?;
+        let first = block
+            .entry(0)
+            .filter(|first| first.cmp_key(&meta.first_key).is_eq());
+        if first.is_none() || block.len() != meta.entries as usize {
+            return Err(damaged(meta, "it does not hold the keys that it should"));
+        }
+        Ok(block)
+    }
+
+    /// Begins to store new blocks, numbered from `next` on.
+    pub(crate) fn sink(&self, next: BlockId) -> BlockSink<'_> {
+        BlockSink {
+            blocks: self,
+            next,
+            pending: Vec::new(),
+            pending_bytes: 0,
+        }
+    }
+
+    /// Removes blocks, given by first piece and count of pieces.
+    ///
+    /// # Errors
+    ///
+    /// What the backend says; then some may be left.
+    pub(crate) fn delete(&self, blocks: &[(BlockId, u32)]) -> Result<(), ImageError> {
+        let mut ids = Vec::with_capacity(blocks.len().min(DELETE_IDS));
+        for (id, pieces) in blocks {
+            self.cache.remove(id);
+            for piece in pieces_of(*id, *pieces) {
+                ids.push(piece);
+                if ids.len() == DELETE_IDS {
+                    self.image.delete(&ids)?;
+                    ids.clear();
+                }
+            }
+        }
+        if ids.is_empty() {
+            Ok(())
+        } else {
+            self.image.delete(&ids)
+        }
+    }
+
+    /// Removes every piece whose number is `first` or higher: what a crash left of a
+    /// checkpoint that no manifest speaks of.
+    ///
+    /// # Errors
+    ///
+    /// What the backend says; then some may be left.
+    pub(crate) fn delete_from(&self, first: BlockId) -> Result<(), ImageError> {
+        self.cache.retain(|id, _| *id < first);
+        self.image.delete_from(first)
+    }
+
+    /// Makes what was stored and removed durable.
+    ///
+    /// # Errors
+    ///
+    /// What the backend says; then the image must not be vouched for.
+    pub(crate) fn sync(&self) -> Result<(), ImageError> {
+        self.image.sync()
+    }
+
+    /// The bytes that the image takes on disk, roughly.
+    ///
+    /// # Errors
+    ///
+    /// What the backend says.
+    pub(crate) fn bytes_on_disk(&self) -> Result<u64, ImageError> {
+        self.image.bytes_on_disk()
+    }
+
+    /// Lets go of the backend and of the cache.
+    ///
+    /// # Errors
+    ///
+    /// What the backend says.
+    pub(crate) fn close(&self) -> Result<(), ImageError> {
+        self.cache.clear();
+        self.image.close()
+    }
+
+    /// What the cache did.
+    pub(crate) fn counts(&self) -> CacheCounts {
+        CacheCounts {
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            bytes: self.cache.weight(),
+        }
+    }
+}
+
+/// Stores blocks under ascending numbers, gathered into calls of about 1 MiB. Dropped
+/// without [`finish`](Self::finish), some of them are in the backend, where no
+/// manifest names them.
+#[derive(Debug)]
+pub(crate) struct BlockSink<'a> {
+    blocks: &'a Blocks,
+    next: BlockId,
+    pending: Vec<Piece>,
+    pending_bytes: usize,
+}
+
+impl BlockSink<'_> {
+    /// Stores a block's bytes; what it gives back is its line in the manifest.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageErrorKind::Io`] for a block of 4 GiB; else what the backend says.
+    pub(crate) fn put(
+        &mut self,
+        bytes: &[u8],
+        first_key: &[u8],
+        entries: u32,
+        live_bytes: u64,
+    ) -> Result<BlockMeta, ImageError> {
+        let len = u32::try_from(bytes.len());
+        let len = len.map_err(|e| ImageError::new("put", ImageErrorKind::Io, e.to_string()))?;
+        let id = self.next;
+        for piece in bytes.chunks(PIECE_BYTES_MAX) {
+            self.pending_bytes += piece.len();
+            self.pending.push((self.next, piece.to_vec()));
+            self.next = self.next.next();
+            if self.pending_bytes >= PUT_BYTES {
+                self.hand_over()?;
+            }
+        }
+        Ok(BlockMeta {
+            first_key: first_key.into(),
+            id,
+            pieces: u32::try_from(self.next.get() - id.get()).unwrap_or(u32::MAX),
+            len,
+            hash: xxh3_64(bytes),
+            entries,
+            live_bytes,
+        })
+    }
+
+    /// Hands over what is left; gives the lowest number that no piece has. Durable
+    /// after the next [`Blocks::sync`].
+    ///
+    /// # Errors
+    ///
+    /// What the backend says.
+    pub(crate) fn finish(mut self) -> Result<BlockId, ImageError> {
+        self.hand_over()?;
+        Ok(self.next)
+    }
+
+    fn hand_over(&mut self) -> Result<(), ImageError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.pending_bytes = 0;
+        self.blocks.image.put(std::mem::take(&mut self.pending))
+    }
+}
+
+fn pieces_of(id: BlockId, pieces: u32) -> impl Iterator<Item = BlockId> {
+    (0..u64::from(pieces)).map(move |piece| id.advanced(piece))
+}
+
+fn join(pieces: Vec<Option<Vec<u8>>>, meta: &BlockMeta) -> Result<Vec<u8>, ImageError> {
+    if pieces.len() != meta.pieces as usize {
+        return Err(damaged(meta, "the backend gave another count of pieces"));
+    }
+    let pieces: Option<Vec<_>> = pieces.into_iter().collect();
+    let pieces = pieces.ok_or_else(|| damaged(meta, "it is missing, or a piece of it is"))?;
+    if pieces.iter().map(Vec::len).sum::<usize>() != meta.len as usize {
+        return Err(damaged(meta, "it has not the length that was written"));
+    }
+    // Most blocks are one piece, which needs no copy.
+    Ok(<[_; 1]>::try_from(pieces).map_or_else(|pieces| pieces.concat(), |[piece]| piece))
+}
+
+fn damaged(meta: &BlockMeta, what: &str) -> ImageError {
+    let key = meta.first_key.escape_ascii();
+    let reason = format!("block {} (keys from \"{key}\" on): {what}", meta.id);
+    ImageError::new("read", ImageErrorKind::Damaged, reason)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,523 @@
+//! Owns the open log: appending, group commit and the durable mark.
+//!
+//! Appending copies a frame into a buffer under a short lock. Whoever needs it on
+//! disk takes the lead: it writes and syncs all that has gathered, without the
+//! lock, while others append the next group and wait. There is no thread to hand
+//! over to, so a lone writer pays for one sync and nothing else.
+//!
+//! What stays true: bytes are written in LSN order; a segment is begun only once
+//! the one before it is synced; the mark is written after the sync and before
+//! anybody is told; after a failed write or sync nothing is acknowledged any more.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::LogOptions;
+use super::frame::{self, FrameKind, frame_bytes};
+use super::mark::{Mark, MarkWriter};
+use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::ids::{Epoch, Lsn, SegmentId, StoreId};
+use crate::vfs::Vfs;
+
+mod opening;
+mod segments;
+
+pub(crate) use opening::Opening;
+
+/// Zeros behind the last frame, so that a reader of a recycled segment sees where
+/// it ends.
+const TERMINATOR: [u8; 8] = [0; 8];
+
+/// An open log. Shared by reference; every method may be called from any thread.
+#[derive(Debug)]
+pub(crate) struct Log {
+    vfs: Arc<dyn Vfs>,
+    folder: PathBuf,
+    store: StoreId,
+    epoch: Epoch,
+    options: LogOptions,
+    tail: Mutex<Tail>,
+    disk: Mutex<Disk>,
+    progress: Mutex<Progress>,
+    changed: Condvar,
+    requested: Condvar,
+    durable: AtomicU64,
+    appended: AtomicU64,
+    pending_bytes: AtomicU64,
+    stats: Counters,
+}
+
+/// The end that frames are appended to, in memory.
+#[derive(Debug)]
+struct Tail {
+    pending: Vec<u8>,
+    runs: Vec<Run>,
+    segment: Arc<Segment>,
+    offset: u64,
+    next: Option<Arc<Segment>>,
+    last: Lsn,
+    last_time_micros: u64,
+    closed: bool,
+}
+
+/// A part of the pending bytes that goes to one place.
+#[derive(Debug)]
+struct Run {
+    segment: Arc<Segment>,
+    offset: u64,
+    start: usize,
+    last: Lsn,
+    /// Set where the run begins with the segment's header: the LSN before it.
+    begins: Option<Lsn>,
+}
+
+/// What only the leader touches.
+#[derive(Debug)]
+struct Disk {
+    current: Arc<Segment>,
+    current_last: Lsn,
+    /// Synced and marked. Others hear of it a little later, when the leader is done.
+    durable: Lsn,
+    unsynced_bytes: u64,
+    mark: MarkWriter,
+    buffer: Vec<u8>,
+    sealed: Vec<Sealed>,
+    spares: Vec<(PathBuf, u64)>,
+    next_id: SegmentId,
+    /// The last LSN before the oldest segment.
+    base: Lsn,
+}
+
+/// A segment that is written no more.
+#[derive(Debug)]
+struct Sealed {
+    id: SegmentId,
+    path: PathBuf,
+    last: Lsn,
+    bytes: u64,
+    capacity: u64,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    leading: bool,
+    written: Lsn,
+    durable: Lsn,
+    poison: Option<String>,
+    wakers: Vec<(Lsn, Waker)>,
+    sync_due: Option<Instant>,
+    stopping: bool,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    frames: AtomicU64,
+    bytes: AtomicU64,
+    writes: AtomicU64,
+    syncs: AtomicU64,
+}
+
+/// How far a frame has to get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    Written,
+    Durable,
+}
+
+/// What the log has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogStats {
+    pub(crate) frames: u64,
+    pub(crate) bytes: u64,
+    pub(crate) writes: u64,
+    pub(crate) syncs: u64,
+    pub(crate) segments: u64,
+    pub(crate) segment_bytes: u64,
+}
+
+impl Log {
+    /// Appends a commit and gives it the next LSN, or `None` where space must be
+    /// made first by [`Log::make_room`]. Nothing is written yet.
+    pub(crate) fn append(&self, time_micros: u64, body: &[u8]) -> Result<Option<Lsn>> {
+        let mut tail = self.tail.lock();
+        if tail.closed {
+            return Err(Error::Closed);
+        }
+        let lsn = tail.last.next();
+        let appended = self.append_frame(&mut tail, lsn, time_micros, FrameKind::Commit, body);
+        Ok(appended.then_some(lsn))
+    }
+
+    fn append_frame(
+        &self,
+        tail: &mut Tail,
+        lsn: Lsn,
+        time_micros: u64,
+        kind: FrameKind,
+        body: &[u8],
+    ) -> bool {
+        let length = frame_bytes(body.len());
+        if tail.offset + length as u64 > tail.segment.capacity && !self.rotate(tail, length) {
+            return false;
+        }
+        if tail.runs.last().is_none_or(|run| run.segment.id != tail.segment.id) {
+            let start = tail.pending.len();
+            let run = Run {
+                segment: Arc::clone(&tail.segment),
+                offset: tail.offset,
+                start,
+                last: lsn,
+                begins: None,
+            };
+            tail.runs.push(run);
+        }
+        frame::append(
+            &mut tail.pending,
+            tail.segment.id,
+            self.epoch,
+            lsn,
+            time_micros,
+            kind,
+            body,
+        );
+        tail.offset += length as u64;
+        tail.last = lsn;
+        tail.last_time_micros = time_micros;
+        if let Some(run) = tail.runs.last_mut() {
+            run.last = lsn;
+        }
+        self.appended.store(lsn.get(), Ordering::Release);
+        self.pending_bytes.store(tail.pending.len() as u64, Ordering::Relaxed);
+        self.stats.frames.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Goes on to the prepared segment, if it has room for a frame of this length.
+    fn rotate(&self, tail: &mut Tail, length: usize) -> bool {
+        let needed = (SEGMENT_HEADER_BYTES + length) as u64;
+        let Some(next) = tail.next.take_if(|next| next.capacity >= needed) else {
+            return false;
+        };
+        let header = SegmentHeader {
+            store: self.store,
+            id: next.id,
+            epoch: self.epoch,
+            before: tail.segment.id,
+            base: tail.last,
+            time_micros: tail.last_time_micros,
+        };
+        tail.runs.push(Run {
+            segment: Arc::clone(&next),
+            offset: 0,
+            start: tail.pending.len(),
+            last: tail.last,
+            begins: Some(tail.last),
+        });
+        tail.pending.extend_from_slice(&header.encode());
+        tail.segment = next;
+        tail.offset = SEGMENT_HEADER_BYTES as u64;
+        true
+    }
+
+    /// Waits while too much is appended and not written, or written and not synced.
+    pub(crate) fn throttle(&self) -> Result<()> {
+        if self.pending_bytes.load(Ordering::Relaxed) > self.options.buffer_bytes_max as u64 {
+            self.reach(self.last(), Need::Written)?;
+        }
+        Ok(())
+    }
+
+    /// The LSN of the last frame.
+    pub(crate) fn last(&self) -> Lsn {
+        Lsn::new(self.appended.load(Ordering::Acquire))
+    }
+
+    /// Everything up to this LSN is durable.
+    pub(crate) fn durable(&self) -> Lsn {
+        Lsn::new(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Returns once everything up to `lsn` was handed to the operating system.
+    pub(crate) fn write(&self, lsn: Lsn) -> Result<()> {
+        self.reach(lsn, Need::Written)
+    }
+
+    /// Returns once everything up to `lsn` is durable.
+    pub(crate) fn sync(&self, lsn: Lsn) -> Result<()> {
+        if self.durable() >= lsn {
+            return Ok(());
+        }
+        self.reach(lsn, Need::Durable)
+    }
+
+    fn reach(&self, lsn: Lsn, need: Need) -> Result<()> {
+        let mut progress = self.progress.lock();
+        loop {
+            let reached = match need {
+                Need::Written => progress.written,
+                Need::Durable => progress.durable,
+            };
+            if reached >= lsn {
+                return Ok(());
+            }
+            progress.check()?;
+            if progress.leading {
+                self.changed.wait(&mut progress);
+                continue;
+            }
+            progress.leading = true;
+            drop(progress);
+            let led = self.lead(need);
+            progress = self.progress.lock();
+            progress.leading = false;
+            match led {
+                Ok((written, durable)) => self.advance(&mut progress, written, durable),
+                Err(e) => progress.poison(&e),
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    fn advance(&self, progress: &mut Progress, written: Lsn, durable: Option<Lsn>) {
+        progress.written = progress.written.max(written);
+        let Some(durable) = durable else { return };
+        progress.durable = progress.durable.max(durable);
+        self.durable.store(progress.durable.get(), Ordering::Release);
+        if progress.durable >= self.last() {
+            progress.sync_due = None;
+        }
+        let reached = progress.durable;
+        progress.wakers.retain(|(lsn, waker)| {
+            let woken = *lsn <= reached;
+            if woken {
+                waker.wake_by_ref();
+            }
+            !woken
+        });
+    }
+
+    /// Writes all that is pending, and syncs it if need be. Only the leader calls it.
+    fn lead(&self, need: Need) -> Result<(Lsn, Option<Lsn>)> {
+        let mut disk = self.disk.lock();
+        let mut bytes = std::mem::take(&mut disk.buffer);
+        bytes.clear();
+        let (runs, last) = {
+            let mut tail = self.tail.lock();
+            std::mem::swap(&mut tail.pending, &mut bytes);
+            self.pending_bytes.store(0, Ordering::Relaxed);
+            (std::mem::take(&mut tail.runs), tail.last)
+        };
+        let written = self.write_runs(&mut disk, &mut bytes, &runs);
+        if bytes.capacity() <= self.options.buffer_bytes_max {
+            disk.buffer = bytes;
+        }
+        written?;
+        let due = disk.unsynced_bytes > self.options.unsynced_bytes_max;
+        if need == Need::Written && !due {
+            return Ok((last, None));
+        }
+        if disk.unsynced_bytes > 0 {
+            self.sync_current(&mut disk)?;
+        }
+        Ok((last, Some(last)))
+    }
+
+    fn write_runs(&self, disk: &mut Disk, bytes: &mut Vec<u8>, runs: &[Run]) -> Result<()> {
+        if let Some(last) = runs.last() {
+            let end = last.offset + (bytes.len() - last.start) as u64;
+            if end + TERMINATOR.len() as u64 <= last.segment.capacity {
+                bytes.extend_from_slice(&TERMINATOR);
+            }
+        }
+        let ends = runs.iter().skip(1).map(|run| run.start).chain([bytes.len()]);
+        let ends: Vec<usize> = ends.collect();
+        for (run, &end) in runs.iter().zip(&ends) {
+            if let Some(base) = run.begins {
+                self.begin_segment(disk, run, base)?;
+            }
+            let header = if run.begins.is_some() { SEGMENT_HEADER_BYTES } else { 0 };
+            let durable = disk.durable;
+            let part = &mut bytes[run.start..end];
+            frame::seal(&mut part[header..], durable);
+            let segment = &run.segment;
+            segment
+                .file
+                .write_at(part, run.offset)
+                .map_err(|e| Error::io("write to the log segment", &segment.path, e))?;
+            disk.current_last = run.last;
+            disk.unsynced_bytes += part.len() as u64;
+            self.stats.bytes.fetch_add(part.len() as u64, Ordering::Relaxed);
+            self.stats.writes.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn begin_segment(&self, disk: &mut Disk, run: &Run, base: Lsn) -> Result<()> {
+        if disk.unsynced_bytes > 0 {
+            self.sync_current(disk)?;
+        }
+        let old = std::mem::replace(&mut disk.current, Arc::clone(&run.segment));
+        disk.sealed.push(Sealed {
+            id: old.id,
+            path: old.path.clone(),
+            last: base,
+            bytes: old.capacity,
+            capacity: old.capacity,
+        });
+        Ok(())
+    }
+
+    /// Syncs the current segment, then writes the mark: in this order, and before
+    /// anybody hears of it.
+    fn sync_current(&self, disk: &mut Disk) -> Result<()> {
+        let segment = &disk.current;
+        segment
+            .file
+            .sync()
+            .map_err(|e| Error::io("sync the log segment", &segment.path, e))?;
+        self.stats.syncs.fetch_add(1, Ordering::Relaxed);
+        disk.unsynced_bytes = 0;
+        let mark = Mark {
+            epoch: self.epoch,
+            segment: segment.id,
+            durable: disk.current_last,
+        };
+        disk.durable = disk.current_last;
+        disk.mark.write(mark)
+    }
+
+    /// The outcome of [`Log::sync`] for a task: ready, or the task is woken later.
+    /// Somebody has to call [`Log::serve`].
+    pub(crate) fn poll_sync(&self, lsn: Lsn, context: &mut Context<'_>) -> Poll<Result<()>> {
+        if self.durable() >= lsn {
+            return Poll::Ready(Ok(()));
+        }
+        let mut progress = self.progress.lock();
+        if progress.durable >= lsn {
+            return Poll::Ready(Ok(()));
+        }
+        if let Err(e) = progress.check() {
+            return Poll::Ready(Err(e));
+        }
+        progress.wakers.push((lsn, context.waker().clone()));
+        self.request(&mut progress, Duration::ZERO);
+        Poll::Pending
+    }
+
+    /// Asks whoever serves the log to sync within this time.
+    pub(crate) fn sync_within(&self, duration: Duration) {
+        let mut progress = self.progress.lock();
+        self.request(&mut progress, duration);
+    }
+
+    fn request(&self, progress: &mut Progress, within: Duration) {
+        let due = clock::monotonic() + within;
+        if progress.sync_due.is_none_or(|earlier| due < earlier) {
+            progress.sync_due = Some(due);
+            self.requested.notify_all();
+        }
+    }
+
+    /// Syncs what was asked for by [`Log::sync_within`], if its time has come.
+    pub(crate) fn sync_if_due(&self) -> Result<()> {
+        let due = self.progress.lock().sync_due;
+        match due.is_some_and(|due| due <= clock::monotonic()) {
+            true => self.sync(self.last()),
+            false => Ok(()),
+        }
+    }
+
+    /// Serves requests to sync until [`Log::stop_serving`]; between bursts it makes
+    /// the mark durable. To be run by a thread of its own.
+    pub(crate) fn serve(&self, idle_after: Duration) {
+        let mut mark_synced = true;
+        loop {
+            let mut progress = self.progress.lock();
+            if progress.stopping || progress.poison.is_some() {
+                return;
+            }
+            let due = progress.sync_due;
+            match due {
+                Some(due) if due <= clock::monotonic() => {
+                    progress.sync_due = None;
+                    drop(progress);
+                    // A failure poisons the log, which ends this loop.
+                    let _ = self.sync(self.last());
+                    mark_synced = false;
+                }
+                Some(due) => {
+                    self.requested.wait_until(&mut progress, due);
+                }
+                None => {
+                    let before = progress.durable;
+                    let timed_out = self.requested.wait_for(&mut progress, idle_after).timed_out();
+                    let idle = timed_out && progress.durable == before;
+                    mark_synced &= progress.durable == before;
+                    drop(progress);
+                    if idle && !mark_synced {
+                        // Best effort: the mark only narrows what a power cut
+                        // leaves open, and the next sync reports a dead disk.
+                        let _ = self.disk.lock().mark.sync();
+                        mark_synced = true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends [`Log::serve`].
+    pub(crate) fn stop_serving(&self) {
+        self.progress.lock().stopping = true;
+        self.requested.notify_all();
+    }
+
+    /// Stops the log because of a failure elsewhere: nothing is acknowledged any more.
+    pub(crate) fn poison(&self, error: &Error) {
+        self.progress.lock().poison(error);
+        self.changed.notify_all();
+        self.requested.notify_all();
+    }
+
+    /// The failure that stopped the log, if one did.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.progress.lock().check()
+    }
+
+    /// What was done so far.
+    pub(crate) fn stats(&self) -> LogStats {
+        let disk = self.disk.lock();
+        LogStats {
+            frames: self.stats.frames.load(Ordering::Relaxed),
+            bytes: self.stats.bytes.load(Ordering::Relaxed),
+            writes: self.stats.writes.load(Ordering::Relaxed),
+            syncs: self.stats.syncs.load(Ordering::Relaxed),
+            segments: disk.sealed.len() as u64 + 1,
+            segment_bytes: disk.sealed.iter().map(|s| s.bytes).sum::<u64>() + disk.current.capacity,
+        }
+    }
+}
+
+impl Progress {
+    fn check(&self) -> Result<()> {
+        match &self.poison {
+            Some(reason) => Err(Error::Poisoned {
+                reason: reason.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn poison(&mut self, error: &Error) {
+        self.poison.get_or_insert_with(|| error.to_string());
+        for (_, waker) in self.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+}

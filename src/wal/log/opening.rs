@@ -1,0 +1,260 @@
+//! Owns opening the log: the scan, the new segment under a new epoch that carries
+//! over what no mark vouches for, and reading commits back for replay.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::{Counters, Disk, Log, Progress, Sealed, Tail};
+use crate::error::{Error, Result};
+use crate::ids::{Epoch, Lsn, SegmentId, StoreId};
+use crate::vfs::{Vfs, parent};
+use crate::wal::LogOptions;
+use crate::wal::frame::{self, FrameKind};
+use crate::wal::mark::{Mark, MarkWriter};
+use crate::wal::reader::Frames;
+use crate::wal::scan::{self, Known, LogLoss, Scan, TailCut};
+use crate::wal::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
+
+/// LSNs that are left out after a crash: more than can have been given to commits
+/// that left no trace, since what is unsynced is bounded.
+const LSN_JUMP: u64 = 1 << 24;
+
+/// A log that was opened, and what was found on the way.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) log: Log,
+    /// The opening's number.
+    pub(crate) epoch: Epoch,
+    /// The last LSN that was found.
+    pub(crate) last: Lsn,
+    /// The highest durable mark that was found.
+    pub(crate) mark: Lsn,
+    /// Store time of the last frame.
+    pub(crate) last_time_micros: u64,
+    pub(crate) closed_cleanly: bool,
+    pub(crate) cut: Option<TailCut>,
+    pub(crate) mark_damage: Option<String>,
+    pub(crate) loss: Option<LogLoss>,
+}
+
+impl Log {
+    /// Opens the log in `folder`, with its marks in `mark_path`.
+    ///
+    /// When it returns, what it kept is durable
+    /// under a new epoch, and nothing that was found behind it counts any more.
+    pub(crate) fn open(
+        vfs: Arc<dyn Vfs>,
+        folder: &Path,
+        mark_path: &Path,
+        options: LogOptions,
+        known: Known,
+    ) -> Result<Opening> {
+        let (store, vouched) = (known.store, known.vouched);
+        let scan = scan::scan(&*vfs, folder, mark_path, known)?;
+        let epoch = scan.epoch.next();
+        let id = scan.highest_id.next();
+        let base = scan.mark.min(scan.last);
+        let lost = scan.loss.as_ref().map_or(Lsn::ZERO, |loss| loss.durable);
+        let seen = scan.last.max(vouched).max(lost);
+        let fresh = scan.segments.is_empty() && known.fresh_base.is_some();
+        let open_lsn = match scan.closed_cleanly || seen == Lsn::ZERO || fresh {
+            true => seen.next(),
+            false => seen.advanced(LSN_JUMP),
+        };
+        let header = SegmentHeader {
+            store,
+            id,
+            epoch,
+            before: scan.segments.last().map_or(Default::default(), |s| s.header.id),
+            base,
+            time_micros: scan.last_time_micros,
+        };
+        let mut content = header.encode();
+        carry_over(&*vfs, &scan, &header, &mut content)?;
+        frame::append(
+            &mut content,
+            id,
+            epoch,
+            open_lsn,
+            scan.last_time_micros,
+            FrameKind::Open,
+            &scan.last.get().to_le_bytes(),
+        );
+        frame::seal(&mut content[SEGMENT_HEADER_BYTES..], base);
+        let end = content.len() as u64;
+        let capacity = options.segment_bytes_min.max(end.next_multiple_of(4096));
+        let current = Arc::new(segment::create_with(&*vfs, folder, id, &content, capacity)?);
+        let mark = Mark {
+            epoch,
+            segment: id,
+            durable: open_lsn,
+        };
+        let marks = MarkWriter::create(&*vfs, mark_path, store, mark)?;
+        clear_away(&*vfs, folder, &scan)?;
+        let sealed = sealed(&scan, base);
+        let log = Self {
+            tail: Mutex::new(Tail {
+                pending: Vec::new(),
+                runs: Vec::new(),
+                segment: Arc::clone(&current),
+                offset: end,
+                next: None,
+                last: open_lsn,
+                last_time_micros: scan.last_time_micros,
+                closed: false,
+            }),
+            disk: Mutex::new(Disk {
+                current,
+                current_last: open_lsn,
+                durable: open_lsn,
+                unsynced_bytes: 0,
+                mark: marks,
+                buffer: Vec::new(),
+                sealed,
+                spares: Vec::new(),
+                next_id: id.next(),
+                base: scan.segments.first().map_or(base, |first| first.header.base),
+            }),
+            progress: Mutex::new(Progress {
+                written: open_lsn,
+                durable: open_lsn,
+                ..Progress::default()
+            }),
+            changed: Condvar::new(),
+            requested: Condvar::new(),
+            durable: AtomicU64::new(open_lsn.get()),
+            appended: AtomicU64::new(open_lsn.get()),
+            pending_bytes: AtomicU64::new(0),
+            stats: Counters::default(),
+            vfs,
+            folder: folder.to_path_buf(),
+            store,
+            epoch,
+            options,
+        };
+        Ok(Opening {
+            log,
+            epoch,
+            last: scan.last,
+            mark: scan.mark,
+            last_time_micros: scan.last_time_micros,
+            closed_cleanly: scan.closed_cleanly,
+            cut: scan.cut,
+            mark_damage: scan.mark_damage,
+            loss: scan.loss,
+        })
+    }
+}
+
+/// Copies the commits above the mark into the new segment.
+fn carry_over(
+    vfs: &dyn Vfs,
+    scan: &Scan,
+    header: &SegmentHeader,
+    content: &mut Vec<u8>,
+) -> Result<()> {
+    let Some(tail) = scan.segments.last().filter(|_| scan.last > header.base) else {
+        return Ok(());
+    };
+    let tail = (tail.header.id, tail.path.as_path());
+    visit(vfs, tail, header.base, scan.last, &mut |frame| {
+        frame::append(
+            content,
+            header.id,
+            header.epoch,
+            frame.lsn,
+            frame.time_micros,
+            frame.kind,
+            frame.body,
+        );
+        Ok(())
+    })
+}
+
+/// Visits the frames of a segment with `after < lsn <= last`, which must be there.
+fn visit(
+    vfs: &dyn Vfs,
+    (id, path): (SegmentId, &Path),
+    after: Lsn,
+    last: Lsn,
+    visitor: &mut dyn FnMut(frame::Frame<'_>) -> Result<()>,
+) -> Result<()> {
+    let mut frames = Frames::open(vfs, path, id)?;
+    let mut at = SEGMENT_HEADER_BYTES as u64;
+    let mut reached = Lsn::ZERO;
+    while reached < last {
+        let frame = frames.at(at)?.map_err(|none| {
+            let what = format!("a frame that was there before is not: {none:?}");
+            segment::damaged(path, id, at, reached.next(), what)
+        })?;
+        at += frame.length as u64;
+        reached = frame.lsn;
+        if frame.lsn > after && frame.lsn <= last {
+            visitor(frame)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what nothing refers to; what salvage gave up is kept under another name.
+fn clear_away(vfs: &dyn Vfs, folder: &Path, scan: &Scan) -> Result<()> {
+    for path in &scan.garbage {
+        vfs.remove_file(path).map_err(|e| Error::io("remove", path, e))?;
+    }
+    for path in &scan.aside {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".lost");
+        vfs.rename(path, Path::new(&name)).map_err(|e| Error::io("put aside", path, e))?;
+    }
+    if !scan.garbage.is_empty() || !scan.aside.is_empty() {
+        vfs.sync_dir(folder).map_err(|e| Error::io("sync", parent(folder), e))?;
+    }
+    Ok(())
+}
+
+fn sealed(scan: &Scan, base: Lsn) -> Vec<Sealed> {
+    scan.segments
+        .iter()
+        .map(|info| Sealed {
+            id: info.header.id,
+            path: info.path.clone(),
+            last: info.last.min(base),
+            bytes: info.len,
+            capacity: info.len,
+        })
+        .collect()
+}
+
+impl Log {
+    /// Gives every commit with `after < lsn <= upto`, in order: LSN, store time and
+    /// body. `upto` must be durable.
+    pub(crate) fn replay(
+        &self,
+        (after, upto): (Lsn, Lsn),
+        visitor: &mut dyn FnMut(Lsn, u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let mut parts: Vec<_> = {
+            let disk = self.disk.lock();
+            let current = (disk.current.id, disk.current.path.clone(), disk.current_last);
+            let sealed = disk.sealed.iter().map(|s| (s.id, s.path.clone(), s.last));
+            sealed.chain([current]).collect()
+        };
+        parts.retain(|&(_, _, last)| last > after);
+        let mut after = after;
+        for (id, path, last) in parts {
+            let last = last.min(upto);
+            if last <= after {
+                continue;
+            }
+            visit(&*self.vfs, (id, &path), after, last, &mut |frame| match frame.kind {
+                FrameKind::Commit => visitor(frame.lsn, frame.time_micros, frame.body),
+                FrameKind::Open | FrameKind::Close => Ok(()),
+            })?;
+            after = after.max(last);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! Owns the segments of an open log beyond the one in use: making room, trimming,
+//! recycling, and the clean close.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Disk, Log, Tail};
+use crate::error::{Error, Result};
+use crate::ids::{Lsn, SegmentId};
+use crate::wal::frame::{FrameKind, frame_bytes};
+use crate::wal::segment::{self, SEGMENT_HEADER_BYTES, Segment, segment_path};
+
+impl Log {
+    /// Makes sure that a commit with a body of this length can be appended: space
+    /// on disk is there and durable before an LSN is given.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the disk has no room; the log is as it was.
+    pub(crate) fn make_room(&self, body: usize) -> Result<()> {
+        self.check()?;
+        // The leader's lock: one segment is made at a time.
+        let mut disk = self.disk.lock();
+        let needed = (SEGMENT_HEADER_BYTES + frame_bytes(body)) as u64;
+        let current = {
+            let tail = self.tail.lock();
+            if tail.next.as_ref().is_some_and(|next| next.capacity >= needed) {
+                return Ok(());
+            }
+            tail.segment.capacity
+        };
+        let capacity = (current.saturating_mul(2))
+            .clamp(self.options.segment_bytes_min, self.options.segment_bytes_max)
+            .max(needed.next_multiple_of(4096));
+        let made = Arc::new(self.make_segment(&mut disk, capacity)?);
+        let unused = self.tail.lock().next.replace(made);
+        match unused {
+            Some(small) => self.remove(&small.path),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the next segment ahead of time, once half of the current one is used.
+    pub(crate) fn prepare_next(&self) -> Result<()> {
+        let wanted = {
+            let tail = self.tail.lock();
+            tail.next.is_none() && tail.offset > tail.segment.capacity / 2 && !tail.closed
+        };
+        match wanted {
+            true => self.make_room(0),
+            false => Ok(()),
+        }
+    }
+
+    fn make_segment(&self, disk: &mut Disk, capacity: u64) -> Result<Segment> {
+        let id = disk.next_id;
+        let spare = disk.spares.iter().position(|&(_, len)| len >= capacity);
+        let made = match spare.map(|at| disk.spares.swap_remove(at)) {
+            Some((path, len)) => self.recycle(&path, id, len)?,
+            None => segment::preallocate(&*self.vfs, &self.folder, id, capacity)?,
+        };
+        disk.next_id = id.next();
+        Ok(made)
+    }
+
+    /// Uses a trimmed segment again: its old frames name another segment.
+    fn recycle(&self, spare: &PathBuf, id: SegmentId, capacity: u64) -> Result<Segment> {
+        let path = segment_path(&self.folder, id);
+        let renamed = self.vfs.rename(spare, &path).and_then(|()| self.vfs.sync_dir(&self.folder));
+        renamed.map_err(|e| Error::io("recycle the log segment", &path, e))?;
+        segment::reopen(&*self.vfs, &self.folder, id, capacity)
+    }
+
+    /// Gives up segments whose every LSN is at most `upto`. Returns how many.
+    pub(crate) fn trim(&self, upto: Lsn) -> Result<usize> {
+        let mut disk = self.disk.lock();
+        let count = disk.sealed.iter().take_while(|sealed| sealed.last <= upto).count();
+        let trimmed: Vec<_> = disk.sealed.drain(..count).collect();
+        if let Some(last) = trimmed.last() {
+            disk.base = last.last;
+        }
+        for sealed in trimmed {
+            let wanted = disk.spares.len() < self.options.spare_segments_max
+                && sealed.capacity >= disk.current.capacity;
+            if !wanted {
+                self.remove(&sealed.path)?;
+                continue;
+            }
+            let spare = self.folder.join(format!("{:016x}.spare", sealed.id.get()));
+            self.vfs
+                .rename(&sealed.path, &spare)
+                .map_err(|e| Error::io("set aside", &sealed.path, e))?;
+            disk.spares.push((spare, sealed.capacity));
+        }
+        if count > 0 {
+            self.sync_folder()?;
+        }
+        Ok(count)
+    }
+
+    /// The last LSN before the log begins.
+    pub(crate) fn base(&self) -> Lsn {
+        self.disk.lock().base
+    }
+
+    /// Bytes of log that replay from `after` would read, roughly.
+    pub(crate) fn bytes_behind(&self, after: Lsn) -> (u64, usize) {
+        let disk = self.disk.lock();
+        let behind = disk.sealed.iter().filter(|sealed| sealed.last > after);
+        let (mut bytes, mut count) = behind.fold((0, 0), |(b, n), s| (b + s.bytes, n + 1));
+        bytes += self.tail.lock().offset;
+        count += 1;
+        (bytes, count)
+    }
+
+    /// Ends the log cleanly: a close frame, synced; the current segment cut to its
+    /// end, and nothing left that is not under a checksum.
+    pub(crate) fn close(&self) -> Result<()> {
+        self.check()?;
+        let (lsn, next) = loop {
+            let mut tail = self.tail.lock();
+            if tail.closed {
+                return Ok(());
+            }
+            if let Some(lsn) = self.append_close(&mut tail) {
+                tail.closed = true;
+                break (lsn, tail.next.take());
+            }
+            drop(tail);
+            self.make_room(0)?;
+        };
+        self.sync(lsn)?;
+        let mut disk = self.disk.lock();
+        let end = self.tail.lock().offset;
+        let current = &disk.current;
+        current
+            .file
+            .set_len(end)
+            .and_then(|()| current.file.sync())
+            .map_err(|e| Error::io("cut the log segment", &current.path, e))?;
+        let spares = std::mem::take(&mut disk.spares);
+        for path in spares.into_iter().map(|(path, _)| path).chain(next.map(|n| n.path.clone())) {
+            self.remove(&path)?;
+        }
+        self.sync_folder()?;
+        disk.mark.sync()
+    }
+
+    fn append_close(&self, tail: &mut Tail) -> Option<Lsn> {
+        let lsn = tail.last.next();
+        let time = tail.last_time_micros;
+        self.append_frame(tail, lsn, time, FrameKind::Close, &[]).then_some(lsn)
+    }
+
+    fn remove(&self, path: &PathBuf) -> Result<()> {
+        self.vfs.remove_file(path).map_err(|e| Error::io("remove", path, e))
+    }
+
+    fn sync_folder(&self) -> Result<()> {
+        self.vfs.sync_dir(&self.folder).map_err(|e| Error::io("sync", &self.folder, e))
+    }
+}
