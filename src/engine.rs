@@ -15,7 +15,7 @@ pub(crate) mod folder;
 mod image_state;
 mod maintenance;
 mod merge;
-mod opening;
+pub(crate) mod opening;
 pub(crate) mod options;
 mod persist;
 mod pressure;
@@ -39,9 +39,10 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, StoreId};
+use crate::image::store::CacheCounts;
 use crate::wal::{Log, LogStats};
 
-pub(crate) use commit::{Batch, Op, Read};
+pub(crate) use commit::{Batch, Op, Read, SlotBatch};
 pub(crate) use image_state::Cell;
 use image_state::Image;
 use maintenance::Threads;
@@ -119,8 +120,7 @@ pub(crate) struct EngineStats {
     pub(crate) log: LogStats,
     pub(crate) image_blocks: u64,
     pub(crate) image_live_bytes: u64,
-    pub(crate) cache_hits: u64,
-    pub(crate) cache_misses: u64,
+    pub(crate) cache: CacheCounts,
     pub(crate) last_failure: Option<String>,
 }
 
@@ -227,7 +227,7 @@ impl Engine {
             if let Some(image) = image {
                 stats.image_blocks = image.manifest.blocks.len() as u64;
                 stats.image_live_bytes = image.manifest.live_bytes();
-                (stats.cache_hits, stats.cache_misses) = image.blocks.cache_counts();
+                stats.cache = image.blocks().map(|blocks| blocks.counts()).unwrap_or_default();
             }
             stats.last_failure = self.room_lock.lock().failure.clone();
         }

@@ -15,8 +15,8 @@ mod reader;
 mod scan;
 mod segment;
 
-pub(crate) use frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, frame_bytes};
-pub(crate) use log::{Log, LogStats, Opening};
+pub(crate) use frame::FRAME_BYTES_MAX;
+pub(crate) use log::{Log, LogStats};
 pub use scan::{LogLoss, TailCut};
 pub(crate) use scan::Known;
 

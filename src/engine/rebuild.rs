@@ -174,7 +174,7 @@ impl Engine {
         }
         let mut merged = merge.finish().map_err(failed)?;
         let mut changes = Changes::default();
-        let mut apply = |changes: Changes, merged: &mut Merged| -> Result<()> {
+        let apply = |changes: Changes, merged: &mut Merged| -> Result<()> {
             let base = Image::new(
                 Manifest {
                     store: self.store,

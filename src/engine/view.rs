@@ -124,7 +124,7 @@ impl View {
     /// the same content, the rebuilt one.
     pub(super) fn of_image<T>(
         &self,
-        ask: impl Fn(&Image) -> std::result::Result<T, ImageError>,
+        mut ask: impl FnMut(&Image) -> std::result::Result<T, ImageError>,
     ) -> Result<Option<T>> {
         let Some(image) = self.image.as_ref().filter(|i| !i.manifest.blocks.is_empty()) else {
             return Ok(None);

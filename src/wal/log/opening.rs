@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::{Counters, Disk, Log, Progress, Sealed, Tail};
 use crate::error::{Error, Result};
-use crate::ids::{Epoch, Lsn, SegmentId, StoreId};
+use crate::ids::{Epoch, Lsn, SegmentId};
 use crate::vfs::{Vfs, parent};
 use crate::wal::LogOptions;
 use crate::wal::frame::{self, FrameKind};

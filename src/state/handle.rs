@@ -1,0 +1,435 @@
+//! Owns the handle of a scope: reading and writing single keys.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::CodecLimits;
+use crate::engine::table::Slot;
+use crate::engine::{Batch, Op, SlotBatch};
+use crate::error::{Error, Result};
+use crate::ids::{Lsn, Version};
+use crate::scope::Scope;
+use crate::state::cell;
+use crate::state::key::{Key, KeyHandle};
+use crate::state::options::{Durability, Limits};
+use crate::state::scan::{Keys, Scan};
+use crate::state::store::Shared;
+use crate::state::transaction;
+use crate::value::Value;
+
+/// A value and the version of its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Versioned<T> {
+    /// The value.
+    pub value: T,
+    /// Which commit wrote it.
+    pub version: Version,
+}
+
+/// A handle of one scope of a store. Cheap to clone; it keeps the store open.
+///
+/// A key is any string of up to `Limits::key_bytes` bytes. Everything that writes
+/// returns when the commit is as durable as the store says.
+///
+/// ```
+/// use evenkeel::{Scope, Store};
+/// use serde_json::json;
+/// let store = Store::in_memory();
+/// let order = store.scope(Scope::workflow("order-42"));
+/// order.set("config", json!({"region": "eu"}))?;
+/// order.merge("config", json!({"tier": 2}))?;
+/// assert_eq!(order.increment("attempts", 1)?, 1);
+/// order.update("retries", |n: Option<u32>| n.unwrap_or(0) + 1)?;
+/// let seen = order.get_versioned::<u32>("retries")?.expect("set above");
+/// order.compare_and_set("retries", seen.version, 9)?;
+/// assert!(order.compare_and_set("retries", seen.version, 10).is_err());
+/// order.step("charge").set("progress", 0.5)?;
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ScopeHandle {
+    shared: Arc<Shared>,
+    scope: Arc<Scope>,
+    place: Place,
+    durability: Durability,
+}
+
+/// Where a scope's keys are, or why there can be none.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    Slot(Arc<Slot>),
+    /// Its ids are too long.
+    TooLong,
+    /// A step was asked of a scope that has no steps.
+    NoSteps,
+}
+
+impl Place {
+    pub(super) fn of(shared: &Shared, scope: &Scope) -> Self {
+        match scope.validate() {
+            Ok(()) => Self::Slot(shared.engine.slot(&scope.encode())),
+            Err(_) => Self::TooLong,
+        }
+    }
+
+    pub(super) fn slot(&self, scope: &Scope) -> Result<&Arc<Slot>> {
+        let reason = match self {
+            Self::Slot(slot) => return Ok(slot),
+            Self::TooLong => {
+                scope.validate()?;
+                "its ids are too long".into()
+            }
+            Self::NoSteps => format!("{scope} has no steps; only workflows have"),
+        };
+        Err(Error::Invalid {
+            what: "scope",
+            reason,
+        })
+    }
+
+    /// The scope of a step, and where it is.
+    pub(super) fn step(shared: &Shared, scope: &Scope, step: &str) -> (Scope, Self) {
+        match scope {
+            Scope::Workflow(workflow) => {
+                let step = Scope::step(workflow, step);
+                let place = Self::of(shared, &step);
+                (step, place)
+            }
+            other => (other.clone(), Self::NoSteps),
+        }
+    }
+}
+
+/// Checks that a key may be written.
+pub(super) fn check_key(key: &str, limits: &Limits, scope: &Scope) -> Result<()> {
+    match key.len() > limits.key_bytes {
+        false => Ok(()),
+        true => Err(Error::LimitExceeded {
+            limit: "key_bytes",
+            max: limits.key_bytes as u64,
+            actual: key.len() as u64,
+            at: scope.to_string(),
+        }),
+    }
+}
+
+impl ScopeHandle {
+    pub(super) fn new(shared: Arc<Shared>, scope: Scope, durability: Durability) -> Self {
+        Self {
+            place: Place::of(&shared, &scope),
+            shared,
+            scope: Arc::new(scope),
+            durability,
+        }
+    }
+
+    /// The scope.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The same scope, whose commits are acknowledged at another durability.
+    #[must_use]
+    pub fn with_durability(&self, durability: Durability) -> Self {
+        Self {
+            durability,
+            ..self.clone()
+        }
+    }
+
+    /// The scope of a step of this workflow. A handle of another kind of scope
+    /// gives one that answers [`Error::Invalid`].
+    #[must_use]
+    pub fn step(&self, name: impl AsRef<str>) -> Self {
+        let (scope, place) = Place::step(&self.shared, &self.scope, name.as_ref());
+        Self {
+            scope: Arc::new(scope),
+            place,
+            ..self.clone()
+        }
+    }
+
+    /// A handle of a key that was declared with its type.
+    #[must_use]
+    pub fn key<T>(&self, key: Key<T>) -> KeyHandle<'_, T> {
+        KeyHandle { scope: self, key }
+    }
+
+    fn enter(&self) -> Result<&Arc<Slot>> {
+        self.shared.enter()?;
+        self.place.slot(&self.scope)
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.shared.settings.limits
+    }
+
+    fn codec(&self) -> CodecLimits {
+        self.limits().codec()
+    }
+
+    /// The value of a key; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`Error::TypeMismatch`] where it is not a `T`.
+    pub fn get<T: DeserializeOwned>(&self, key: impl AsRef<str>) -> Result<Option<T>> {
+        Ok(self.get_versioned(key)?.map(|found: Versioned<T>| found.value))
+    }
+
+    /// The value of a key and its version.
+    ///
+    /// # Errors
+    /// [`Error::TypeMismatch`] where it is not a `T`.
+    pub fn get_versioned<T: DeserializeOwned>(
+        &self,
+        key: impl AsRef<str>,
+    ) -> Result<Option<Versioned<T>>> {
+        let key = key.as_ref();
+        let slot = self.enter()?;
+        let Some((lsn, cell)) = self.shared.engine.read(slot, key.as_bytes())? else {
+            return Ok(None);
+        };
+        let value = cell::decode(&cell, &self.codec(), (&self.scope, key))?;
+        Ok(Some(Versioned {
+            value,
+            version: lsn.into(),
+        }))
+    }
+
+    /// True where the key has a value, of whatever type.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Poisoned`], [`Error::Corrupt`].
+    pub fn contains(&self, key: impl AsRef<str>) -> Result<bool> {
+        let slot = self.enter()?;
+        Ok(self.shared.engine.read(slot, key.as_ref().as_bytes())?.is_some())
+    }
+
+    /// Sets a key to any value that serde can serialise. `None` is a value, null.
+    ///
+    /// # Errors
+    /// [`Error::Serialize`] and [`Error::LimitExceeded`] before anything is written.
+    pub fn set<T: Serialize>(&self, key: impl AsRef<str>, value: T) -> Result<()> {
+        let cell = cell::encode(&value, &self.codec())?;
+        self.write(key.as_ref(), Op::Put(cell)).map(drop)
+    }
+
+    /// Removes a key. No error where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Poisoned`].
+    pub fn delete(&self, key: impl AsRef<str>) -> Result<()> {
+        self.write(key.as_ref(), Op::Delete).map(drop)
+    }
+
+    /// Removes all keys of this scope at once. A workflow's steps are scopes of
+    /// their own and stay.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Poisoned`].
+    pub fn clear(&self) -> Result<()> {
+        let slot = self.enter()?;
+        self.commit(SlotBatch {
+            slot: Arc::clone(slot),
+            clear: true,
+            ops: Vec::new(),
+        })
+        .map(drop)
+    }
+
+    /// Adds to an integer and returns the new value; a key without a value counts
+    /// as 0. Never loses a race, so it never runs twice.
+    ///
+    /// # Errors
+    /// [`Error::TypeMismatch`] where the value is not an integer,
+    /// [`Error::LimitExceeded`] where the sum does not fit an `i64`.
+    pub fn increment(&self, key: impl AsRef<str>, by: i64) -> Result<i64> {
+        let key = key.as_ref();
+        let (scope, limits) = (Arc::clone(&self.scope), self.codec());
+        let name = key.to_owned();
+        let outcome = Arc::new(AtomicI64::new(0));
+        let sum = Arc::clone(&outcome);
+        let modify = move |old: Option<(Lsn, &[u8])>| {
+            let old = old.map(|(_, old)| cell::decode::<i64>(old, &limits, (&scope, &name)));
+            let new = added(old.transpose()?, by, &scope, &name)?;
+            sum.store(new, Ordering::SeqCst);
+            cell::encode(&new, &limits).map(Some)
+        };
+        self.write(key, Op::Modify(Box::new(modify)))?;
+        Ok(outcome.load(Ordering::SeqCst))
+    }
+
+    /// Merges into a value: a map key by key, at every depth; anything else is
+    /// replaced. Never loses a race.
+    ///
+    /// # Errors
+    /// [`Error::Serialize`], [`Error::LimitExceeded`].
+    pub fn merge<T: Serialize>(&self, key: impl AsRef<str>, patch: T) -> Result<()> {
+        let key = key.as_ref();
+        let (scope, limits) = (Arc::clone(&self.scope), self.codec());
+        let name = key.to_owned();
+        let patch = Value::from_serialize(&patch)?;
+        let modify = move |old: Option<(Lsn, &[u8])>| {
+            let mut value = match old {
+                Some((_, old)) => cell::decode(old, &limits, (&scope, &name))?,
+                None => Value::Null,
+            };
+            value.merge(patch.clone());
+            cell::encode(&value, &limits).map(Some)
+        };
+        self.write(key, Op::Modify(Box::new(modify))).map(drop)
+    }
+
+    /// Sets a key if it still has the version that was seen; [`Version::ZERO`] for
+    /// "if there is no such key". Returns the new version.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where somebody wrote it since.
+    pub fn compare_and_set<T: Serialize>(
+        &self,
+        key: impl AsRef<str>,
+        expected: Version,
+        value: T,
+    ) -> Result<Version> {
+        let key = key.as_ref();
+        let (scope, name) = (Arc::clone(&self.scope), key.to_owned());
+        let cell = cell::encode(&value, &self.codec())?;
+        let modify = move |old: Option<(Lsn, &[u8])>| {
+            let found = old.map_or(Version::ZERO, |(lsn, _)| lsn.into());
+            check_version(&scope, &name, expected, found)?;
+            Ok(Some(Arc::clone(&cell)))
+        };
+        self.write(key, Op::Modify(Box::new(modify))).map(Version::from)
+    }
+
+    /// Reads a key, computes and writes it, all or nothing. The closure gets `None`
+    /// where there is no value, may run several times, and holds no lock. Returns
+    /// what was written.
+    ///
+    /// # Errors
+    /// [`Error::TypeMismatch`], [`Error::Serialize`], [`Error::LimitExceeded`],
+    /// [`Error::Panicked`].
+    pub fn update<T: Serialize + DeserializeOwned>(
+        &self,
+        key: impl AsRef<str>,
+        mut update: impl FnMut(Option<T>) -> T,
+    ) -> Result<T> {
+        let key = key.as_ref();
+        self.enter()?;
+        let (value, lsn) = transaction::run(&self.shared, |tx| {
+            let scope = tx.scope(Scope::clone(&self.scope));
+            let value = update(scope.get(key)?);
+            scope.set(key, &value)?;
+            Ok(value)
+        })?;
+        if let Some(lsn) = lsn {
+            self.shared.acknowledge(lsn, self.durability)?;
+        }
+        Ok(value)
+    }
+
+    /// The entries whose keys begin with `prefix`, in the order of their bytes, as
+    /// they are now: what is written later is not seen. An empty prefix gives all.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Poisoned`]; each entry may be an error too, as
+    /// [`Error::ViewExpired`] once the memory that the scan holds is needed.
+    pub fn scan(&self, prefix: impl AsRef<str>) -> Result<Scan> {
+        let slot = Arc::clone(self.enter()?);
+        let view = self.shared.engine.view();
+        let scope = Arc::clone(&self.scope);
+        Ok(Scan::new(view, slot, scope, prefix.as_ref(), self.codec()))
+    }
+
+    /// All keys, in order, as they are now. They are gathered before this returns.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan) and its entries.
+    pub fn keys(&self) -> Result<Keys> {
+        self.scan("")?.into_keys()
+    }
+
+    /// How many keys there are.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Poisoned`], [`Error::Corrupt`].
+    pub fn len(&self) -> Result<u64> {
+        let slot = self.enter()?;
+        let engine = &self.shared.engine;
+        Ok(engine.size(&engine.view(), slot)?.keys)
+    }
+
+    /// True where there are no keys.
+    ///
+    /// # Errors
+    /// As [`len`](Self::len).
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// The bytes of keys and stored values.
+    ///
+    /// # Errors
+    /// As [`len`](Self::len).
+    pub fn bytes(&self) -> Result<u64> {
+        let slot = self.enter()?;
+        let engine = &self.shared.engine;
+        Ok(engine.size(&engine.view(), slot)?.bytes)
+    }
+
+    fn write(&self, key: &str, op: Op) -> Result<Lsn> {
+        let slot = self.enter()?;
+        check_key(key, self.limits(), &self.scope)?;
+        self.commit(SlotBatch {
+            slot: Arc::clone(slot),
+            clear: false,
+            ops: vec![(key.as_bytes().into(), op)],
+        })
+    }
+
+    fn commit(&self, writes: SlotBatch) -> Result<Lsn> {
+        let batch = Batch {
+            writes: vec![writes],
+            reads: Vec::new(),
+        };
+        let committed = self.shared.engine.commit(&batch, None, None)?;
+        // It read nothing, so there is nothing to lose a race about.
+        let lsn = committed.unwrap_or_default();
+        self.shared.acknowledge(lsn, self.durability)?;
+        Ok(lsn)
+    }
+}
+
+/// The sum, if it fits.
+pub(super) fn added(old: Option<i64>, by: i64, scope: &Scope, key: &str) -> Result<i64> {
+    let old = old.unwrap_or(0);
+    old.checked_add(by).ok_or_else(|| Error::LimitExceeded {
+        limit: "integer",
+        max: i64::MAX.unsigned_abs(),
+        actual: old.unsigned_abs().saturating_add(by.unsigned_abs()),
+        at: format!("key {key:?} in {scope}"),
+    })
+}
+
+/// A conflict, unless the version is the one that was expected.
+pub(super) fn check_version(
+    scope: &Scope,
+    key: &str,
+    expected: Version,
+    found: Version,
+) -> Result<()> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(Error::Conflict {
+            scope: scope.to_string(),
+            key: key.to_owned(),
+            expected,
+            found,
+        }),
+    }
+}

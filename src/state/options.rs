@@ -1,0 +1,333 @@
+//! Owns the settings of a store: plain data (limits, durability, sizes) and the
+//! components that it works with.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+use crate::codec::CodecLimits;
+use crate::engine::Engine;
+use crate::engine::opening::Components;
+use crate::engine::options::EngineOptions;
+use crate::error::{Error, Result};
+use crate::image::ImageBackend;
+use crate::image::sled::{SledBackend, SledOptions};
+use crate::state::store::Store;
+use crate::vfs::{RealVfs, Vfs};
+use crate::wal::FRAME_BYTES_MAX;
+
+const MIB: u64 = 1024 * 1024;
+
+/// When a commit is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// When it is on the disk: it survives a kill and a power cut. The default.
+    #[default]
+    Sync,
+    /// When it was handed to the kernel: it survives a kill, and, once it was
+    /// synced within this time, a power cut.
+    Interval(Duration),
+    /// At once: it may still be in the process, and is written and synced in the
+    /// background within about a second.
+    Memory,
+}
+
+/// What a store refuses, before anything is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The most bytes of a value, encoded. Default 16 MiB, at most 128 MiB.
+    pub value_bytes: usize,
+    /// How deep lists and maps may be nested. Default 128, at most 256.
+    pub value_depth: usize,
+    /// The most bytes of a key. Default 4 KiB, at most 64 KiB.
+    pub key_bytes: usize,
+    /// The most keys of one scope. Default 10 million.
+    pub scope_keys: u64,
+    /// The most bytes of keys and values of one scope. Default 64 GiB.
+    pub scope_bytes: u64,
+    /// The most bytes of keys and values that one transaction writes. Default
+    /// 64 MiB, at most 192 MiB.
+    pub transaction_bytes: usize,
+    /// How often a transaction is tried before it fails with a conflict. It queues
+    /// for its keys after a few, so only one that reads other keys each time gets
+    /// there. Default 100, at least 1.
+    pub transaction_attempts: u32,
+    /// What a store without a folder may take in memory. Default 4 GiB.
+    pub memory_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let codec = CodecLimits::default();
+        let engine = EngineOptions::default();
+        Self {
+            value_bytes: codec.value_bytes_max,
+            value_depth: codec.value_depth_max,
+            key_bytes: 4096,
+            scope_keys: engine.scope_keys_max,
+            scope_bytes: engine.scope_bytes_max,
+            transaction_bytes: 64 * 1024 * 1024,
+            transaction_attempts: 100,
+            memory_bytes: engine.memory_bytes_max,
+        }
+    }
+}
+
+impl Limits {
+    fn check(&self) -> Result<()> {
+        let bounds = [
+            ("value_bytes", self.value_bytes as u64, 1, 128 * MIB),
+            ("value_depth", self.value_depth as u64, 1, CodecLimits::DEPTH_BOUND as u64),
+            ("key_bytes", self.key_bytes as u64, 1, 64 * 1024),
+            ("transaction_bytes", self.transaction_bytes as u64, 1, FRAME_BYTES_MAX as u64 * 3 / 4),
+            ("transaction_attempts", u64::from(self.transaction_attempts), 1, u64::MAX),
+        ];
+        bounds.into_iter().try_for_each(|(what, value, min, max)| bounded(what, value, min, max))
+    }
+
+    pub(super) fn codec(&self) -> CodecLimits {
+        CodecLimits {
+            value_bytes_max: self.value_bytes,
+            value_depth_max: self.value_depth,
+        }
+    }
+}
+
+fn bounded(what: &'static str, value: u64, min: u64, max: u64) -> Result<()> {
+    match (min..=max).contains(&value) {
+        true => Ok(()),
+        false => Err(Error::Invalid {
+            what,
+            reason: format!("{value} is not between {min} and {max}"),
+        }),
+    }
+}
+
+/// What opening does with a log that is damaged where it was durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Salvage {
+    /// It refuses with [`Error::Corrupt`] and changes nothing. The default.
+    #[default]
+    Refuse,
+    /// It ends the log at the damage, keeps the commits before it, puts the files
+    /// behind it aside as `*.lost`, and says in [`Store::recovery`] what was given
+    /// up. Commits behind the damage are lost even where they are whole: what is
+    /// left is the state as it once was.
+    CutLog,
+}
+
+/// How a store is opened. Made by [`Store::builder`].
+///
+/// ```
+/// use evenkeel::{Durability, Store};
+/// use std::time::Duration;
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("state");
+/// let store = Store::builder()
+///     .durability(Durability::Interval(Duration::from_millis(5)))
+///     .cache_bytes(16 * 1024 * 1024)
+///     .open(&path)?;
+/// store.global().set("a", 1)?;
+/// store.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it opens a store"]
+pub struct Builder {
+    pub(super) durability: Durability,
+    pub(super) limits: Limits,
+    engine: EngineOptions,
+    sled: SledOptions,
+    vfs: Option<Arc<dyn Vfs>>,
+    backend: Option<Arc<dyn ImageBackend>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            limits: Limits::default(),
+            engine: EngineOptions::default(),
+            sled: SledOptions::default(),
+            vfs: None,
+            backend: None,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+impl Builder {
+    /// When commits are acknowledged, unless a handle says otherwise. Default
+    /// [`Durability::Sync`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// What is refused. See [`Limits`] for the defaults.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What versions in memory that are not yet in the image may take, in bytes.
+    /// Half of it makes a checkpoint due; beyond it writers wait. Default 64 MiB,
+    /// at least 64 KiB.
+    pub fn memtable_bytes(mut self, bytes: u64) -> Self {
+        self.engine.memtable_bytes = bytes;
+        self
+    }
+
+    /// What the cache of the image's blocks may take, in bytes. Default 64 MiB.
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.engine.cache_bytes = bytes;
+        self
+    }
+
+    /// What sled may keep in memory, in bytes. Default 16 MiB.
+    pub fn sled_cache_bytes(mut self, bytes: u64) -> Self {
+        self.sled.cache_bytes = bytes;
+        self
+    }
+
+    /// How long the image may take for one call before it is given up and rebuilt.
+    /// Default 30 s.
+    pub fn image_deadline(mut self, deadline: Duration) -> Self {
+        self.sled.deadline = deadline;
+        self
+    }
+
+    /// The length of the log's first segment and the length at which they stop
+    /// growing, in bytes. Default 256 KiB and 64 MiB; between 8 KiB and 1 GiB.
+    pub fn segment_bytes(mut self, first: u64, largest: u64) -> Self {
+        self.engine.log.segment_bytes_min = first;
+        self.engine.log.segment_bytes_max = largest;
+        self
+    }
+
+    /// Whether snapshots are kept. Without this second copy a store takes about
+    /// its live size less on disk, and a damaged image is reported, not healed.
+    /// Default true.
+    pub fn snapshots(mut self, keep: bool) -> Self {
+        self.engine.snapshots = keep;
+        self
+    }
+
+    /// How much log makes a new snapshot due, in bytes; more where half of the live
+    /// bytes is more. Default 64 MiB.
+    pub fn snapshot_log_bytes(mut self, bytes: u64) -> Self {
+        self.engine.snapshot_log_bytes_min = bytes;
+        self
+    }
+
+    /// The size that blocks of the image are built for, in bytes. Default 16 KiB;
+    /// between 1 and 64 KiB.
+    pub fn block_bytes(mut self, bytes: usize) -> Self {
+        self.engine.block_bytes = bytes;
+        self
+    }
+
+    /// An image or snapshot of up to this many bytes is read through when the store
+    /// is opened; a larger one is checked as it is read, and by
+    /// [`Store::verify`]. Default 64 MiB.
+    pub fn check_bytes_on_open(mut self, bytes: u64) -> Self {
+        self.engine.check_bytes_on_open = bytes;
+        self
+    }
+
+    /// How long a writer waits for room in the memtable before it is refused with
+    /// [`Error::Busy`]. Default 10 s.
+    pub fn stall(mut self, longest: Duration) -> Self {
+        self.engine.stall = longest;
+        self
+    }
+
+    /// Whether the store has threads for syncs, checkpoints and snapshots. Without,
+    /// the call that crosses a threshold does the work, and all happens in the
+    /// order of the calls. Default true.
+    pub fn background(mut self, threads: bool) -> Self {
+        self.engine.background = threads;
+        self
+    }
+
+    /// What to do with a log that is damaged where it was durable. Default
+    /// [`Salvage::Refuse`].
+    pub fn salvage(mut self, salvage: Salvage) -> Self {
+        self.engine.salvage = salvage == Salvage::CutLog;
+        self
+    }
+
+    /// Where commits take their time from. Default the machine's clock.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The file system of log, marks, manifest and snapshots. Default the real one.
+    pub fn vfs(mut self, vfs: Arc<dyn Vfs>) -> Self {
+        self.vfs = Some(vfs);
+        self
+    }
+
+    /// What keeps the image. Default sled.
+    pub fn image(mut self, backend: Arc<dyn ImageBackend>) -> Self {
+        self.backend = Some(backend);
+        self
+    }
+
+    /// Opens the store in a folder, or makes one there.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] while somebody else has it, [`Error::NotAStore`],
+    /// [`Error::NewerFormat`], [`Error::Corrupt`], [`Error::Io`], and
+    /// [`Error::Invalid`] for settings out of bounds.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
+        self.check()?;
+        let engine = Engine::open(path.as_ref(), self.engine_options(), self.components())?;
+        Ok(Store::new(engine, self))
+    }
+
+    /// A store without a folder, gone with its last handle.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for settings out of bounds.
+    pub fn in_memory(self) -> Result<Store> {
+        self.check()?;
+        let engine = Engine::in_memory(self.engine_options(), Arc::clone(&self.clock));
+        Ok(Store::new(engine, self))
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        self.limits.check()?;
+        let engine = &self.engine;
+        let log = &engine.log;
+        let (least, most) = (8 * 1024, 1024 * MIB);
+        bounded("segment_bytes (largest)", log.segment_bytes_max, least, most)?;
+        bounded("segment_bytes (first)", log.segment_bytes_min, least, log.segment_bytes_max)?;
+        bounded("memtable_bytes", engine.memtable_bytes, 64 * 1024, u64::MAX / 4)?;
+        bounded("block_bytes", engine.block_bytes as u64, 1024, 64 * 1024)
+    }
+
+    pub(super) fn engine_options(&self) -> EngineOptions {
+        EngineOptions {
+            memory_bytes_max: self.limits.memory_bytes,
+            scope_keys_max: self.limits.scope_keys,
+            scope_bytes_max: self.limits.scope_bytes,
+            ..self.engine.clone()
+        }
+    }
+
+    pub(super) fn components(&self) -> Components {
+        let sled = || Arc::new(SledBackend::new(self.sled.clone())) as Arc<dyn ImageBackend>;
+        Components {
+            vfs: self.vfs.clone().unwrap_or_else(|| Arc::new(RealVfs)),
+            backend: self.backend.clone().unwrap_or_else(sled),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+}

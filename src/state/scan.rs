@@ -1,0 +1,179 @@
+//! Owns iterating over a scope at one LSN.
+
+use std::collections::VecDeque;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use crate::codec::CodecLimits;
+use crate::engine::Cell;
+use crate::engine::table::Slot;
+use crate::engine::view::View;
+use crate::error::{Corruption, Error, Result};
+use crate::ids::Version;
+use crate::scope::{Scope, prefix_end};
+use crate::state::cell;
+
+/// A key and its value, which is decoded when it is asked for.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub(super) key: String,
+    pub(super) version: Version,
+    pub(super) cell: Cell,
+    pub(super) scope: Arc<Scope>,
+    pub(super) limits: CodecLimits,
+}
+
+impl Entry {
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Which commit wrote it.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    /// [`Error::TypeMismatch`] where it is not a `T`.
+    pub fn value<T: DeserializeOwned>(&self) -> Result<T> {
+        cell::decode(&self.cell, &self.limits, (&self.scope, &self.key))
+    }
+}
+
+/// The entries of a scope, in order, as they were when the scan began. Made by
+/// [`crate::ScopeHandle::scan`].
+///
+/// ```
+/// let store = evenkeel::Store::in_memory();
+/// store.global().set("retries", 3)?;
+/// for entry in store.global().scan("re")? {
+///     let entry = entry?;
+///     assert_eq!((entry.key(), entry.value::<u32>()?), ("retries", 3));
+/// }
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a scan does nothing until it is iterated"]
+pub struct Scan {
+    view: View,
+    slot: Arc<Slot>,
+    scope: Arc<Scope>,
+    limits: CodecLimits,
+    chunk: VecDeque<crate::engine::view::ScanEntry>,
+    /// From where to go on; `None` behind the end.
+    from: Option<Bound<Vec<u8>>>,
+    to: Bound<Vec<u8>>,
+}
+
+/// The range of keys that begin with a prefix.
+pub(super) fn prefix_range(prefix: &str) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let end = prefix_end(prefix.as_bytes());
+    (
+        Bound::Included(prefix.as_bytes().to_vec()),
+        end.map_or(Bound::Unbounded, Bound::Excluded),
+    )
+}
+
+/// Keys are written as strings, so they are read as such.
+pub(super) fn key_text(key: Vec<u8>, scope: &Scope) -> Result<String> {
+    String::from_utf8(key).map_err(|e| {
+        let what = format!("a key in {scope} is not UTF-8: {e}");
+        Error::from(Corruption::new("", what))
+    })
+}
+
+impl Scan {
+    pub(super) fn new(
+        view: View,
+        slot: Arc<Slot>,
+        scope: Arc<Scope>,
+        prefix: &str,
+        limits: CodecLimits,
+    ) -> Self {
+        let (from, to) = prefix_range(prefix);
+        Self {
+            view,
+            slot,
+            scope,
+            limits,
+            chunk: VecDeque::new(),
+            from: Some(from),
+            to,
+        }
+    }
+
+    fn advance(&mut self) -> Result<Option<Entry>> {
+        while self.chunk.is_empty() {
+            let Some(from) = self.from.take() else {
+                return Ok(None);
+            };
+            let from = from.as_ref().map(Vec::as_slice);
+            let chunk = self.view.chunk(&self.slot, from, self.to.as_ref().map(Vec::as_slice))?;
+            self.chunk = chunk.entries.into();
+            self.from = chunk.next.map(Bound::Excluded);
+        }
+        let Some((key, lsn, cell)) = self.chunk.pop_front() else {
+            return Ok(None);
+        };
+        Ok(Some(Entry {
+            key: key_text(key, &self.scope)?,
+            version: lsn.into(),
+            cell,
+            scope: Arc::clone(&self.scope),
+            limits: self.limits,
+        }))
+    }
+
+    pub(super) fn into_keys(self) -> Result<Keys> {
+        let keys: Result<Vec<_>> = self.map(|entry| entry.map(|entry| entry.key)).collect();
+        Ok(Keys(keys?.into_iter()))
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.advance();
+        if next.is_err() {
+            // It cannot go on; asked again it is at its end.
+            self.from = None;
+            self.chunk.clear();
+        }
+        next.transpose()
+    }
+}
+
+/// Keys in order. Made by [`crate::ScopeHandle::keys`].
+///
+/// ```
+/// let store = evenkeel::Store::in_memory();
+/// store.global().set("a", 1)?;
+/// for key in store.global().keys()? {
+///     println!("{key}");
+/// }
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Keys(pub(super) std::vec::IntoIter<String>);
+
+impl Iterator for Keys {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        self.0.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Keys {}

@@ -1,0 +1,262 @@
+//! Owns running a transaction: attempts, races that were lost, the queue for keys,
+//! and what a user's closure may do wrong.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::engine::table::{Slot, Stored};
+use crate::engine::view::View;
+use crate::engine::{Batch, Claim, Engine, Op, Read, SlotBatch, Ticket};
+use crate::error::{Error, Result};
+use crate::ids::{Lsn, Version};
+use crate::scope::Scope;
+use crate::state::handle::Place;
+use crate::state::store::Shared;
+use crate::state::transaction_scope::TransactionScope;
+
+/// After so many lost races a transaction queues for its keys.
+const RACES_BEFORE_QUEUEING: u32 = 3;
+
+thread_local! {
+    /// The stores whose transactions are running on this thread.
+    static RUNNING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+fn identity(engine: &Arc<Engine>) -> usize {
+    Arc::as_ptr(engine) as usize
+}
+
+/// An error inside a transaction of the same store on the same thread.
+pub(super) fn refuse_nested(engine: &Arc<Engine>) -> Result<()> {
+    let inside = RUNNING.with_borrow(|running| {
+        !running.is_empty() && running.contains(&identity(engine))
+    });
+    match inside {
+        true => Err(Error::Nested),
+        false => Ok(()),
+    }
+}
+
+/// While it lives, its thread is inside a transaction.
+struct Running;
+
+impl Running {
+    fn enter(engine: &Arc<Engine>) -> Self {
+        RUNNING.with_borrow_mut(|running| running.push(identity(engine)));
+        Self
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.with_borrow_mut(Vec::pop);
+    }
+}
+
+/// A transaction that is running: what it sees, and what it is going to write.
+///
+/// Its handles take `&self`, so several may live at once. What it wrote it reads
+/// back; nobody else sees it before it is committed.
+#[derive(Debug)]
+pub struct Transaction {
+    pub(super) shared: Arc<Shared>,
+    pub(super) view: View,
+    pub(super) state: RefCell<State>,
+}
+
+/// What a transaction has read and written so far.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) writes: BTreeMap<u64, ScopeWrites>,
+    read_keys: HashSet<(u64, Box<[u8]>)>,
+    pub(super) reads: Vec<Read>,
+    bytes: usize,
+}
+
+/// The writes to one scope.
+#[derive(Debug)]
+pub(super) struct ScopeWrites {
+    slot: Arc<Slot>,
+    pub(super) cleared: bool,
+    pub(super) keys: BTreeMap<Vec<u8>, Stored>,
+}
+
+impl State {
+    fn writes_to(&mut self, slot: &Arc<Slot>) -> &mut ScopeWrites {
+        self.writes.entry(slot.number).or_insert_with(|| ScopeWrites {
+            slot: Arc::clone(slot),
+            cleared: false,
+            keys: BTreeMap::new(),
+        })
+    }
+
+    pub(super) fn read_key(&mut self, slot: &Arc<Slot>, key: &[u8]) {
+        if self.read_keys.insert((slot.number, key.into())) {
+            self.reads.push(Read::key(slot, key));
+        }
+    }
+
+    pub(super) fn read_range(&mut self, slot: &Arc<Slot>, from: &Bound<Vec<u8>>, to: &Bound<Vec<u8>>) {
+        let boxed = |bound: &Bound<Vec<u8>>| bound.as_ref().map(|key| key.as_slice().into());
+        self.reads.push(Read {
+            slot: Arc::clone(slot),
+            from: boxed(from),
+            to: boxed(to),
+        });
+    }
+
+    pub(super) fn write(
+        &mut self,
+        slot: &Arc<Slot>,
+        key: &[u8],
+        cell: Stored,
+        bytes_max: usize,
+    ) -> Result<()> {
+        let added = key.len() + cell.as_ref().map_or(0, |cell| cell.len());
+        let actual = self.bytes.saturating_add(added);
+        if actual > bytes_max {
+            return Err(Error::LimitExceeded {
+                limit: "transaction_bytes",
+                max: bytes_max as u64,
+                actual: actual as u64,
+                at: crate::scope::describe(&slot.prefix),
+            });
+        }
+        self.bytes = actual;
+        self.writes_to(slot).keys.insert(key.to_vec(), cell);
+        Ok(())
+    }
+
+    pub(super) fn clear(&mut self, slot: &Arc<Slot>) {
+        let writes = self.writes_to(slot);
+        writes.cleared = true;
+        writes.keys.clear();
+    }
+
+    /// What was written to a key here; the outer `None` where nothing was.
+    pub(super) fn written(&self, slot: &Slot, key: &[u8]) -> Option<Stored> {
+        let writes = self.writes.get(&slot.number)?;
+        match writes.keys.get(key) {
+            Some(cell) => Some(cell.clone()),
+            None => writes.cleared.then_some(None),
+        }
+    }
+
+    fn into_batch(self) -> Batch {
+        let writes = self.writes.into_values().map(|writes| SlotBatch {
+            slot: writes.slot,
+            clear: writes.cleared,
+            ops: writes
+                .keys
+                .into_iter()
+                .map(|(key, cell)| (key.into(), cell.map_or(Op::Delete, Op::Put)))
+                .collect(),
+        });
+        Batch {
+            writes: writes.collect(),
+            reads: self.reads,
+        }
+    }
+}
+
+impl Transaction {
+    /// A handle of a scope, inside the transaction.
+    #[must_use]
+    pub fn scope(&self, scope: Scope) -> TransactionScope<'_> {
+        let place = Place::of(&self.shared, &scope);
+        TransactionScope::new(self, scope, place)
+    }
+
+    /// The scope that all share.
+    #[must_use]
+    pub fn global(&self) -> TransactionScope<'_> {
+        self.scope(Scope::Global)
+    }
+
+    /// The LSN of the state that the transaction reads.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.view.lsn()
+    }
+}
+
+/// Runs a closure as a transaction until it commits. Gives its value and, where it
+/// wrote anything, the commit's LSN.
+pub(super) fn run<T>(
+    shared: &Arc<Shared>,
+    mut closure: impl FnMut(&Transaction) -> Result<T>,
+) -> Result<(T, Option<Lsn>)> {
+    let engine = &shared.engine;
+    let mut ticket: Option<Ticket<'_>> = None;
+    let attempts = shared.settings.limits.transaction_attempts;
+    let mut lost = Vec::new();
+    for attempt in 1..=attempts {
+        shared.enter()?;
+        let transaction = Transaction {
+            shared: Arc::clone(shared),
+            view: engine.view(),
+            state: RefCell::default(),
+        };
+        let outcome = {
+            let _running = Running::enter(engine);
+            catch_unwind(AssertUnwindSafe(|| closure(&transaction)))
+        };
+        let Transaction { view, state, .. } = transaction;
+        let batch = state.into_inner().into_batch();
+        match outcome {
+            Err(panic) => {
+                return Err(Error::Panicked {
+                    message: message_of(&*panic),
+                });
+            }
+            Ok(Err(Error::ViewExpired)) => {}
+            Ok(Err(e)) => return Err(e),
+            Ok(Ok(value)) if batch.writes.is_empty() => return Ok((value, None)),
+            Ok(Ok(value)) => {
+                let number = ticket.as_ref().map(Ticket::number);
+                if let Some(lsn) = engine.commit(&batch, Some(&view), number)? {
+                    return Ok((value, Some(lsn)));
+                }
+            }
+        }
+        drop(view);
+        if attempt >= RACES_BEFORE_QUEUEING {
+            // Let go before queueing again, so that nobody waits for two at once.
+            drop(ticket.take());
+            lost.extend(claims(&batch));
+            ticket = Some(engine.reservations.reserve(lost.clone()));
+        }
+    }
+    Err(Error::Conflict {
+        scope: "a transaction".into(),
+        key: format!("tried {attempts} times, each time with other keys"),
+        expected: Version::ZERO,
+        found: Version::ZERO,
+    })
+}
+
+/// What a batch read and wrote, to be reserved.
+fn claims(batch: &Batch) -> Vec<Claim> {
+    let mut claims = batch.claims();
+    for read in &batch.reads {
+        let key = match (&read.from, &read.to) {
+            (Bound::Included(from), Bound::Included(to)) if from == to => Some(from.clone()),
+            _ => None,
+        };
+        claims.push(Claim {
+            slot: read.slot.number,
+            key,
+        });
+    }
+    claims
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it gave no message".into())
+}

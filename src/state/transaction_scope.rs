@@ -1,0 +1,343 @@
+//! Owns the handle of a scope inside a transaction: the transaction's own writes
+//! over the state that it reads, and a record of what it read.
+
+use std::collections::VecDeque;
+use std::collections::btree_map;
+use std::iter::Peekable;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::engine::Cell;
+use crate::engine::table::{Slot, Stored};
+use crate::error::Result;
+use crate::ids::Version;
+use crate::scope::Scope;
+use crate::state::cell;
+use crate::state::handle::{Place, Versioned, added, check_key, check_version};
+use crate::state::options::Limits;
+use crate::state::scan::{Entry, Keys, key_text, prefix_range};
+use crate::state::transaction::Transaction;
+use crate::value::Value;
+
+/// A handle of one scope inside a transaction. The methods are those of
+/// [`crate::ScopeHandle`]; nothing is written before the transaction commits.
+///
+/// ```
+/// use evenkeel::{Scope, Store};
+/// let store = Store::in_memory();
+/// store.transact(|tx| {
+///     let from = tx.scope(Scope::custom("a"));
+///     let to = tx.scope(Scope::custom("b"));
+///     from.increment("balance", -5)?;
+///     to.increment("balance", 5)?;
+///     Ok(())
+/// })?;
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct TransactionScope<'a> {
+    transaction: &'a Transaction,
+    scope: Arc<Scope>,
+    place: Place,
+}
+
+impl<'a> TransactionScope<'a> {
+    pub(super) fn new(transaction: &'a Transaction, scope: Scope, place: Place) -> Self {
+        Self {
+            transaction,
+            scope: Arc::new(scope),
+            place,
+        }
+    }
+
+    /// The scope.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The scope of a step of this workflow.
+    #[must_use]
+    pub fn step(&self, name: impl AsRef<str>) -> Self {
+        let shared = &self.transaction.shared;
+        let (scope, place) = Place::step(shared, &self.scope, name.as_ref());
+        Self::new(self.transaction, scope, place)
+    }
+
+    fn slot(&self) -> Result<&Arc<Slot>> {
+        self.place.slot(&self.scope)
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.transaction.shared.settings.limits
+    }
+
+    fn find(&self, key: &str) -> Result<Option<(Version, Cell)>> {
+        let slot = self.slot()?;
+        let written = self.transaction.state.borrow().written(slot, key.as_bytes());
+        if let Some(cell) = written {
+            // It has no version before the commit gives it one.
+            return Ok(cell.map(|cell| (Version::ZERO, Cell::Memory(cell))));
+        }
+        let found = self.transaction.view.read(slot, key.as_bytes())?;
+        self.transaction.state.borrow_mut().read_key(slot, key.as_bytes());
+        Ok(found.map(|(lsn, cell)| (lsn.into(), cell)))
+    }
+
+    /// As [`crate::ScopeHandle::get`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get<T: DeserializeOwned>(&self, key: impl AsRef<str>) -> Result<Option<T>> {
+        Ok(self.get_versioned(key)?.map(|found: Versioned<T>| found.value))
+    }
+
+    /// As [`crate::ScopeHandle::get_versioned`]; what the transaction wrote itself
+    /// has version zero.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get_versioned<T: DeserializeOwned>(
+        &self,
+        key: impl AsRef<str>,
+    ) -> Result<Option<Versioned<T>>> {
+        let key = key.as_ref();
+        let Some((version, cell)) = self.find(key)? else {
+            return Ok(None);
+        };
+        let value = cell::decode(&cell, &self.limits().codec(), (&self.scope, key))?;
+        Ok(Some(Versioned { value, version }))
+    }
+
+    /// As [`crate::ScopeHandle::contains`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn contains(&self, key: impl AsRef<str>) -> Result<bool> {
+        Ok(self.find(key.as_ref())?.is_some())
+    }
+
+    fn write(&self, key: &str, cell: Stored) -> Result<()> {
+        let slot = self.slot()?;
+        check_key(key, self.limits(), &self.scope)?;
+        let bytes_max = self.limits().transaction_bytes;
+        self.transaction.state.borrow_mut().write(slot, key.as_bytes(), cell, bytes_max)
+    }
+
+    /// As [`crate::ScopeHandle::set`].
+    ///
+    /// # Errors
+    /// As there, and [`crate::Error::LimitExceeded`] for `transaction_bytes`.
+    pub fn set<T: Serialize>(&self, key: impl AsRef<str>, value: T) -> Result<()> {
+        let cell = cell::encode(&value, &self.limits().codec())?;
+        self.write(key.as_ref(), Some(cell))
+    }
+
+    /// As [`crate::ScopeHandle::delete`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn delete(&self, key: impl AsRef<str>) -> Result<()> {
+        self.write(key.as_ref(), None)
+    }
+
+    /// As [`crate::ScopeHandle::clear`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn clear(&self) -> Result<()> {
+        self.transaction.state.borrow_mut().clear(self.slot()?);
+        Ok(())
+    }
+
+    /// As [`crate::ScopeHandle::increment`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn increment(&self, key: impl AsRef<str>, by: i64) -> Result<i64> {
+        let key = key.as_ref();
+        let new = added(self.get(key)?, by, &self.scope, key)?;
+        self.set(key, new)?;
+        Ok(new)
+    }
+
+    /// As [`crate::ScopeHandle::merge`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn merge<T: Serialize>(&self, key: impl AsRef<str>, patch: T) -> Result<()> {
+        let key = key.as_ref();
+        let mut value = self.get::<Value>(key)?.unwrap_or_default();
+        value.merge(Value::from_serialize(&patch)?);
+        self.set(key, &value)
+    }
+
+    /// As [`crate::ScopeHandle::update`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn update<T: Serialize + DeserializeOwned>(
+        &self,
+        key: impl AsRef<str>,
+        update: impl FnOnce(Option<T>) -> T,
+    ) -> Result<T> {
+        let key = key.as_ref();
+        let value = update(self.get(key)?);
+        self.set(key, &value)?;
+        Ok(value)
+    }
+
+    /// As [`crate::ScopeHandle::compare_and_set`], but the new version is known only
+    /// once the transaction has committed.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn compare_and_set<T: Serialize>(
+        &self,
+        key: impl AsRef<str>,
+        expected: Version,
+        value: T,
+    ) -> Result<()> {
+        let key = key.as_ref();
+        let found = self.find(key)?.map_or(Version::ZERO, |(version, _)| version);
+        check_version(&self.scope, key, expected, found)?;
+        self.set(key, value)
+    }
+
+    /// As [`crate::ScopeHandle::scan`], over the transaction's own writes too. The
+    /// whole range counts as read: a key that appears in it is a lost race.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn scan(&self, prefix: impl AsRef<str>) -> Result<TransactionScan<'a>> {
+        let slot = Arc::clone(self.slot()?);
+        let (from, to) = prefix_range(prefix.as_ref());
+        let mut state = self.transaction.state.borrow_mut();
+        state.read_range(&slot, &from, &to);
+        let mut own = btree_map::BTreeMap::new();
+        let mut cleared = false;
+        if let Some(writes) = state.writes.get(&slot.number) {
+            cleared = writes.cleared;
+            let range = writes.keys.range((from.clone(), to.clone()));
+            own.extend(range.map(|(key, cell)| (key.clone(), cell.clone())));
+        }
+        Ok(TransactionScan {
+            transaction: self.transaction,
+            slot,
+            scope: Arc::clone(&self.scope),
+            own: own.into_iter().peekable(),
+            chunk: VecDeque::new(),
+            from: (!cleared).then_some(from),
+            to,
+        })
+    }
+
+    /// As [`crate::ScopeHandle::keys`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn keys(&self) -> Result<Keys> {
+        let keys: Result<Vec<_>> = self.scan("")?.map(|entry| entry.map(|e| e.key)).collect();
+        Ok(Keys(keys?.into_iter()))
+    }
+
+    /// How many keys there are. Reads the whole scope.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan).
+    pub fn len(&self) -> Result<u64> {
+        self.scan("")?.try_fold(0, |count, entry| entry.map(|_| count + 1))
+    }
+
+    /// True where there are no keys. Reads the whole scope.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan).
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// The entries of a scope as a transaction sees them. Made by
+/// [`TransactionScope::scan`].
+#[derive(Debug)]
+#[must_use = "a scan does nothing until it is iterated"]
+pub struct TransactionScan<'a> {
+    transaction: &'a Transaction,
+    slot: Arc<Slot>,
+    scope: Arc<Scope>,
+    own: Peekable<btree_map::IntoIter<Vec<u8>, Stored>>,
+    chunk: VecDeque<crate::engine::view::ScanEntry>,
+    from: Option<Bound<Vec<u8>>>,
+    to: Bound<Vec<u8>>,
+}
+
+impl TransactionScan<'_> {
+    fn fill(&mut self) -> Result<()> {
+        while self.chunk.is_empty()
+            && let Some(from) = self.from.take()
+        {
+            let from = from.as_ref().map(Vec::as_slice);
+            let to = self.to.as_ref().map(Vec::as_slice);
+            let chunk = self.transaction.view.chunk(&self.slot, from, to)?;
+            self.chunk = chunk.entries.into();
+            self.from = chunk.next.map(Bound::Excluded);
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self) -> Result<Option<Entry>> {
+        loop {
+            self.fill()?;
+            let seen = self.chunk.front().map(|(key, ..)| key);
+            let mine = self.own.peek().map(|(key, _)| key);
+            let take_mine = match (seen, mine) {
+                (None, None) => return Ok(None),
+                (Some(_), None) => false,
+                (None, Some(_)) => true,
+                (Some(seen), Some(mine)) => mine <= seen,
+            };
+            if !take_mine {
+                let Some((key, lsn, cell)) = self.chunk.pop_front() else {
+                    return Ok(None);
+                };
+                return self.entry(key, lsn.into(), cell).map(Some);
+            }
+            let Some((key, cell)) = self.own.next() else {
+                return Ok(None);
+            };
+            if self.chunk.front().is_some_and(|(seen, ..)| *seen == key) {
+                self.chunk.pop_front();
+            }
+            if let Some(cell) = cell {
+                return self.entry(key, Version::ZERO, Cell::Memory(cell)).map(Some);
+            }
+        }
+    }
+
+    fn entry(&self, key: Vec<u8>, version: Version, cell: Cell) -> Result<Entry> {
+        Ok(Entry {
+            key: key_text(key, &self.scope)?,
+            version,
+            cell,
+            scope: Arc::clone(&self.scope),
+            limits: self.transaction.shared.settings.limits.codec(),
+        })
+    }
+}
+
+impl Iterator for TransactionScan<'_> {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.advance();
+        if next.is_err() {
+            self.from = None;
+            self.chunk.clear();
+        }
+        next.transpose()
+    }
+}

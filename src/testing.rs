@@ -1,0 +1,8 @@
+//! What proves the store, for us and for those who link it: the simulated disk,
+//! an image over it, and the suite that every image passes.
+
+pub use crate::image::folder::FolderBackend;
+pub use crate::image::suite::suite as image_suite;
+pub use crate::vfs::sim::{
+    Failure, Fault, Loss, Operation, OperationKind, Random, SimDisk, When, is_power_loss,
+};
