@@ -1,0 +1,194 @@
+//! The state interface, as a user writes it.
+
+use std::time::Duration;
+
+use evenkeel::{Durability, Error, Key, Result, Scope, Store};
+use serde_json::json;
+
+const RETRIES: Key<u32> = Key::new("retries");
+
+fn what_a_user_writes(store: &Store) -> Result<()> {
+    let order = store.scope(Scope::workflow("order-42"));
+    order.set("retries", 3)?;
+    let retries: Option<u32> = order.get("retries")?;
+    assert_eq!(retries, Some(3));
+    order.set("config", json!({"region": "eu"}))?;
+    assert_eq!(order.increment("attempts", 1)?, 1);
+    order.update("retries", |n: Option<u32>| n.unwrap_or(0) + 1)?;
+    let seen = order.get_versioned::<u32>("retries")?.expect("set above");
+    assert_eq!(seen.value, 4);
+    order.compare_and_set("retries", seen.version, 9)?;
+    let lost = order.compare_and_set("retries", seen.version, 10);
+    assert!(matches!(lost, Err(Error::Conflict { .. })));
+    order.merge("config", json!({"tier": 2}))?;
+    let config: serde_json::Value = order.get("config")?.expect("set above");
+    assert_eq!(config, json!({"region": "eu", "tier": 2}));
+    order.step("charge").set("progress", 0.5)?;
+    store.global().set("maintenance", false)?;
+    let mut found = Vec::new();
+    for entry in order.scan("re")? {
+        found.push(entry?.key().to_owned());
+    }
+    assert_eq!(found, ["retries"]);
+    order.key(RETRIES).set(3)?;
+    let left = store.transact(|tx| {
+        let stock = tx.scope(Scope::custom("stock"));
+        let left: i64 = stock.get("widget")?.unwrap_or(0);
+        stock.set("widget", left - 1)?;
+        tx.scope(Scope::workflow("order-42")).set("reserved", true)?;
+        Ok(left - 1)
+    })?;
+    assert_eq!(left, -1);
+    let (_, commit) = store.submit(|tx| tx.global().set("a", 1))?;
+    assert!(commit.lsn().get() > 0);
+    commit.wait()?;
+    store.barrier()?;
+    let keys: Vec<String> = order.keys()?.map(|key| key.to_string()).collect();
+    assert_eq!(keys, ["attempts", "config", "reserved", "retries"]);
+    assert_eq!(order.len()?, 4);
+    assert_eq!(store.scopes()?.len(), 4);
+    order.delete("attempts")?;
+    assert_eq!(order.get::<i64>("attempts")?, None);
+    order.clear()?;
+    assert_eq!(order.len()?, 0);
+    assert_eq!(order.step("charge").get::<f64>("progress")?, Some(0.5));
+    Ok(())
+}
+
+#[test]
+fn a_user_writes_it_in_memory_and_on_disk() {
+    what_a_user_writes(&Store::in_memory()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().join("a")).unwrap();
+    what_a_user_writes(&store).unwrap();
+    let durability = Durability::Interval(Duration::from_millis(5));
+    let store = Store::builder().durability(durability).open(folder.path().join("b")).unwrap();
+    what_a_user_writes(&store).unwrap();
+    let scratch = Store::in_memory();
+    scratch.global().set("kept", 7).unwrap();
+    let store = scratch.persist(folder.path().join("c")).unwrap();
+    assert_eq!(store.global().get::<u32>("kept").unwrap(), Some(7));
+    what_a_user_writes(&store).unwrap();
+    drop(store);
+    let store = Store::open(folder.path().join("c")).unwrap();
+    assert_eq!(store.global().get::<u32>("kept").unwrap(), Some(7));
+    assert!(store.recovery().closed_cleanly);
+    assert!(store.recovery().is_clean(), "{:?}", store.recovery());
+}
+
+#[test]
+fn a_store_opens_again_at_once_and_has_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..5_u32 {
+        let store = Store::open(folder.path()).unwrap();
+        assert!(store.recovery().is_clean(), "{:?}", store.recovery());
+        let scope = store.scope(Scope::job("j"));
+        for old in 0..round {
+            assert_eq!(scope.get::<u32>(format!("k{old}")).unwrap(), Some(old));
+        }
+        scope.set(format!("k{round}"), round).unwrap();
+        assert_eq!(scope.len().unwrap(), u64::from(round) + 1);
+        match round % 2 {
+            0 => store.close().unwrap(),
+            _ => drop((store, scope)),
+        }
+    }
+}
+
+#[test]
+fn many_keys_go_through_checkpoints_and_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || {
+        Store::builder()
+            .memtable_bytes(256 * 1024)
+            .segment_bytes(64 * 1024, 256 * 1024)
+            .snapshot_log_bytes(1024 * 1024)
+            .durability(Durability::Memory)
+            .open(folder.path())
+            .unwrap()
+    };
+    let store = open();
+    let scope = store.scope(Scope::worker("w"));
+    for i in 0..20_000_u32 {
+        scope.set(format!("{:05}", i * 7 % 20_000), i).unwrap();
+    }
+    assert_eq!(scope.len().unwrap(), 20_000);
+    store.barrier().unwrap();
+    assert!(store.stats().unwrap().checkpoints > 0);
+    let check = |store: &Store| {
+        let scope = store.scope(Scope::worker("w"));
+        for i in (0..20_000_u32).step_by(97) {
+            let key = format!("{:05}", i * 7 % 20_000);
+            assert_eq!(scope.get::<u32>(&key).unwrap(), Some(i));
+        }
+        assert_eq!(scope.scan("").unwrap().count(), 20_000);
+        assert_eq!(scope.scan("000").unwrap().count(), 100);
+        assert_eq!(scope.len().unwrap(), 20_000);
+    };
+    check(&store);
+    assert!(store.verify().unwrap().is_clean());
+    store.close().unwrap();
+    drop((store, scope));
+    let store = open();
+    assert!(store.recovery().is_clean(), "{:?}", store.recovery());
+    check(&store);
+    std::fs::remove_dir_all(folder.path().join("image")).unwrap();
+    store.close().ok();
+    drop(store);
+    let store = open();
+    assert_eq!(store.recovery().healed.len(), 1, "{:?}", store.recovery());
+    check(&store);
+    let scope = store.scope(Scope::worker("w"));
+    scope.clear().unwrap();
+    store.checkpoint().unwrap();
+    assert_eq!(scope.len().unwrap(), 0);
+    assert_eq!(scope.scan("").unwrap().count(), 0);
+}
+
+#[test]
+fn sixteen_threads_lose_no_increment() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..16 {
+            let counter = store.with_durability(Durability::Memory).global();
+            let store = store.with_durability(Durability::Memory);
+            scope.spawn(move || {
+                for i in 0..10_000 {
+                    match (thread + i) % 3 {
+                        0 => drop(counter.increment("n", 1).unwrap()),
+                        1 => drop(counter.update("n", |n: Option<i64>| n.unwrap_or(0) + 1).unwrap()),
+                        _ => store
+                            .transact(|tx| {
+                                let n: i64 = tx.global().get("n")?.unwrap_or(0);
+                                tx.global().set("n", n + 1)
+                            })
+                            .unwrap(),
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(store.global().get::<i64>("n").unwrap(), Some(160_000));
+}
+
+#[test]
+fn a_store_inside_its_own_transaction_is_refused() {
+    let store = Store::in_memory();
+    let result = store.transact(|_| store.global().set("a", 1));
+    assert!(matches!(result, Err(Error::Nested)));
+    let other = Store::in_memory();
+    store.transact(|tx| tx.global().set("a", other.global().increment("b", 1)?)).unwrap();
+}
+
+#[test]
+fn a_panicking_closure_rolls_back() {
+    let store = Store::in_memory();
+    let result: Result<()> = store.transact(|tx| {
+        tx.global().set("a", 1)?;
+        panic!("boom")
+    });
+    assert!(matches!(result, Err(Error::Panicked { message }) if message == "boom"));
+    assert_eq!(store.global().get::<u32>("a").unwrap(), None);
+    store.global().set("a", 2).unwrap();
+}
