@@ -33,7 +33,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Result;
 use crate::value::fault::{Cause, Fault};
-use crate::value::{DEPTH_MAX, Value};
+use crate::value::DEPTH_MAX;
 
 /// What an encoded value may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,15 +97,6 @@ pub(crate) fn decode<T: DeserializeOwned>(
     de::Decoder::new(bytes, limits)
         .decode()
         .map_err(DecodeError::from)
-}
-
-/// The value that `bytes` encode, without its Rust type.
-///
-/// # Errors
-///
-/// As [`decode`]; always `Damaged`.
-pub(crate) fn decode_value(bytes: &[u8], limits: &CodecLimits) -> Result<Value, DecodeError> {
-    decode(bytes, limits)
 }
 
 /// Why bytes are not the value that was asked for.

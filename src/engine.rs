@@ -119,7 +119,9 @@ pub(crate) struct EngineStats {
     pub(crate) views: u64,
     pub(crate) log: LogStats,
     pub(crate) image_blocks: u64,
+    pub(crate) image_entries: u64,
     pub(crate) image_live_bytes: u64,
+    pub(crate) image_bytes_on_disk: u64,
     pub(crate) cache: CacheCounts,
     pub(crate) last_failure: Option<String>,
 }
@@ -226,7 +228,10 @@ impl Engine {
             stats.log = disk.log.stats();
             if let Some(image) = image {
                 stats.image_blocks = image.manifest.blocks.len() as u64;
+                stats.image_entries = image.manifest.entries();
                 stats.image_live_bytes = image.manifest.live_bytes();
+                let on_disk = image.blocks().and_then(|blocks| blocks.bytes_on_disk());
+                stats.image_bytes_on_disk = on_disk.unwrap_or(0);
                 stats.cache = image.blocks().map(|blocks| blocks.counts()).unwrap_or_default();
             }
             stats.last_failure = self.room_lock.lock().failure.clone();

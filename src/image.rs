@@ -4,12 +4,13 @@
 
 pub(crate) mod block;
 pub(crate) mod cursor;
-pub mod folder;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod folder;
 pub(crate) mod manifest;
-pub mod sled;
+pub(crate) mod sled;
 pub(crate) mod store;
 #[cfg(any(test, feature = "testing"))]
-pub mod suite;
+pub(crate) mod suite;
 
 use std::fmt;
 use std::path::Path;
@@ -17,7 +18,7 @@ use std::path::Path;
 use crate::ids::BlockId;
 
 /// A piece of a block, as a backend keeps it: at most
-/// [`PIECE_BYTES_MAX`] opaque bytes under a number.
+/// 24 KiB of opaque bytes under a number.
 pub type Piece = (BlockId, Vec<u8>);
 
 /// The most bytes that one entry of a backend holds; longer blocks are cut.
@@ -27,7 +28,7 @@ pub type Piece = (BlockId, Vec<u8>);
 /// until the file that replaces it is durable. With this size 17 entries stay below
 /// that, at segments of 2 MiB. With 64 KiB it would take segments of 8 MiB, the
 /// least that an image would then take on disk.
-pub const PIECE_BYTES_MAX: usize = 24 * 1024;
+pub(crate) const PIECE_BYTES_MAX: usize = 24 * 1024;
 
 /// An open backend. Calls may come from any thread. No call may hang for ever or
 /// panic: a backend that cannot say what became of a call answers with an error.

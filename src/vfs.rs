@@ -6,7 +6,7 @@
 
 mod real;
 #[cfg(feature = "testing")]
-pub mod sim;
+pub(crate) mod sim;
 
 use std::fmt;
 use std::io;

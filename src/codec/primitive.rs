@@ -120,16 +120,6 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    pub(crate) fn u16_le(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    #[inline]
-    pub(crate) fn u32_le(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    #[inline]
     pub(crate) fn u64_le(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
@@ -208,8 +198,6 @@ mod tests {
                 let read = [
                     reader.bytes().is_some(),
                     reader.varint().is_some(),
-                    reader.u16_le().is_some(),
-                    reader.u32_le().is_some(),
                     reader.u64_le().is_some(),
                     reader.u8().is_some(),
                 ];

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::error::Error;
+use crate::value::Value;
 use crate::value::tests::{jsons, values};
 
 mod types;
@@ -25,7 +26,7 @@ fn bytes_of<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 }
 
 fn value_of<T: Serialize + ?Sized>(value: &T) -> Value {
-    decode_value(&bytes_of(value), &LIMITS).unwrap()
+    decode::<Value>(&bytes_of(value), &LIMITS).unwrap()
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
@@ -286,13 +287,13 @@ fn nesting_is_limited_in_both_directions() {
     let mut out = Vec::new();
     let deepest = nested(CodecLimits::DEPTH_BOUND);
     encode(&deepest, &limits, &mut out).unwrap();
-    assert_eq!(decode_value(&out, &limits).unwrap(), deepest);
+    assert_eq!(decode::<Value>(&out, &limits).unwrap(), deepest);
     assert_eq!(
         decode::<types::Chain>(&out, &limits).unwrap_err().kind,
         DecodeErrorKind::Type
     );
     assert_eq!(
-        decode_value(&out, &LIMITS).unwrap_err().kind,
+        decode::<Value>(&out, &LIMITS).unwrap_err().kind,
         DecodeErrorKind::Damaged
     );
 }

@@ -48,11 +48,6 @@ impl Switching {
         self.doomed.iter().chain(superseded).copied().collect()
     }
 
-    /// The images are gone with their folder.
-    pub(super) fn forget(&mut self) {
-        self.superseded.clear();
-        self.doomed.clear();
-    }
 }
 
 /// A sealed part of the memtable.

@@ -16,17 +16,6 @@ const HEADER_BYTES: usize = 12;
 const OFFSET_BYTES: usize = 4;
 const ENTRY_HEADER_BYTES: usize = 16;
 
-/// One entry, as it goes into a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry<'a> {
-    /// The whole key: the encoding of the scope, then the key.
-    pub(crate) key: &'a [u8],
-    /// The LSN that wrote it.
-    pub(crate) lsn: Lsn,
-    /// The value's bytes.
-    pub(crate) cell: &'a [u8],
-}
-
 /// Why a builder did not take an entry. The builder is as it was before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PushError {
@@ -215,11 +204,6 @@ pub(crate) struct CellRef {
 }
 
 impl CellRef {
-    /// The length of the cell.
-    pub(crate) const fn len(self) -> usize {
-        self.len as usize
-    }
-
     /// The place of the cell in [`Block::bytes`].
     pub(crate) const fn range(self) -> Range<usize> {
         self.start as usize..self.start as usize + self.len as usize
@@ -328,11 +312,6 @@ impl Block {
     /// How many entries there are.
     pub(crate) fn len(&self) -> usize {
         self.count
-    }
-
-    /// True if there is none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
     }
 
     /// The block as it is stored.

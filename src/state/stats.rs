@@ -50,8 +50,12 @@ pub struct Stats {
     pub image_rebuilds: u64,
     /// Blocks of the image.
     pub image_blocks: u64,
+    /// Entries of the image.
+    pub image_entries: u64,
     /// Bytes of keys and values in the image.
     pub image_live_bytes: u64,
+    /// What the image takes on disk, roughly.
+    pub image_bytes_on_disk: u64,
     /// Block reads that the cache answered.
     pub cache_hits: u64,
     /// Block reads that went to the image.
@@ -83,7 +87,9 @@ impl From<EngineStats> for Stats {
             snapshots: stats.snapshots,
             image_rebuilds: stats.rebuilds,
             image_blocks: stats.image_blocks,
+            image_entries: stats.image_entries,
             image_live_bytes: stats.image_live_bytes,
+            image_bytes_on_disk: stats.image_bytes_on_disk,
             cache_hits: stats.cache.hits,
             cache_misses: stats.cache.misses,
             cache_bytes: stats.cache.bytes,

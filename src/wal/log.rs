@@ -11,7 +11,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -28,8 +28,6 @@ use crate::vfs::Vfs;
 
 mod opening;
 mod segments;
-
-pub(crate) use opening::Opening;
 
 /// Zeros behind the last frame, so that a reader of a recycled segment sees where
 /// it ends.
@@ -51,6 +49,10 @@ pub(crate) struct Log {
     durable: AtomicU64,
     appended: AtomicU64,
     pending_bytes: AtomicU64,
+    /// Set with `Progress::poison`, so that asking costs nothing.
+    poisoned: AtomicBool,
+    /// The shortest time that was asked for and not served yet, in microseconds.
+    asked_micros: AtomicU64,
     stats: Counters,
 }
 
@@ -113,6 +115,8 @@ struct Progress {
     poison: Option<String>,
     wakers: Vec<(Lsn, Waker)>,
     sync_due: Option<Instant>,
+    /// The current segment is half full and there is no next one.
+    prepare: bool,
     stopping: bool,
 }
 
@@ -187,6 +191,11 @@ impl Log {
             kind,
             body,
         );
+        let half = tail.segment.capacity / 2;
+        if tail.offset <= half && tail.offset + length as u64 > half && tail.next.is_none() {
+            self.progress.lock().prepare = true;
+            self.requested.notify_all();
+        }
         tail.offset += length as u64;
         tail.last = lsn;
         tail.last_time_micros = time_micros;
@@ -279,10 +288,20 @@ impl Log {
             progress.leading = false;
             match led {
                 Ok((written, durable)) => self.advance(&mut progress, written, durable),
-                Err(e) => progress.poison(&e),
+                Err(e) => self.stop(&mut progress, &e),
             }
             self.changed.notify_all();
         }
+    }
+
+    /// After a failed write or sync nothing is acknowledged any more.
+    fn stop(&self, progress: &mut Progress, error: &Error) {
+        progress.poison.get_or_insert_with(|| error.to_string());
+        self.poisoned.store(true, Ordering::Release);
+        for (_, waker) in progress.wakers.drain(..) {
+            waker.wake();
+        }
+        self.requested.notify_all();
     }
 
     fn advance(&self, progress: &mut Progress, written: Lsn, durable: Option<Lsn>) {
@@ -291,7 +310,13 @@ impl Log {
         progress.durable = progress.durable.max(durable);
         self.durable.store(progress.durable.get(), Ordering::Release);
         if progress.durable >= self.last() {
-            progress.sync_due = None;
+            self.asked_micros.store(u64::MAX, Ordering::Relaxed);
+            // Pairs with the fence in `sync_within`: whoever still saw the shorter
+            // time had appended before it, and is seen here.
+            fence(Ordering::SeqCst);
+            if progress.durable >= self.last() {
+                progress.sync_due = None;
+            }
         }
         let reached = progress.durable;
         progress.wakers.retain(|(lsn, waker)| {
@@ -413,8 +438,17 @@ impl Log {
 
     /// Asks whoever serves the log to sync within this time.
     pub(crate) fn sync_within(&self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX - 1);
+        fence(Ordering::SeqCst);
+        // Asked for in as short a time already: the common case in a stream of commits.
+        if self.asked_micros.load(Ordering::Relaxed) <= micros {
+            return;
+        }
         let mut progress = self.progress.lock();
-        self.request(&mut progress, duration);
+        if progress.durable < self.last() {
+            self.asked_micros.store(micros, Ordering::Relaxed);
+            self.request(&mut progress, duration);
+        }
     }
 
     fn request(&self, progress: &mut Progress, within: Duration) {
@@ -443,10 +477,18 @@ impl Log {
             if progress.stopping || progress.poison.is_some() {
                 return;
             }
+            if std::mem::take(&mut progress.prepare) {
+                drop(progress);
+                // A full disk shows when the space is really needed.
+                let _ = self.prepare_next();
+                continue;
+            }
             let due = progress.sync_due;
             match due {
                 Some(due) if due <= clock::monotonic() => {
                     progress.sync_due = None;
+                    self.asked_micros.store(u64::MAX, Ordering::Relaxed);
+                    fence(Ordering::SeqCst);
                     drop(progress);
                     // A failure poisons the log, which ends this loop.
                     let _ = self.sync(self.last());
@@ -478,16 +520,12 @@ impl Log {
         self.requested.notify_all();
     }
 
-    /// Stops the log because of a failure elsewhere: nothing is acknowledged any more.
-    pub(crate) fn poison(&self, error: &Error) {
-        self.progress.lock().poison(error);
-        self.changed.notify_all();
-        self.requested.notify_all();
-    }
-
     /// The failure that stopped the log, if one did.
     pub(crate) fn check(&self) -> Result<()> {
-        self.progress.lock().check()
+        match self.poisoned.load(Ordering::Acquire) {
+            true => self.progress.lock().check(),
+            false => Ok(()),
+        }
     }
 
     /// What was done so far.
@@ -511,13 +549,6 @@ impl Progress {
                 reason: reason.clone(),
             }),
             None => Ok(()),
-        }
-    }
-
-    fn poison(&mut self, error: &Error) {
-        self.poison.get_or_insert_with(|| error.to_string());
-        for (_, waker) in self.wakers.drain(..) {
-            waker.wake();
         }
     }
 }

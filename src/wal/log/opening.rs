@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -128,6 +128,8 @@ impl Log {
             durable: AtomicU64::new(open_lsn.get()),
             appended: AtomicU64::new(open_lsn.get()),
             pending_bytes: AtomicU64::new(0),
+            poisoned: AtomicBool::new(false),
+            asked_micros: AtomicU64::new(u64::MAX),
             stats: Counters::default(),
             vfs,
             folder: folder.to_path_buf(),
