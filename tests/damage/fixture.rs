@@ -136,6 +136,12 @@ impl Place {
         files
     }
 
+    /// All files but the image's, with their bytes.
+    pub(crate) fn ours(&self) -> Vec<(String, Vec<u8>)> {
+        let files = self.files().into_iter().filter(|(path, _)| !path.starts_with("image/"));
+        files.map(|(path, _)| (path.clone(), self.read(&path))).collect()
+    }
+
     pub(crate) fn read(&self, path: &str) -> Vec<u8> {
         let path = self.root.join(path);
         match &self.sim {

@@ -25,9 +25,8 @@ fn of_image(path: &str) -> bool {
 }
 
 /// An error that a damaged folder may give, which names a place in it.
-fn is_typed(error: &Error, place: &Place) -> bool {
+fn is_typed(error: &Error) -> bool {
     let names = |path: &Path| !path.as_os_str().is_empty();
-    let _ = place;
     match error {
         Error::Corrupt(damage) => names(&damage.path) && !damage.what.is_empty(),
         Error::NotAStore { path, .. } | Error::NewerFormat { path, .. } => names(path),
@@ -46,10 +45,12 @@ fn check(sample: &Sample, harm: &Harm) -> Outcome {
     if !harm.apply(&place) {
         return Outcome::Held("no change");
     }
+    let before = place.ours();
     let store = match place.open() {
         Ok(store) => store,
         Err(e) if of_image(harm.path()) => return broken(format!("the image does not heal: {e}")),
-        Err(e) if is_typed(&e, &place) => return Outcome::Held("refused"),
+        Err(e) if is_typed(&e) && place.ours() == before => return Outcome::Held("refused"),
+        Err(e) if is_typed(&e) => return broken(format!("refused, and changed something: {e}")),
         Err(e) => return broken(format!("not an error of damage: {e:?}")),
     };
     match Content::of(&store) {
@@ -74,6 +75,11 @@ fn verdict(sample: &Sample, harm: &Harm, recovery: &Recovery) -> Outcome {
         (false, true) => Outcome::Held("reported"),
         (true, true) if of_image(harm.path()) => Outcome::Held("harmless"),
         (true, true) if sample.left == Left::Killed => Outcome::Held("unvouched"),
+        // Nothing that was written is touched: what lies behind the last frame of a
+        // segment is not read.
+        (true, true) if matches!(harm, Harm::Grow(path, _) if path.starts_with("wal/")) => {
+            Outcome::Held("grown")
+        }
         (true, true) => broken("nobody noticed"),
     }
 }
