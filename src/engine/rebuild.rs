@@ -32,7 +32,9 @@ impl Engine {
             return Err(self.beyond_healing(error));
         };
         let mut switching = disk.switching.lock();
-        disk.log.check()?;
+        // Of a closed store too: the folder may be somebody else's by now, and a scan
+        // that is still open must not open the image again.
+        self.check()?;
         let current = Arc::clone(&disk.image.read());
         if current.manifest.folder != broken.manifest.folder {
             return Ok(current);
