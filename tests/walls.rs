@@ -1,6 +1,12 @@
 //! Scopes are walls: whatever the bytes of ids and keys, what is written to one
 //! scope is read there and nowhere else, cleared with it and with no other.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "this is how a test fails"
+)]
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -65,7 +71,10 @@ type Model = HashMap<(Scope, String), u32>;
 fn check(store: &Store, model: &Model, touched: &BTreeSet<Scope>) -> Result<(), TestCaseError> {
     let mut by_scope: BTreeMap<&Scope, BTreeMap<&[u8], u32>> = BTreeMap::new();
     for ((scope, key), &value) in model {
-        by_scope.entry(scope).or_default().insert(key.as_bytes(), value);
+        by_scope
+            .entry(scope)
+            .or_default()
+            .insert(key.as_bytes(), value);
     }
     let listed = store.scopes().unwrap();
     let listed_once: BTreeSet<_> = listed.iter().collect();
@@ -77,24 +86,42 @@ fn check(store: &Store, model: &Model, touched: &BTreeSet<Scope>) -> Result<(), 
         let mut found = Vec::new();
         for entry in handle.scan("").unwrap() {
             let entry = entry.unwrap();
-            found.push((entry.key().as_bytes().to_vec(), entry.value::<u32>().unwrap()));
+            found.push((
+                entry.key().as_bytes().to_vec(),
+                entry.value::<u32>().unwrap(),
+            ));
         }
-        let expected: Vec<_> = expected.into_iter().map(|(key, value)| (key.to_vec(), value)).collect();
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|(key, value)| (key.to_vec(), value))
+            .collect();
         prop_assert_eq!(&found, &expected, "{}", scope);
         prop_assert_eq!(handle.len().unwrap(), expected.len() as u64);
         for (key, value) in &expected {
             let key = str::from_utf8(key).unwrap();
             prop_assert_eq!(handle.get::<u32>(key).unwrap(), Some(*value));
-            let begun = handle.scan(key).unwrap().map(|entry| entry.unwrap().key().to_owned());
+            let begun = handle
+                .scan(key)
+                .unwrap()
+                .map(|entry| entry.unwrap().key().to_owned());
             let begun: Vec<_> = begun.collect();
-            let all = expected.iter().filter(|(other, _)| other.starts_with(key.as_bytes()));
-            prop_assert!(all.map(|(other, _)| other.as_slice()).eq(begun.iter().map(String::as_bytes)));
+            let all = expected
+                .iter()
+                .filter(|(other, _)| other.starts_with(key.as_bytes()));
+            prop_assert!(
+                all.map(|(other, _)| other.as_slice())
+                    .eq(begun.iter().map(String::as_bytes))
+            );
         }
     }
     Ok(())
 }
 
-fn run(steps: &[Step], mut store: Store, reopen: impl Fn() -> Option<Store>) -> Result<(), TestCaseError> {
+fn run(
+    steps: &[Step],
+    mut store: Store,
+    reopen: impl Fn() -> Option<Store>,
+) -> Result<(), TestCaseError> {
     let mut model = Model::new();
     let mut touched = BTreeSet::new();
     for step in steps {
@@ -187,8 +214,14 @@ fn promise_5_a_step_is_not_part_of_its_workflow() {
     let steps = ["", "s", ":s", "s\0", "\0"];
     for (i, step) in steps.iter().enumerate() {
         workflow.step(step).set("k", i).unwrap();
-        store.scope(Scope::workflow(format!("w:{step}"))).set("k", 100 + i).unwrap();
-        store.scope(Scope::workflow(format!("w\0{step}"))).set("k", 200 + i).unwrap();
+        store
+            .scope(Scope::workflow(format!("w:{step}")))
+            .set("k", 100 + i)
+            .unwrap();
+        store
+            .scope(Scope::workflow(format!("w\0{step}")))
+            .set("k", 200 + i)
+            .unwrap();
     }
     workflow.clear().unwrap();
     store.scope(Scope::workflow("")).clear().unwrap();

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use evenkeel::testing::{FolderBackend, SimDisk};
 use evenkeel::{
-    BlockId, DirEntry, Image, ImageBackend, ImageError, ImageErrorKind, OpenMode, Piece, Vfs, VfsFile,
-    VfsLock,
+    BlockId, DirEntry, Image, ImageBackend, ImageError, ImageErrorKind, OpenMode, Piece, Vfs,
+    VfsFile, VfsLock,
 };
 
 /// Runs a test and fails it where it hangs.
@@ -176,7 +176,11 @@ impl Refusing {
 
 fn refused(op: &'static str, refuses: &AtomicBool) -> Result<(), ImageError> {
     match refuses.load(Ordering::SeqCst) {
-        true => Err(ImageError::new(op, ImageErrorKind::Io, "no room, says the test")),
+        true => Err(ImageError::new(
+            op,
+            ImageErrorKind::Io,
+            "no room, says the test",
+        )),
         false => Ok(()),
     }
 }

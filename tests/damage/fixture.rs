@@ -32,14 +32,27 @@ impl Content {
             for entry in handle.scan("")? {
                 let entry = entry?;
                 let value: Value = entry.value()?;
-                let got = handle.get_versioned::<Value>(entry.key())?.expect("scanned");
-                assert_eq!((&got.value, got.version), (&value, entry.version()), "{scope}");
+                let got = handle
+                    .get_versioned::<Value>(entry.key())?
+                    .expect("scanned");
+                assert_eq!(
+                    (&got.value, got.version),
+                    (&value, entry.version()),
+                    "{scope}"
+                );
                 entries.push((entry.key().to_owned(), got.version.get(), value));
             }
             let keys: Vec<String> = handle.keys()?.collect();
-            assert!(keys.iter().eq(entries.iter().map(|(key, ..)| key)), "{scope}");
+            assert!(
+                keys.iter().eq(entries.iter().map(|(key, ..)| key)),
+                "{scope}"
+            );
             let (len, bytes) = (handle.len()?, handle.bytes()?);
-            let scope_content = ScopeContent { entries, len, bytes };
+            let scope_content = ScopeContent {
+                entries,
+                len,
+                bytes,
+            };
             content.insert(scope, scope_content);
         }
         Ok(Self(content))
@@ -102,7 +115,9 @@ impl Place {
 
     /// Settings that make a small store of several segments and blocks.
     pub(crate) fn builder(&self) -> Builder {
-        let builder = Store::builder().segment_bytes(8192, 32 * 1024).block_bytes(1024);
+        let builder = Store::builder()
+            .segment_bytes(8192, 32 * 1024)
+            .block_bytes(1024);
         match &self.sim {
             Some(disk) => {
                 let vfs = Arc::new(disk.clone());
@@ -138,8 +153,13 @@ impl Place {
 
     /// All files but the image's, with their bytes.
     pub(crate) fn ours(&self) -> Vec<(String, Vec<u8>)> {
-        let files = self.files().into_iter().filter(|(path, _)| !path.starts_with("image/"));
-        files.map(|(path, _)| (path.clone(), self.read(&path))).collect()
+        let files = self
+            .files()
+            .into_iter()
+            .filter(|(path, _)| !path.starts_with("image/"));
+        files
+            .map(|(path, _)| (path.clone(), self.read(&path)))
+            .collect()
     }
 
     pub(crate) fn read(&self, path: &str) -> Vec<u8> {
@@ -212,6 +232,8 @@ pub(crate) struct Sample {
     pub(crate) content: Content,
     pub(crate) history: Vec<Content>,
     pub(crate) left: Left,
+    /// The same store as it was earlier: closed once, and with its first snapshot.
+    pub(crate) earlier: Vec<Place>,
 }
 
 impl Sample {
@@ -221,12 +243,14 @@ impl Sample {
         commits(&store, 0..6, &mut history);
         store.close().unwrap();
         drop(store);
+        let mut earlier = vec![place.copy()];
         let store = place.open().unwrap();
         commits(&store, 6..12, &mut history);
         if left != Left::ClosedYoung {
             store.checkpoint().unwrap();
             store.snapshot().unwrap();
         }
+        earlier.push(place.copy());
         commits(&store, 12..18, &mut history);
         store.checkpoint().unwrap();
         commits(&store, 18..26, &mut history);
@@ -240,6 +264,7 @@ impl Sample {
             content,
             history,
             left,
+            earlier,
         }
     }
 }
@@ -249,21 +274,30 @@ fn commits(store: &Store, range: std::ops::Range<u32>, history: &mut Vec<Content
         let order = store.scope(Scope::workflow("order-42"));
         let jobs = store.scope(Scope::job("j:1"));
         match i % 6 {
-            0 => order.set(format!("config-{i}"), json!({"region": "eu", "round": i})).unwrap(),
+            0 => order
+                .set(format!("config-{i}"), json!({"region": "eu", "round": i}))
+                .unwrap(),
             1 => drop(order.increment("attempts", 1).unwrap()),
             2 => {
                 let many = |tx: &evenkeel::Transaction| {
                     for n in 0..12 {
                         let text = format!("{i}-{n}-").repeat(6);
-                        tx.scope(Scope::job("j:1")).set(format!("k{i:02}{n:02}"), text)?;
+                        tx.scope(Scope::job("j:1"))
+                            .set(format!("k{i:02}{n:02}"), text)?;
                     }
                     tx.global().set("last", i)
                 };
                 store.transact(many).unwrap();
             }
-            3 => order.step("charge").set("progress", f64::from(i) / 8.0).unwrap(),
+            3 => order
+                .step("charge")
+                .set("progress", f64::from(i) / 8.0)
+                .unwrap(),
             4 => jobs.delete(format!("k{:02}03", i - 2)).unwrap(),
-            _ => store.scope(Scope::custom(format!("big{i}"))).set("blob", "x".repeat(700)).unwrap(),
+            _ => store
+                .scope(Scope::custom(format!("big{i}")))
+                .set("blob", "x".repeat(700))
+                .unwrap(),
         }
         history.push(Content::of(store).unwrap());
     }

@@ -102,7 +102,11 @@ pub(crate) fn swaps(place: &Place, other: &Place, whose: &str) -> Vec<Harm> {
         for (from, _) in other.files() {
             if kind(&path) == kind(&from) {
                 let bytes = other.read(&from);
-                harms.push(Harm::Swap(path.clone(), bytes, format!("{from} of {whose}")));
+                harms.push(Harm::Swap(
+                    path.clone(),
+                    bytes,
+                    format!("{from} of {whose}"),
+                ));
             }
         }
     }
