@@ -19,6 +19,9 @@ use crate::wal::FRAME_BYTES_MAX;
 
 const MIB: u64 = 1024 * 1024;
 
+/// What sled takes beyond its cache.
+const SLED_FLOOR_BYTES: u64 = 80 * MIB;
+
 /// When a commit is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -189,9 +192,12 @@ impl Builder {
         self
     }
 
-    /// What sled may keep in memory, in bytes. Default 16 MiB.
-    pub fn sled_cache_bytes(mut self, bytes: u64) -> Self {
-        self.sled.cache_bytes = bytes;
+    /// What sled may take in memory, in bytes. Default 96 MiB, at least 80 MiB: sled
+    /// keeps a few leaves in each of its 256 shards, however small its cache is
+    /// (`docs/design.md`); what is above that becomes its cache. The blocks that
+    /// are read often are in the store's own cache.
+    pub fn sled_bytes(mut self, bytes: u64) -> Self {
+        self.sled.cache_bytes = bytes.saturating_sub(SLED_FLOOR_BYTES);
         self
     }
 
@@ -225,7 +231,7 @@ impl Builder {
         self
     }
 
-    /// The size that blocks of the image are built for, in bytes. Default 16 KiB;
+    /// The size that blocks of the image are built for, in bytes. Default 8 KiB;
     /// between 1 and 64 KiB.
     pub fn block_bytes(mut self, bytes: usize) -> Self {
         self.engine.block_bytes = bytes;
