@@ -114,6 +114,7 @@ pub(super) fn scan(vfs: &dyn Vfs, folder: &Path, mark_path: &Path, known: Known)
         Err(Error::Corrupt(damage)) if known.salvage => {
             scan.cut = None;
             scan.closed_cleanly = false;
+            scan.aside.extend(bad.iter().map(|head| head.path.clone()));
             scan.loss = Some(LogLoss {
                 damage: *damage,
                 kept: scan.last,
@@ -261,10 +262,10 @@ fn no_beginning(
         scan.mark = base;
         return Ok(());
     }
-    let fresh = scan.mark == Lsn::ZERO && used.is_empty();
-    if fresh {
-        // Nothing was ever acknowledged: a first opening that was interrupted.
-        scan.garbage.extend(bad.iter().map(|head| head.path.clone()));
+    if scan.mark == Lsn::ZERO && used.is_empty() && bad.is_empty() {
+        // Nothing was ever acknowledged: a first opening that was interrupted. The
+        // first segment is whole before it has its name, so a head that is not is
+        // damage, or the format file is another store's.
         return Ok(());
     }
     scan.aside.extend(used.iter().map(|head| head.path.clone()));
