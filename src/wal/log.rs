@@ -85,6 +85,8 @@ struct Run {
 struct Disk {
     current: Arc<Segment>,
     current_last: Lsn,
+    /// Where its last frame ends.
+    current_end: u64,
     /// Synced and marked. Others hear of it a little later, when the leader is done.
     durable: Lsn,
     unsynced_bytes: u64,
@@ -103,6 +105,9 @@ struct Sealed {
     id: SegmentId,
     path: PathBuf,
     last: Lsn,
+    /// Where its last frame that counts ends; what is behind is under no checksum,
+    /// and a clean close cuts it off.
+    end: u64,
     bytes: u64,
     capacity: u64,
 }
@@ -355,6 +360,7 @@ impl Log {
     }
 
     fn write_runs(&self, disk: &mut Disk, bytes: &mut Vec<u8>, runs: &[Run]) -> Result<()> {
+        let frames_end = bytes.len();
         if let Some(last) = runs.last() {
             let end = last.offset + (bytes.len() - last.start) as u64;
             if end + TERMINATOR.len() as u64 <= last.segment.capacity {
@@ -377,6 +383,7 @@ impl Log {
                 .write_at(part, run.offset)
                 .map_err(|e| Error::io("write to the log segment", &segment.path, e))?;
             disk.current_last = run.last;
+            disk.current_end = run.offset + (end.min(frames_end) - run.start) as u64;
             disk.unsynced_bytes += part.len() as u64;
             self.stats.bytes.fetch_add(part.len() as u64, Ordering::Relaxed);
             self.stats.writes.fetch_add(1, Ordering::Relaxed);
@@ -393,6 +400,7 @@ impl Log {
             id: old.id,
             path: old.path.clone(),
             last: base,
+            end: disk.current_end,
             bytes: old.capacity,
             capacity: old.capacity,
         });

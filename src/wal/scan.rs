@@ -50,6 +50,8 @@ pub struct LogLoss {
 pub(super) struct SegmentInfo {
     pub(super) header: SegmentHeader,
     pub(super) path: PathBuf,
+    /// Where the last frame that counts ends.
+    pub(super) end: u64,
     /// The LSN of that frame; the header's base if there is none.
     pub(super) last: Lsn,
     pub(super) len: u64,
@@ -215,6 +217,7 @@ fn chain(
         let mut frames = Frames::open(vfs, &head.path, head.header.id)?;
         let walked = walk(&mut frames, &head, limit, scan);
         scan.segments.push(SegmentInfo {
+            end: walked.as_ref().map_or_else(|stop| stop.offset, |&end| end),
             last: scan.last,
             path: head.path.clone(),
             len: head.len,

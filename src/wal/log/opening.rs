@@ -94,7 +94,7 @@ impl Log {
         };
         let marks = MarkWriter::create(&*vfs, mark_path, store, mark)?;
         clear_away(&*vfs, folder, &scan)?;
-        let sealed = sealed(&scan, base);
+        let sealed = sealed(&*vfs, &scan, base)?;
         let log = Self {
             tail: Mutex::new(Tail {
                 pending: Vec::new(),
@@ -109,6 +109,7 @@ impl Log {
             disk: Mutex::new(Disk {
                 current,
                 current_last: open_lsn,
+                current_end: end,
                 durable: open_lsn,
                 unsynced_bytes: 0,
                 mark: marks,
@@ -174,16 +175,18 @@ fn carry_over(
         );
         Ok(())
     })
+    .map(drop)
 }
 
 /// Visits the frames of a segment with `after < lsn <= last`, which must be there.
+/// Gives where the last of them ends.
 fn visit(
     vfs: &dyn Vfs,
     (id, path): (SegmentId, &Path),
     after: Lsn,
     last: Lsn,
     visitor: &mut dyn FnMut(frame::Frame<'_>) -> Result<()>,
-) -> Result<()> {
+) -> Result<u64> {
     let mut frames = Frames::open(vfs, path, id)?;
     let mut at = SEGMENT_HEADER_BYTES as u64;
     let mut reached = Lsn::ZERO;
@@ -198,7 +201,7 @@ fn visit(
             visitor(frame)?;
         }
     }
-    Ok(())
+    Ok(at)
 }
 
 /// Removes what nothing refers to; what salvage gave up is kept under another name.
@@ -217,17 +220,24 @@ fn clear_away(vfs: &dyn Vfs, folder: &Path, scan: &Scan) -> Result<()> {
     Ok(())
 }
 
-fn sealed(scan: &Scan, base: Lsn) -> Vec<Sealed> {
-    scan.segments
-        .iter()
-        .map(|info| Sealed {
+fn sealed(vfs: &dyn Vfs, scan: &Scan, base: Lsn) -> Result<Vec<Sealed>> {
+    let sealed = scan.segments.iter().map(|info| {
+        let last = info.last.min(base);
+        let end = match last < info.last {
+            // The new segment has what is above.
+            true => visit(vfs, (info.header.id, &info.path), last, last, &mut |_| Ok(()))?,
+            false => info.end,
+        };
+        Ok(Sealed {
             id: info.header.id,
             path: info.path.clone(),
-            last: info.last.min(base),
+            last,
+            end,
             bytes: info.len,
             capacity: info.len,
         })
-        .collect()
+    });
+    sealed.collect()
 }
 
 impl Log {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{Disk, Log, Tail};
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, SegmentId};
+use crate::vfs::OpenMode;
 use crate::wal::frame::{FrameKind, frame_bytes};
 use crate::wal::segment::{self, SEGMENT_HEADER_BYTES, Segment, segment_path};
 
@@ -112,8 +113,8 @@ impl Log {
         (bytes, count)
     }
 
-    /// Ends the log cleanly: a close frame, synced; the current segment cut to its
-    /// end, and nothing left that is not under a checksum.
+    /// Ends the log cleanly: a close frame, synced; every segment cut to its end, and
+    /// nothing left that is not under a checksum.
     pub(crate) fn close(&self) -> Result<()> {
         self.check()?;
         let (lsn, next) = loop {
@@ -137,6 +138,13 @@ impl Log {
             .set_len(end)
             .and_then(|()| current.file.sync())
             .map_err(|e| Error::io("cut the log segment", &current.path, e))?;
+        for sealed in disk.sealed.iter_mut().filter(|sealed| sealed.end < sealed.bytes) {
+            self.vfs
+                .open(&sealed.path, OpenMode::Write)
+                .and_then(|file| file.set_len(sealed.end).and_then(|()| file.sync()))
+                .map_err(|e| Error::io("cut the log segment", &sealed.path, e))?;
+            sealed.bytes = sealed.end;
+        }
         let spares = std::mem::take(&mut disk.spares);
         for path in spares.into_iter().map(|(path, _)| path).chain(next.map(|n| n.path.clone())) {
             self.remove(&path)?;
