@@ -216,6 +216,14 @@ impl Builder {
         self
     }
 
+    /// What the log may take on disk, in bytes; a commit beyond it is refused with
+    /// [`Error::Busy`] until a snapshot was written. Half of it makes one due. Default
+    /// 8 GiB, at least four times the largest segment.
+    pub fn log_bytes_max(mut self, bytes: u64) -> Self {
+        self.engine.log.log_bytes_max = bytes;
+        self
+    }
+
     /// Whether snapshots are kept. Without this second copy a store takes about
     /// its live size less on disk, and a damaged image is reported, not healed.
     /// Default true.
@@ -315,6 +323,7 @@ impl Builder {
         let (least, most) = (8 * 1024, 1024 * MIB);
         bounded("segment_bytes (largest)", log.segment_bytes_max, least, most)?;
         bounded("segment_bytes (first)", log.segment_bytes_min, least, log.segment_bytes_max)?;
+        bounded("log_bytes_max", log.log_bytes_max, 4 * log.segment_bytes_max, u64::MAX / 4)?;
         bounded("memtable_bytes", engine.memtable_bytes, 64 * 1024, u64::MAX / 4)?;
         bounded("block_bytes", engine.block_bytes as u64, 1024, 64 * 1024)
     }
