@@ -166,11 +166,11 @@ impl Engine {
                 Op::Delete | Op::Modify(_) => None,
             })),
         };
-        let mut pass = None;
+        let mut passes: Vec<Pass> = Vec::new();
         for _ in 0..ATTEMPTS_MAX {
             self.admit(batch.has_puts())?;
             let bases = self.bases(batch)?;
-            match self.attempt(batch, (view, &bases), ready.as_ref(), ticket, pass.as_ref())? {
+            match self.attempt(batch, (view, &bases), ready.as_ref(), ticket, &passes)? {
                 Attempt::Done(lsn) => {
                     self.counters.commits.fetch_add(1, Ordering::Relaxed);
                     self.after_commit()?;
@@ -183,7 +183,15 @@ impl Engine {
                 Attempt::NoRoom(body) => self.make_room(body)?,
                 Attempt::Reserved => self.reservations.wait_for(ticket, &batch.claims()),
                 Attempt::Stale => {}
-                Attempt::OverLimit(at) => pass = Some(self.pass(&batch.writes[at])?),
+                // One for each scope: a transaction may be at the limit of several.
+                Attempt::OverLimit(at) => match self.pass(&batch.writes[at]) {
+                    Ok(pass) => {
+                        passes.retain(|older| older.slot != pass.slot);
+                        passes.push(pass);
+                    }
+                    Err(Error::ViewExpired) => {}
+                    Err(e) => return Err(e),
+                },
             }
         }
         Err(Error::Busy {
@@ -214,7 +222,7 @@ impl Engine {
         (view, bases): (Option<&View>, &Bases),
         ready: Option<&BodyWriter>,
         ticket: Option<u64>,
-        pass: Option<&Pass>,
+        passes: &[Pass],
     ) -> Result<Attempt> {
         let mut garbage = Vec::new();
         let mut sequencer = self.sequencer.lock();
@@ -239,7 +247,7 @@ impl Engine {
         };
         for (at, writes) in batch.writes.iter().enumerate() {
             let cells = resolved.get(at).map(Vec::as_slice);
-            if self.over_limit(writes, cells, &mut states[at], pass) {
+            if self.over_limit(writes, cells, &mut states[at], passes) {
                 return Ok(Attempt::OverLimit(at));
             }
         }

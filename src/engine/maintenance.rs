@@ -119,6 +119,8 @@ impl Engine {
             disk.log.sync(disk.log.last())?;
             self.checkpoint_unchecked(disk).map(drop)
         });
+        // Whoever heals the image is done, and nobody begins again.
+        drop(disk.switching.lock());
         let image_closed = match self.image() {
             Some(image) if image.is_open() => {
                 let closed = image.blocks().and_then(|blocks| blocks.close());

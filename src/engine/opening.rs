@@ -152,6 +152,7 @@ impl Engine {
 
     fn recover(self: &Arc<Self>, manifest: Option<Manifest>, last: Lsn, time: u64) -> Result<()> {
         let Some(disk) = &self.disk else { return Ok(()) };
+        let vouched = manifest.is_some();
         self.load_image(disk, manifest)?;
         let image_lsn = disk.image.read().manifest.lsn;
         {
@@ -178,6 +179,15 @@ impl Engine {
             let mut recovery = disk.recovery.lock();
             recovery.image_lsn = image_lsn;
             recovery.replayed_commits = replayed;
+            // A clean close leaves a manifest, unless nothing was ever written.
+            let missing = !vouched && recovery.closed_cleanly && replayed > 0;
+            if missing && recovery.healed.is_empty() {
+                recovery.healed.push(Healed {
+                    path: disk.folder.manifest(),
+                    what: "the manifest is missing, though the store was closed".into(),
+                    action: "the state was read back from the log".into(),
+                });
+            }
         }
         self.check_copies(disk)
     }

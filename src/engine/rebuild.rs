@@ -32,6 +32,8 @@ impl Engine {
             return Err(self.beyond_healing(error));
         };
         let mut switching = disk.switching.lock();
+        // Of a closed store too: the folder may be somebody else's by now, and a scan
+        // that is still open must not open the image again.
         self.check()?;
         let current = Arc::clone(&disk.image.read());
         if !current.shares_blocks(broken) {

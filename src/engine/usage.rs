@@ -19,7 +19,7 @@ use crate::scope::prefix_end;
 /// changed since.
 #[derive(Debug)]
 pub(super) struct Pass {
-    slot: u64,
+    pub(super) slot: u64,
     lsn: Lsn,
 }
 
@@ -37,7 +37,7 @@ impl Engine {
         writes: &SlotBatch,
         resolved: Option<&[Stored]>,
         state: &mut SlotState,
-        pass: Option<&Pass>,
+        passes: &[Pass],
     ) -> bool {
         let (mut keys, mut bytes) = (0, 0);
         for (at, (key, op)) in writes.ops.iter().enumerate() {
@@ -62,7 +62,7 @@ impl Engine {
         let over = held_keys + keys > self.options.scope_keys_max
             || held_bytes + bytes > self.options.scope_bytes_max;
         let everything = (Bound::Unbounded, Bound::Unbounded);
-        over && !pass.is_some_and(|pass| {
+        over && !passes.iter().any(|pass| {
             pass.slot == writes.slot.number
                 && !state.changed_since(everything.0, everything.1, pass.lsn)
         })
@@ -149,6 +149,17 @@ impl Engine {
         state.usage.slack_bytes = bytes.saturating_sub(size.bytes);
     }
 
+    /// The keys and bytes of a scope as it is now.
+    pub(crate) fn size_now(self: &Arc<Self>, slot: &Slot) -> Result<Size> {
+        loop {
+            match self.size(&self.view(), slot) {
+                // It had to make room; the next view begins at the newer image.
+                Err(Error::ViewExpired) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// The keys and bytes of a scope in a view, exactly. Costs two blocks of the
     /// image, and a look-up for each key of the scope that is in memory.
     pub(crate) fn size(&self, view: &View, slot: &Slot) -> Result<Size> {
@@ -186,6 +197,8 @@ impl Engine {
                 size.bytes += (key.len() + cell.len()) as u64;
             }
         }
+        // After the last look: what made room meanwhile had expired this view first.
+        view.check()?;
         Ok(size)
     }
 }

@@ -99,9 +99,10 @@ impl View {
         self.lsn
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         match self.expired.load(Ordering::Acquire) {
             true => Err(Error::ViewExpired),
+            false if self.engine.is_closed() => Err(Error::Closed),
             false => Ok(()),
         }
     }

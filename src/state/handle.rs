@@ -359,8 +359,7 @@ impl ScopeHandle {
     /// [`Error::Closed`], [`Error::Poisoned`], [`Error::Corrupt`].
     pub fn len(&self) -> Result<u64> {
         let slot = self.enter()?;
-        let engine = &self.shared.engine;
-        Ok(engine.size(&engine.view(), slot)?.keys)
+        Ok(self.shared.engine.size_now(slot)?.keys)
     }
 
     /// True where there are no keys.
@@ -377,8 +376,7 @@ impl ScopeHandle {
     /// As [`len`](Self::len).
     pub fn bytes(&self) -> Result<u64> {
         let slot = self.enter()?;
-        let engine = &self.shared.engine;
-        Ok(engine.size(&engine.view(), slot)?.bytes)
+        Ok(self.shared.engine.size_now(slot)?.bytes)
     }
 
     fn write(&self, key: &str, op: Op) -> Result<Lsn> {

@@ -7,7 +7,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::{DirEntry, OpenMode, Vfs, VfsFile, VfsLock};
@@ -144,7 +144,13 @@ impl VfsFile for RealFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.0.sync_data()?;
+        // Linux writes and syncs a file whose last name is gone as if nothing had
+        // happened, and what was written goes with the process.
+        match self.0.metadata()?.nlink() {
+            0 => Err(io::Error::new(ErrorKind::NotFound, "the file was removed")),
+            _ => Ok(()),
+        }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
