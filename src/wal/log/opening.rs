@@ -202,7 +202,11 @@ fn visit(
 /// Removes what nothing refers to; what salvage gave up is kept under another name.
 fn clear_away(vfs: &dyn Vfs, folder: &Path, scan: &Scan) -> Result<()> {
     for path in &scan.garbage {
-        vfs.remove_file(path).map_err(|e| Error::io("remove", path, e))?;
+        match vfs.remove_file(path) {
+            // The new segment was made under the temporary name of an interrupted one.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            removed => removed.map_err(|e| Error::io("remove", path, e))?,
+        }
     }
     for path in &scan.aside {
         let mut name = path.as_os_str().to_owned();
