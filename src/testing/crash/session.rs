@@ -139,7 +139,8 @@ impl<'a> Session<'a> {
                 Ok(()) => {}
                 Err(Halt::Wrong(what)) => return Err(format!("{what}, in {step:?}")),
                 Err(Halt::Refused(e)) => {
-                    let over = matches!(e, Error::Poisoned { .. });
+                    // A store that is still in memory is not the one to look at.
+                    let over = matches!(e, Error::Poisoned { .. }) || *step == Step::Persist;
                     first.get_or_insert(e);
                     if over {
                         break;
@@ -147,8 +148,14 @@ impl<'a> Session<'a> {
                 }
             }
         }
-        if first.is_none() && !self.in_memory() {
-            self.live_check()?;
+        if self.in_memory() {
+            self.store = None;
+        }
+        if first.is_none() && self.store.is_some() {
+            // A stop may have met a call whose failure is of no matter.
+            if !self.disk.stopped() {
+                self.live_check()?;
+            }
             if let Err(Halt::Refused(e)) = self.close() {
                 first = Some(e);
             }
