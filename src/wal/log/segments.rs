@@ -64,13 +64,13 @@ impl Log {
 
     fn make_segment(&self, disk: &mut Disk, capacity: u64) -> Result<Segment> {
         let id = disk.next_id;
-        let spare = disk.spares.iter().position(|&(_, len)| len >= capacity);
-        let made = match spare.map(|at| disk.spares.swap_remove(at)) {
-            Some((path, len)) => self.recycle(&path, id, len)?,
-            None => segment::preallocate(&*self.vfs, &self.folder, id, capacity)?,
-        };
+        // Also where making it fails: a file of that number may stay behind.
         disk.next_id = id.next();
-        Ok(made)
+        let spare = disk.spares.iter().position(|&(_, len)| len >= capacity);
+        match spare.map(|at| disk.spares.swap_remove(at)) {
+            Some((path, len)) => self.recycle(&path, id, len),
+            None => segment::preallocate(&*self.vfs, &self.folder, id, capacity),
+        }
     }
 
     /// Uses a trimmed segment again: its old frames name another segment.
