@@ -468,9 +468,8 @@ fn bare_variants(source: &Source) -> Vec<String> {
             None if opens => depth = Some(0),
             Some(1) if text.starts_with("///") => documented = true,
             Some(1) if code.trim().starts_with(|c: char| c.is_ascii_uppercase()) => {
-                if !std::mem::take(&mut documented) {
-                    broken.push(format!("{}: {text}", source.at(offset)));
-                }
+                let bare = !std::mem::take(&mut documented);
+                broken.extend(bare.then(|| format!("{}: {text}", source.at(offset))));
             }
             _ => {}
         }
