@@ -547,3 +547,35 @@ fn every_dependency_has_its_reason() {
     assert!(used.contains("sled"), "{used:?}");
     assert_eq!(used, explained, "Cargo.toml (left), docs/design.md (right)");
 }
+
+/// The tests that a document names, as `` `path.rs::name` ``.
+fn tests_named(document: &str) -> Vec<(usize, &str, &str)> {
+    let mut named = Vec::new();
+    for (at, _) in document.match_indices(".rs::") {
+        let start = document[..at].rfind('`').map_or(0, |tick| tick + 1);
+        let behind = at + ".rs::".len();
+        let len = document[behind..].find('`').unwrap_or_default();
+        named.push((
+            at,
+            &document[start..at + 3],
+            &document[behind..behind + len],
+        ));
+    }
+    named
+}
+
+#[test]
+fn tests_that_documents_name_are_there() {
+    let sources = all();
+    let mut broken = Vec::new();
+    for document in &texts() {
+        for (at, path, name) in tests_named(&document.text) {
+            let function = format!("fn {name}(");
+            let there = |source: &Source| source.path == path && source.code.contains(&function);
+            if !sources.iter().any(there) {
+                broken.push(format!("{}: {path}::{name}", document.at(at)));
+            }
+        }
+    }
+    none("nothing is claimed that a test does not show", broken);
+}
