@@ -1,5 +1,6 @@
 //! The dump in `docs/format.md` is what this version writes. `cargo test --test
 //! format -- --nocapture` prints it anew.
+#![expect(clippy::print_stdout, reason = "the dump is there to be copied")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -468,9 +468,8 @@ fn bare_variants(source: &Source) -> Vec<String> {
             None if opens => depth = Some(0),
             Some(1) if text.starts_with("///") => documented = true,
             Some(1) if code.trim().starts_with(|c: char| c.is_ascii_uppercase()) => {
-                if !std::mem::take(&mut documented) {
-                    broken.push(format!("{}: {text}", source.at(offset)));
-                }
+                let bare = !std::mem::take(&mut documented);
+                broken.extend(bare.then(|| format!("{}: {text}", source.at(offset))));
             }
             _ => {}
         }
@@ -547,4 +546,36 @@ fn every_dependency_has_its_reason() {
     let explained = reasons(&read("docs/design.md"));
     assert!(used.contains("sled"), "{used:?}");
     assert_eq!(used, explained, "Cargo.toml (left), docs/design.md (right)");
+}
+
+/// The tests that a document names, as `` `path.rs::name` ``.
+fn tests_named(document: &str) -> Vec<(usize, &str, &str)> {
+    let mut named = Vec::new();
+    for (at, _) in document.match_indices(".rs::") {
+        let start = document[..at].rfind('`').map_or(0, |tick| tick + 1);
+        let behind = at + ".rs::".len();
+        let len = document[behind..].find('`').unwrap_or_default();
+        named.push((
+            at,
+            &document[start..at + 3],
+            &document[behind..behind + len],
+        ));
+    }
+    named
+}
+
+#[test]
+fn tests_that_documents_name_are_there() {
+    let sources = all();
+    let mut broken = Vec::new();
+    for document in &texts() {
+        for (at, path, name) in tests_named(&document.text) {
+            let function = format!("fn {name}(");
+            let there = |source: &Source| source.path == path && source.code.contains(&function);
+            if !sources.iter().any(there) {
+                broken.push(format!("{}: {path}::{name}", document.at(at)));
+            }
+        }
+    }
+    none("nothing is claimed that a test does not show", broken);
 }

@@ -2,7 +2,8 @@
 
 use super::source::{Source, circle, code_of, names_behind, without_tests, words};
 use super::{
-    bare_variants, dependencies, globs, is_behind_testing, machine_files, reasons, upward,
+    bare_variants, dependencies, globs, is_behind_testing, machine_files, reasons, tests_named,
+    upward,
 };
 
 fn source(path: &str, text: &str) -> Source {
@@ -147,4 +148,11 @@ fn features_variants_and_dependencies_are_read() {
     let document = "# X\n## Dependencies\n| `a` | because it is the best there is |\n\
                     | `b` | short |\n## More\n| `c` | because it is the best there is |\n";
     assert_eq!(Vec::from_iter(reasons(document)), ["a"]);
+}
+
+#[test]
+fn tests_in_documents_are_found() {
+    let found = tests_named("| `src/a.rs::x`, `tests/b/c.rs::y` | `cargo test x` |");
+    let found: Vec<_> = found.iter().map(|&(_, path, name)| (path, name)).collect();
+    assert_eq!(found, [("src/a.rs", "x"), ("tests/b/c.rs", "y")]);
 }

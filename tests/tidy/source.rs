@@ -9,20 +9,20 @@ use std::path::Path;
 
 /// A file of the repository.
 #[derive(Debug)]
-pub struct Source {
+pub(crate) struct Source {
     /// Its path below the root, with `/`.
-    pub path: String,
+    pub(crate) path: String,
     /// All of it.
-    pub text: String,
+    pub(crate) text: String,
     /// Without comments and the contents of strings.
-    pub code: String,
+    pub(crate) code: String,
     /// The code without what is compiled for tests only.
-    pub library: String,
+    pub(crate) library: String,
 }
 
 impl Source {
     /// The file at `path`, with these contents.
-    pub fn new(path: &str, text: &str) -> Self {
+    pub(crate) fn new(path: &str, text: &str) -> Self {
         let code = code_of(text);
         let for_tests = path
             .split('/')
@@ -40,14 +40,14 @@ impl Source {
     }
 
     /// `path:line`, for a message.
-    pub fn at(&self, offset: usize) -> String {
+    pub(crate) fn at(&self, offset: usize) -> String {
         let before = self.text.as_bytes().get(..offset).unwrap_or_default();
         let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
         format!("{}:{line}", self.path)
     }
 
     /// The path of the module that the file is: `["wal", "log"]`.
-    pub fn module(&self) -> Vec<&str> {
+    pub(crate) fn module(&self) -> Vec<&str> {
         let inside = self.path.strip_prefix("src/").unwrap_or_default();
         match inside.strip_suffix(".rs") {
             Some("lib") | None => Vec::new(),
@@ -57,7 +57,7 @@ impl Source {
 }
 
 /// The files below a folder whose names end so; none where there is no folder.
-pub fn files(root: &Path, folder: &str, suffix: &str) -> Vec<Source> {
+pub(crate) fn files(root: &Path, folder: &str, suffix: &str) -> Vec<Source> {
     let mut found = Vec::new();
     let Ok(entries) = fs::read_dir(root.join(folder)) else {
         return found;
@@ -88,7 +88,7 @@ fn blank(text: &str, from: usize, to: usize) -> String {
 }
 
 /// The text with comments and the contents of strings and characters blanked.
-pub fn code_of(text: &str) -> String {
+pub(crate) fn code_of(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = bytes.to_vec();
     let mut at = 0;
@@ -186,7 +186,7 @@ fn raw_string(bytes: &[u8]) -> usize {
 }
 
 /// The code without the items that are compiled for tests only.
-pub fn without_tests(code: &str) -> String {
+pub(crate) fn without_tests(code: &str) -> String {
     let mut code = code.to_owned();
     while let Some(from) = code.find("#[cfg(test)]") {
         let attribute = from + "#[cfg(test)]".len();
@@ -217,7 +217,7 @@ fn item_end(bytes: &[u8], from: usize) -> usize {
 }
 
 /// Where `needle` stands as whole words: `fs` is not in `offs`, `a::b` not in `a::bc`.
-pub fn words(code: &str, needle: &str) -> Vec<usize> {
+pub(crate) fn words(code: &str, needle: &str) -> Vec<usize> {
     let bytes = code.as_bytes();
     let edge = |byte: Option<&u8>| byte.is_none_or(|&byte| !is_word(byte));
     let starts_with_word = needle.bytes().next().is_some_and(is_word);
@@ -233,7 +233,7 @@ pub fn words(code: &str, needle: &str) -> Vec<usize> {
 
 /// The names that stand behind `prefix` (a path that ends with `::`), one or those
 /// of a group: `std::` gives `fs` for `std::fs::File` and for `use std::{fs, io}`.
-pub fn names_behind<'c>(code: &'c str, prefix: &str) -> Vec<(usize, &'c str)> {
+pub(crate) fn names_behind<'c>(code: &'c str, prefix: &str) -> Vec<(usize, &'c str)> {
     let mut names = Vec::new();
     for at in words(code, prefix) {
         names.extend(names_at(code, at + prefix.len()));
@@ -278,7 +278,7 @@ fn first_name(text: &str) -> &str {
 }
 
 /// The top-level modules that a file names, by `crate::` or by enough `super::`.
-pub fn modules_named(source: &Source) -> Vec<(usize, &str)> {
+pub(crate) fn modules_named(source: &Source) -> Vec<(usize, &str)> {
     let code = &source.code;
     let mut named = names_behind(code, "crate::");
     for at in words(code, "super::") {
@@ -286,8 +286,7 @@ pub fn modules_named(source: &Source) -> Vec<(usize, &str)> {
         if code[..at].ends_with("super::") {
             continue;
         }
-        let supers = code[at..]
-            .as_bytes()
+        let supers = code.as_bytes()[at..]
             .chunks(7)
             .take_while(|part| *part == b"super::");
         let supers = supers.count();
@@ -316,7 +315,7 @@ fn inline_depth(code: &str, at: usize) -> usize {
 }
 
 /// A way from a module back to itself, if there is one.
-pub fn circle<'m>(edges: &[(&'m str, &'m str)]) -> Option<Vec<&'m str>> {
+pub(crate) fn circle<'m>(edges: &[(&'m str, &'m str)]) -> Option<Vec<&'m str>> {
     let mut nodes: Vec<_> = edges.iter().flat_map(|&(from, to)| [from, to]).collect();
     nodes.sort_unstable();
     nodes.dedup();
