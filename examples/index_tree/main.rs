@@ -73,11 +73,11 @@ fn main() -> ExitCode {
     match start() {
         Ok(code) => code,
         Err(Failure::Misused(why)) => {
-            eprintln!("error: {why}");
+            progress::say(&format!("error: {why}"));
             ExitCode::from(MISUSED)
         }
         Err(Failure::Failed(why)) => {
-            eprintln!("error: {why}");
+            progress::say(&format!("error: {why}"));
             ExitCode::from(FAILED)
         }
     }

@@ -10,7 +10,7 @@ use evenkeel::{Commit, Result};
 
 use crate::content::{Content, Record};
 use crate::index::{Index, Part};
-use crate::progress::Progress;
+use crate::progress::{self, Progress};
 use crate::walk::{self, Listing};
 use crate::work::{self, Task};
 
@@ -36,7 +36,7 @@ pub(crate) fn run(index: &Index, root: &Path, store: &Path) -> Result<Outcome> {
     let unreadable = listing.unreadable.clone();
     let tasks = plan(index, listing)?;
     let mut progress = Progress::new(tasks.len());
-    eprintln!("to do: {} of {files} files", tasks.len());
+    progress::say(&format!("to do: {} of {files} files", tasks.len()));
     unreadable.iter().for_each(|text| progress.warn(text));
     let mut outcome = Outcome {
         unreadable: unreadable.len(),
