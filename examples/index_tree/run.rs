@@ -85,9 +85,9 @@ fn plan(index: &Index, mut listing: Listing) -> Result<Vec<Task>> {
 /// Commits what was read. A file that cannot be read is not in the index: a record
 /// of what it once was would be wrong, as it was planned because it has changed.
 ///
-/// One transaction for one file. All of them write the totals, so they race; sixty-four
-/// in one were measured to be no faster than noise, and would be read again
-/// together after a kill.
+/// One transaction for one file, though all of them write the totals and so race.
+/// Batches of 64 looked a little faster on 7,701 files (0.46 and 0.50 s against 1.08
+/// and 0.58 s, two runs each on a busy machine), not enough to pay for in code.
 fn apply(index: &Index, key: &str, content: Content) -> Result<Done> {
     let (record, why) = match content {
         Content::Read(record) => (Some(record), None),
