@@ -61,7 +61,7 @@ pub(crate) struct Record {
 }
 
 /// What came of reading a file.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Content {
     Read(Box<Record>),
     /// There is no regular file (any more).

@@ -17,11 +17,7 @@
 //! It exits with 0 when all is well, files that cannot be read included: they are
 //! counted, and tried again by the next run. 1: `--verify` found differences. 2: the
 //! arguments make no sense. 3: it failed, and says why.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "it is a program, and talks"
-)]
+#![expect(clippy::print_stdout, reason = "it is a program, and talks")]
 
 mod content;
 mod index;
@@ -73,11 +69,11 @@ fn main() -> ExitCode {
     match start() {
         Ok(code) => code,
         Err(Failure::Misused(why)) => {
-            eprintln!("error: {why}");
+            progress::say(&format!("error: {why}"));
             ExitCode::from(MISUSED)
         }
         Err(Failure::Failed(why)) => {
-            eprintln!("error: {why}");
+            progress::say(&format!("error: {why}"));
             ExitCode::from(FAILED)
         }
     }

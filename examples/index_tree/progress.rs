@@ -3,7 +3,7 @@
 //!
 //! What must stay true: what is announced is durable.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -33,7 +33,7 @@ impl Progress {
         self.done += by;
         match &self.bar {
             Some(bar) => bar.inc(by as u64),
-            None => eprintln!("progress: {} of {}", self.done, self.total),
+            None => say(&format!("progress: {} of {}", self.done, self.total)),
         }
     }
 
@@ -41,8 +41,8 @@ impl Progress {
     pub(crate) fn warn(&self, text: &str) {
         let warning = format!("warning: {text}");
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{warning}")),
-            None => eprintln!("{warning}"),
+            Some(bar) => bar.suspend(|| say(&warning)),
+            None => say(&warning),
         }
     }
 
@@ -51,4 +51,10 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// Writes a line to stderr. Where nobody reads it any more the work goes on all the
+/// same; `eprintln!` would panic.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }

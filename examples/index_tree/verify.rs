@@ -93,22 +93,20 @@ fn read_all(root: &Path, store: &Path) -> Result<Records> {
         .iter()
         .for_each(|text| progress.warn(text));
     let mut records = Records::new();
-    let gather = |batch: &[(&str, Content)]| {
-        let owned = batch
-            .iter()
-            .map(|(key, content)| ((*key).to_owned(), content.clone()));
-        Ok(owned.collect::<Vec<_>>())
-    };
-    work::in_parallel(&tasks, 64, gather, |results| {
-        for batch in results {
-            progress.advance(batch.len());
-            for (key, content) in batch {
+    let gather = |key: &str, content| Ok((key.to_owned(), content));
+    work::in_parallel(&tasks, gather, |results| {
+        while let Ok(first) = results.recv() {
+            let group = std::iter::once(first).chain(results.try_iter());
+            let mut count = 0;
+            for (key, content) in group {
+                count += 1;
                 match content {
                     Content::Read(record) => drop(records.insert(key, *record)),
                     Content::Gone => {}
                     Content::Unreadable(why) => progress.warn(&format!("{key}: {why}")),
                 }
             }
+            progress.advance(count);
         }
         Ok(())
     })?;

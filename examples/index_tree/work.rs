@@ -22,26 +22,25 @@ pub(crate) struct Task {
     pub(crate) found: Option<Found>,
 }
 
-/// Reads the files of all tasks, `batch` of them at a time, on as many threads as
-/// there are cores. Each batch goes through `apply` on the thread that read it, and
-/// what that returns to `take` on this one. The first error ends it all.
+/// Reads the files of all tasks on as many threads as there are cores. What is read
+/// goes through `apply` on the thread that read it, and what that returns to `take`
+/// on this one. The first error ends it all.
 pub(crate) fn in_parallel<R: Send>(
     tasks: &[Task],
-    batch: usize,
-    apply: impl Fn(&[(&str, Content)]) -> Result<R> + Sync,
+    apply: impl Fn(&str, Content) -> Result<R> + Sync,
     take: impl FnOnce(Receiver<R>) -> Result<()>,
 ) -> Result<()> {
     let threads = thread::available_parallelism().map_or(2, NonZero::get);
-    let batches: Vec<&[Task]> = tasks.chunks(batch).collect();
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (sender, receiver) = sync_channel(RESULTS_WAITING_MAX);
     let work = |sender: SyncSender<R>| -> Result<()> {
         let mut reader = Reader::new();
         while !stop.load(Ordering::Relaxed)
-            && let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed))
+            && let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed))
         {
-            let contents: Vec<_> = batch.iter().map(|task| look(&mut reader, task)).collect();
-            let result = apply(&contents).inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
+            let content = task.found.as_ref().map(|found| reader.read(&found.path));
+            let result = apply(&task.key, content.unwrap_or(Content::Gone));
+            let result = result.inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
             if sender.send(result).is_err() {
                 break;
             }
@@ -49,7 +48,7 @@ pub(crate) fn in_parallel<R: Send>(
         Ok(())
     };
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.min(batches.len()))
+        let workers: Vec<_> = (0..threads.min(tasks.len()))
             .map(|_| {
                 let sender = sender.clone();
                 scope.spawn(|| work(sender))
@@ -65,9 +64,4 @@ pub(crate) fn in_parallel<R: Send>(
         }
         taken
     })
-}
-
-fn look<'a>(reader: &mut Reader, task: &'a Task) -> (&'a str, Content) {
-    let content = task.found.as_ref().map(|found| reader.read(&found.path));
-    (&task.key, content.unwrap_or(Content::Gone))
 }
