@@ -91,6 +91,8 @@ impl Engine {
             }
             Failure::Other(e) => e,
         })?;
+        // Before those who wait for room hear of it, whoever it was that succeeded.
+        self.room_lock.lock().failure = None;
         self.retire();
         self.delete_superseded(disk, &mut switching);
         Ok(lsn)

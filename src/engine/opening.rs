@@ -384,6 +384,18 @@ fn read_vouched(folder: &Folder) -> Result<Vouched> {
             Err(e) => return Err(e),
         }
     }
+    let manifest = manifest.filter(|manifest| {
+        // A snapshot is of an image whose manifest was durable before.
+        let stale = found.is_some_and(|snapshot| manifest.lsn < snapshot);
+        if stale {
+            healed.push(Healed {
+                path: folder.manifest(),
+                what: format!("it is of LSN {}, and older than the snapshot", manifest.lsn),
+                action: "the image was rebuilt from snapshot and log".into(),
+            });
+        }
+        !stale
+    });
     Ok(Vouched {
         manifest,
         snapshot_named: named.last().copied().unwrap_or_default(),

@@ -57,6 +57,9 @@ impl Engine {
                 self.room.notify_all();
             }
             let late = self.room.wait_until(&mut pressure, deadline).timed_out();
+            if self.held.load(Ordering::Relaxed) <= self.options.memtable_bytes {
+                return Ok(());
+            }
             let failure = pressure.failure.clone();
             if late || failure.is_some() {
                 let why = failure.unwrap_or_else(|| "a checkpoint is still being written".into());
