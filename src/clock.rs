@@ -62,6 +62,12 @@ pub(crate) fn monotonic() -> Instant {
     Instant::now()
 }
 
+/// The instant after `wait` from now; one that is further away than any process
+/// lives counts as a year.
+pub(crate) fn deadline(wait: Duration) -> Instant {
+    monotonic() + wait.min(Duration::from_secs(365 * 24 * 60 * 60))
+}
+
 /// A pause between two looks at something that gives no signal, such as a lock
 /// that another library lets go of late.
 #[expect(clippy::disallowed_methods, reason = "there is no event to wait for")]

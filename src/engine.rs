@@ -234,7 +234,8 @@ impl Engine {
                 stats.image_bytes_on_disk = on_disk.unwrap_or(0);
                 stats.cache = image.blocks().map(|blocks| blocks.counts()).unwrap_or_default();
             }
-            stats.last_failure = self.room_lock.lock().failure.clone();
+            let pressure = self.room_lock.lock();
+            stats.last_failure = pressure.failure.as_ref().or(pressure.snapshot_failure.as_ref()).cloned();
         }
         stats
     }

@@ -1,5 +1,7 @@
 //! What proves the store, for us and for those who link it: the simulated disk,
-//! an image over it, and the suite that every image passes.
+//! an image over it, the suite that every image passes, and the crash driver.
+
+pub mod crash;
 
 pub use crate::image::folder::FolderBackend;
 pub use crate::image::suite::suite as image_suite;

@@ -31,6 +31,8 @@ pub(crate) struct LogOptions {
     pub(crate) buffer_bytes_max: usize,
     /// Bytes that may be written and not yet synced.
     pub(crate) unsynced_bytes_max: u64,
+    /// What all segments may take; a longer log is refused.
+    pub(crate) log_bytes_max: u64,
     /// Trimmed segments that are kept to be used again.
     pub(crate) spare_segments_max: usize,
 }
@@ -42,6 +44,7 @@ impl Default for LogOptions {
             segment_bytes_max: 64 * 1024 * 1024,
             buffer_bytes_max: 32 * 1024 * 1024,
             unsynced_bytes_max: 64 * 1024 * 1024,
+            log_bytes_max: 8 * 1024 * 1024 * 1024,
             spare_segments_max: 2,
         }
     }

@@ -180,11 +180,7 @@ impl Engine {
                     self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
                     return Ok(None);
                 }
-                Attempt::NoRoom(body) => {
-                    if let Some(disk) = &self.disk {
-                        disk.log.make_room(body)?;
-                    }
-                }
+                Attempt::NoRoom(body) => self.make_room(body)?,
                 Attempt::Reserved => self.reservations.wait_for(ticket, &batch.claims()),
                 Attempt::Stale => {}
                 // One for each scope: a transaction may be at the limit of several.

@@ -81,6 +81,11 @@ impl Folder {
             true => read_format(&*vfs, &format)?,
             false => create(&*vfs, &root, now_micros)?,
         };
+        // Before there is a log, which without a format file would be an error: a
+        // making that was killed may not have made its names durable.
+        if there && is_empty(&*vfs, &root.join("wal"))? {
+            sync_names(&*vfs, &root).map_err(io("sync")).map_err(fail)?;
+        }
         make_folders(&*vfs, &root)?;
         Ok(Self {
             root,
@@ -178,9 +183,7 @@ fn check_names(vfs: &dyn Vfs, root: &Path) -> Result<()> {
 }
 
 fn create(vfs: &dyn Vfs, root: &Path, now_micros: u64) -> Result<StoreId> {
-    let wal = root.join("wal");
-    let there = vfs.metadata(&wal).map_err(|e| Error::io("look at", &wal, e))?.is_some();
-    if there && !vfs.read_dir(&wal).map_err(|e| Error::io("list", &wal, e))?.is_empty() {
+    if !is_empty(vfs, &root.join("wal"))? {
         let what = "the format file is missing, but there is a log";
         return Err(Corruption::new(root.join("FORMAT"), what).into());
     }
@@ -189,9 +192,24 @@ fn create(vfs: &dyn Vfs, root: &Path, now_micros: u64) -> Result<StoreId> {
         clock::random_bytes().map_err(|e| Error::io("draw an id for", root, e))?,
     );
     // The name of the folder itself may not be durable yet, if its making was cut off.
-    vfs.sync_dir(parent(root)).map_err(|e| Error::io("sync the folder of", root, e))?;
+    sync_names(vfs, root).map_err(|e| Error::io("sync the folder of", root, e))?;
     write_format(vfs, root, store, now_micros)?;
     Ok(store)
+}
+
+/// True where there is no such folder, or nothing in it.
+fn is_empty(vfs: &dyn Vfs, folder: &Path) -> Result<bool> {
+    let io = |e| Error::io("list", folder, e);
+    match vfs.metadata(folder).map_err(io)? {
+        None => Ok(true),
+        Some(_) => Ok(vfs.read_dir(folder).map_err(io)?.is_empty()),
+    }
+}
+
+/// Makes the names in a folder and its own name durable.
+fn sync_names(vfs: &dyn Vfs, root: &Path) -> io::Result<()> {
+    vfs.sync_dir(root)?;
+    vfs.sync_dir(parent(root))
 }
 
 /// Writes the format file, which makes a folder a store.

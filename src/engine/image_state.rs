@@ -54,6 +54,15 @@ impl Image {
         self.blocks.is_some()
     }
 
+    /// True where both are kept by the same open backend.
+    pub(crate) fn shares_blocks(&self, other: &Self) -> bool {
+        match (&self.blocks, &other.blocks) {
+            (Some(mine), Some(theirs)) => Arc::ptr_eq(mine, theirs),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
     /// The blocks.
     pub(crate) fn blocks(&self) -> Result<&Arc<Blocks>, ImageError> {
         let closed = || ImageError::new("read", ImageErrorKind::Io, "it is not open");

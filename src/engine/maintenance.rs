@@ -85,9 +85,8 @@ impl Engine {
                 }
                 pressure.snapshot_wanted = false;
             }
-            if let Err(e) = self.snapshot_if_due() {
-                self.room_lock.lock().failure = Some(e.to_string());
-            }
+            let failure = self.snapshot_if_due().err().map(|e| e.to_string());
+            self.room_lock.lock().snapshot_failure = failure;
         }
     }
 

@@ -266,7 +266,9 @@ impl Engine {
         }
         let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
         let mut problem = None;
-        if disk.log.base() > snapshot {
+        if let Some(loss) = disk.recovery.lock().lost.first() {
+            problem = Some(format!("the log was cut: {}", loss.damage));
+        } else if disk.log.base() > snapshot {
             problem = Some("the snapshot that the log begins behind is missing or damaged".into());
         } else if snapshot > Lsn::ZERO {
             let path = disk.folder.snapshot(snapshot);

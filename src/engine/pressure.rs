@@ -13,8 +13,10 @@ pub(crate) struct Pressure {
     pub(crate) checkpoint_wanted: bool,
     pub(crate) snapshot_wanted: bool,
     pub(crate) stopping: bool,
-    /// Why the last checkpoint or snapshot failed, until one succeeds.
+    /// Why the last checkpoint failed, until one succeeds.
     pub(crate) failure: Option<String>,
+    /// The same for snapshots, which nobody waits for.
+    pub(crate) snapshot_failure: Option<String>,
 }
 
 impl Engine {
@@ -43,7 +45,7 @@ impl Engine {
     }
 
     fn wait_for_room(&self) -> Result<()> {
-        let deadline = clock::monotonic() + self.options.stall;
+        let deadline = clock::deadline(self.options.stall);
         let mut pressure = self.room_lock.lock();
         loop {
             if self.held.load(Ordering::Relaxed) <= self.options.memtable_bytes {
@@ -64,6 +66,24 @@ impl Engine {
                 return Err(self.no_room(&why));
             }
         }
+    }
+
+    /// Makes room in the log; where that is at its limit, asks for the snapshot that
+    /// lets it be trimmed.
+    pub(super) fn make_room(&self, body: usize) -> Result<()> {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        let refused = match disk.log.make_room(body) {
+            Err(Error::Busy { reason }) => Error::Busy { reason },
+            made => return made,
+        };
+        if self.options.background {
+            self.room_lock.lock().checkpoint_wanted = true;
+            self.room.notify_all();
+            return Err(refused);
+        }
+        self.checkpoint()?;
+        self.snapshot_if_due()?;
+        disk.log.make_room(body)
     }
 
     fn no_room(&self, why: &str) -> Error {
@@ -103,8 +123,11 @@ impl Engine {
         }
         // The commit stands, whatever becomes of the checkpoint; a writer that
         // finds no room hears of the failure.
-        let outcome = self.checkpoint().and_then(|_| self.snapshot_if_due());
-        self.room_lock.lock().failure = outcome.err().map(|e| e.to_string());
+        let failure = self.checkpoint().err().map(|e| e.to_string());
+        let snapshot_failure = self.snapshot_if_due().err().map(|e| e.to_string());
+        let mut pressure = self.room_lock.lock();
+        pressure.failure = failure;
+        pressure.snapshot_failure = snapshot_failure;
         Ok(())
     }
 

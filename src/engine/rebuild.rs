@@ -36,7 +36,8 @@ impl Engine {
         // that is still open must not open the image again.
         self.check()?;
         let current = Arc::clone(&disk.image.read());
-        if current.manifest.folder != broken.manifest.folder {
+        if !current.shares_blocks(broken) {
+            // Somebody else was here first.
             return Ok(current);
         }
         match error.kind {
@@ -92,8 +93,27 @@ impl Engine {
         broken: &Arc<Image>,
         why: &str,
     ) -> Result<Arc<Image>> {
-        let lsn = broken.manifest.lsn;
         let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
+        let rebuilt = self.rebuild_from(disk, switching, broken, why, snapshot);
+        match rebuilt {
+            // A newer snapshot took the place of the one that was being read.
+            Err(_) if disk.snapshot.load(Ordering::Acquire) != snapshot.get() => {
+                let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
+                self.rebuild_from(disk, switching, broken, why, snapshot)
+            }
+            rebuilt => rebuilt,
+        }
+    }
+
+    fn rebuild_from(
+        &self,
+        disk: &Disk,
+        switching: &mut Switching,
+        broken: &Arc<Image>,
+        why: &str,
+        snapshot: Lsn,
+    ) -> Result<Arc<Image>> {
+        let lsn = broken.manifest.lsn;
         if disk.log.base() > snapshot || snapshot > lsn {
             return Err(Corruption::new(disk.folder.images(), format!("{why}; there is no snapshot and log to rebuild it from"))
                 .lsn(snapshot.next())

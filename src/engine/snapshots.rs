@@ -29,6 +29,7 @@ impl Engine {
         let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
         let (behind, segments) = disk.log.bytes_behind(snapshot);
         let least = self.options.snapshot_log_bytes_min.max(image.manifest.live_bytes() / 2);
+        let least = least.min(self.options.log.log_bytes_max / 2);
         if image.manifest.lsn > snapshot && (behind > least || segments > SEGMENTS_MAX) {
             self.snapshot()?;
         }

@@ -1,12 +1,15 @@
 //! Owns reading everything through: image, snapshot and log.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::image_state::Image;
 use super::report::{Healed, Verification};
 use super::snapshot;
 use super::{Disk, Engine};
 use crate::error::{Corruption, Error, Result};
 use crate::ids::Lsn;
+use crate::image::{ImageError, ImageErrorKind};
 
 impl Engine {
     /// Reads every block, the snapshot and the log, and heals what can be healed.
@@ -17,7 +20,13 @@ impl Engine {
             return Ok(report);
         };
         let healed_before = disk.recovery.lock().healed.len();
-        self.verify_image(disk, &mut report)?;
+        if let Some((image, e)) = self.verify_image(disk, &mut report)? {
+            // That the backend refused once is no damage: opened again it is asked again.
+            self.heal(&image, &e)?;
+            if let Some((_, e)) = self.verify_image(disk, &mut report)? {
+                return Err(self.beyond_healing(&e));
+            }
+        }
         let copies = self.verify_copies(disk, &mut report)?;
         if let Some(what) = copies {
             // Everything is whole in memory and image: a new copy replaces the log
@@ -35,8 +44,14 @@ impl Engine {
         Ok(report)
     }
 
-    fn verify_image(&self, disk: &Disk, report: &mut Verification) -> Result<()> {
-        let Some(image) = self.image() else { return Ok(()) };
+    /// Reads the image; gives the error of a backend that refused.
+    fn verify_image(
+        &self,
+        disk: &Disk,
+        report: &mut Verification,
+    ) -> Result<Option<(Arc<Image>, ImageError)>> {
+        let Some(image) = self.image() else { return Ok(None) };
+        (report.blocks, report.entries) = (0, 0);
         for meta in &image.manifest.blocks {
             self.check()?;
             match image.blocks().and_then(|blocks| blocks.read_uncached(meta)) {
@@ -44,16 +59,17 @@ impl Engine {
                     report.blocks += 1;
                     report.entries += block.len() as u64;
                 }
+                Err(e) if e.kind == ImageErrorKind::Io => return Ok(Some((image, e))),
                 Err(e) => {
                     let path = disk.folder.image(image.manifest.folder);
                     report.damage.push(Corruption::new(path, e.to_string()));
                     // Rebuilds all of it, so one finding is enough.
                     self.heal(&image, &e)?;
-                    return Ok(());
+                    return Ok(None);
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Reads snapshot and log; gives what is wrong with them.

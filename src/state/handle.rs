@@ -341,9 +341,8 @@ impl ScopeHandle {
     /// [`Error::ViewExpired`] once the memory that the scan holds is needed.
     pub fn scan(&self, prefix: impl AsRef<str>) -> Result<Scan> {
         let slot = Arc::clone(self.enter()?);
-        let view = self.shared.engine.view();
         let scope = Arc::clone(&self.scope);
-        Ok(Scan::new(view, slot, scope, prefix.as_ref(), self.codec()))
+        Ok(Scan::new(&self.shared, slot, scope, prefix.as_ref()))
     }
 
     /// All keys, in order, as they are now. They are gathered before this returns.

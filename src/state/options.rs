@@ -19,6 +19,9 @@ use crate::wal::FRAME_BYTES_MAX;
 
 const MIB: u64 = 1024 * 1024;
 
+/// What sled takes beyond its cache.
+const SLED_FLOOR_BYTES: u64 = 80 * MIB;
+
 /// When a commit is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -189,9 +192,12 @@ impl Builder {
         self
     }
 
-    /// What sled may keep in memory, in bytes. Default 16 MiB.
-    pub fn sled_cache_bytes(mut self, bytes: u64) -> Self {
-        self.sled.cache_bytes = bytes;
+    /// What sled may take in memory, in bytes. Default 96 MiB, at least 80 MiB: sled
+    /// keeps a few leaves in each of its 256 shards, however small its cache is
+    /// (`docs/design.md`); what is above that becomes its cache. The blocks that
+    /// are read often are in the store's own cache.
+    pub fn sled_bytes(mut self, bytes: u64) -> Self {
+        self.sled.cache_bytes = bytes.saturating_sub(SLED_FLOOR_BYTES);
         self
     }
 
@@ -210,6 +216,14 @@ impl Builder {
         self
     }
 
+    /// What the log may take on disk, in bytes; a commit beyond it is refused with
+    /// [`Error::Busy`] until a snapshot was written. Half of it makes one due. Default
+    /// 8 GiB, at least four times the largest segment.
+    pub fn log_bytes_max(mut self, bytes: u64) -> Self {
+        self.engine.log.log_bytes_max = bytes;
+        self
+    }
+
     /// Whether snapshots are kept. Without this second copy a store takes about
     /// its live size less on disk, and a damaged image is reported, not healed.
     /// Default true.
@@ -225,7 +239,7 @@ impl Builder {
         self
     }
 
-    /// The size that blocks of the image are built for, in bytes. Default 16 KiB;
+    /// The size that blocks of the image are built for, in bytes. Default 8 KiB;
     /// between 1 and 64 KiB.
     pub fn block_bytes(mut self, bytes: usize) -> Self {
         self.engine.block_bytes = bytes;
@@ -309,6 +323,7 @@ impl Builder {
         let (least, most) = (8 * 1024, 1024 * MIB);
         bounded("segment_bytes (largest)", log.segment_bytes_max, least, most)?;
         bounded("segment_bytes (first)", log.segment_bytes_min, least, log.segment_bytes_max)?;
+        bounded("log_bytes_max", log.log_bytes_max, 4 * log.segment_bytes_max, u64::MAX / 4)?;
         bounded("memtable_bytes", engine.memtable_bytes, 64 * 1024, u64::MAX / 4)?;
         bounded("block_bytes", engine.block_bytes as u64, 1024, 64 * 1024)
     }

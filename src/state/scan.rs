@@ -14,6 +14,7 @@ use crate::error::{Corruption, Error, Result};
 use crate::ids::Version;
 use crate::scope::{Scope, prefix_end};
 use crate::state::cell;
+use crate::state::store::Shared;
 
 /// A key and its value, which is decoded when it is asked for.
 #[derive(Clone, Debug)]
@@ -62,6 +63,8 @@ impl Entry {
 #[derive(Debug)]
 #[must_use = "a scan does nothing until it is iterated"]
 pub struct Scan {
+    /// Keeps the store open.
+    _shared: Arc<Shared>,
     view: View,
     slot: Arc<Slot>,
     scope: Arc<Scope>,
@@ -91,14 +94,16 @@ pub(super) fn key_text(key: Vec<u8>, scope: &Scope) -> Result<String> {
 
 impl Scan {
     pub(super) fn new(
-        view: View,
+        shared: &Arc<Shared>,
         slot: Arc<Slot>,
         scope: Arc<Scope>,
         prefix: &str,
-        limits: CodecLimits,
     ) -> Self {
         let (from, to) = prefix_range(prefix);
+        let view = shared.engine.view();
+        let limits = shared.settings.limits.codec();
         Self {
+            _shared: Arc::clone(shared),
             view,
             slot,
             scope,

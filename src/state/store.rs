@@ -244,14 +244,15 @@ impl Store {
         self.shared.engine.checkpoint()
     }
 
-    /// Writes a snapshot of the image, verifies it, and gives up the log behind it.
-    /// Happens by itself. Returns the snapshot's LSN.
+    /// Writes a checkpoint and a snapshot of it, verifies that, and gives up the log
+    /// behind it. Happens by itself. Returns the snapshot's LSN.
     ///
     /// # Errors
     /// [`crate::Error::Io`] where the disk refuses: then the older snapshot and the log
     /// stay.
     pub fn snapshot(&self) -> Result<Lsn> {
         self.shared.enter()?;
+        self.shared.engine.checkpoint()?;
         self.shared.engine.snapshot()
     }
 

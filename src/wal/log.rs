@@ -291,27 +291,34 @@ impl Log {
             let led = self.lead(need);
             progress = self.progress.lock();
             progress.leading = false;
-            match led {
+            let woken = match led {
                 Ok((written, durable)) => self.advance(&mut progress, written, durable),
                 Err(e) => self.stop(&mut progress, &e),
-            }
+            };
             self.changed.notify_all();
+            if !woken.is_empty() {
+                // A waker may run its task at once, and that may ask the log again.
+                drop(progress);
+                woken.into_iter().for_each(Waker::wake);
+                progress = self.progress.lock();
+            }
         }
     }
 
     /// After a failed write or sync nothing is acknowledged any more.
-    fn stop(&self, progress: &mut Progress, error: &Error) {
+    fn stop(&self, progress: &mut Progress, error: &Error) -> Vec<Waker> {
         progress.poison.get_or_insert_with(|| error.to_string());
         self.poisoned.store(true, Ordering::Release);
-        for (_, waker) in progress.wakers.drain(..) {
-            waker.wake();
-        }
         self.requested.notify_all();
+        progress.wakers.drain(..).map(|(_, waker)| waker).collect()
     }
 
-    fn advance(&self, progress: &mut Progress, written: Lsn, durable: Option<Lsn>) {
+    /// Notes how far the log got; gives the tasks to be woken.
+    fn advance(&self, progress: &mut Progress, written: Lsn, durable: Option<Lsn>) -> Vec<Waker> {
         progress.written = progress.written.max(written);
-        let Some(durable) = durable else { return };
+        let Some(durable) = durable else {
+            return Vec::new();
+        };
         progress.durable = progress.durable.max(durable);
         self.durable.store(progress.durable.get(), Ordering::Release);
         if progress.durable >= self.last() {
@@ -324,13 +331,8 @@ impl Log {
             }
         }
         let reached = progress.durable;
-        progress.wakers.retain(|(lsn, waker)| {
-            let woken = *lsn <= reached;
-            if woken {
-                waker.wake_by_ref();
-            }
-            !woken
-        });
+        let woken = progress.wakers.extract_if(.., |(lsn, _)| *lsn <= reached);
+        woken.map(|(_, waker)| waker).collect()
     }
 
     /// Writes all that is pending, and syncs it if need be. Only the leader calls it.
@@ -460,7 +462,7 @@ impl Log {
     }
 
     fn request(&self, progress: &mut Progress, within: Duration) {
-        let due = clock::monotonic() + within;
+        let due = clock::deadline(within);
         if progress.sync_due.is_none_or(|earlier| due < earlier) {
             progress.sync_due = Some(due);
             self.requested.notify_all();

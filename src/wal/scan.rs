@@ -197,6 +197,7 @@ fn chain(
 ) -> Result<()> {
     // What lies before the newest segment that reaches back far enough was being
     // trimmed when somebody stopped.
+    drop_superseded(&mut used, scan);
     let reaches = |head: &UsedHead| head.header.base <= known.snapshot;
     let usable = |head: &&UsedHead| head.header.base <= known.reach;
     let first = used.iter().rposition(reaches).or(used.first().filter(usable).map(|_| 0));
@@ -228,6 +229,23 @@ fn chain(
         }
     }
     Ok(())
+}
+
+/// Leaves out segments that an opening has copied whole into a later one, and that
+/// were to be removed: the chain goes past them.
+fn drop_superseded(used: &mut Vec<UsedHead>, scan: &mut Scan) {
+    let mut kept: Vec<UsedHead> = Vec::with_capacity(used.len());
+    while let Some(head) = used.pop() {
+        let past = kept.last().is_some_and(|next| {
+            next.header.before < head.header.id && next.header.base <= head.header.base
+        });
+        match past {
+            true => scan.garbage.push(head.path),
+            false => kept.push(head),
+        }
+    }
+    kept.reverse();
+    *used = kept;
 }
 
 fn head_of(scan: &Scan) -> (SegmentId, Lsn) {

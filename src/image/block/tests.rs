@@ -85,7 +85,7 @@ fn walk(bytes: Vec<u8>) {
             entry.key_into(&mut key);
             let (lsn, cell) = block.find(&key).unwrap();
             assert_eq!((lsn, block.cell(cell)), (entry.lsn, entry.cell));
-            assert_eq!(cell.len(), entry.cell.len());
+            assert_eq!(cell.range().len(), entry.cell.len());
         }
         assert_eq!(block.bytes(), bytes);
     }
@@ -131,6 +131,6 @@ fn a_builder_refuses_what_is_not_ascending() {
 #[test]
 fn an_empty_block_is_a_block() {
     let block = Block::parse(BlockBuilder::new().finish()).unwrap();
-    assert!(block.is_empty());
+    assert_eq!(block.len(), 0);
     assert_eq!((block.lower_bound(b"x"), block.find(b"")), (0, None));
 }

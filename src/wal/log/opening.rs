@@ -15,7 +15,7 @@ use crate::wal::LogOptions;
 use crate::wal::frame::{self, FrameKind};
 use crate::wal::mark::{Mark, MarkWriter};
 use crate::wal::reader::Frames;
-use crate::wal::scan::{self, Known, LogLoss, Scan, TailCut};
+use crate::wal::scan::{self, Known, LogLoss, Scan, SegmentInfo, TailCut};
 use crate::wal::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
 
 /// LSNs that are left out after a crash: more than can have been given to commits
@@ -53,7 +53,7 @@ impl Log {
         known: Known,
     ) -> Result<Opening> {
         let (store, vouched) = (known.store, known.vouched);
-        let scan = scan::scan(&*vfs, folder, mark_path, known)?;
+        let mut scan = scan::scan(&*vfs, folder, mark_path, known)?;
         let epoch = scan.epoch.next();
         let id = scan.highest_id.next();
         let base = scan.mark.min(scan.last);
@@ -64,16 +64,25 @@ impl Log {
             true => seen.next(),
             false => seen.advanced(LSN_JUMP),
         };
+        // No mark vouches for anything in it, so not for its header either: the chain
+        // must not need it, and all of it is carried over.
+        let superseded = scan.segments.pop_if(|last| last.header.base >= base);
+        let before = match &superseded {
+            Some(last) => last.header.before,
+            None => scan.segments.last().map_or(SegmentId::ZERO, |last| last.header.id),
+        };
         let header = SegmentHeader {
             store,
             id,
             epoch,
-            before: scan.segments.last().map_or(Default::default(), |s| s.header.id),
+            before,
             base,
             time_micros: scan.last_time_micros,
         };
         let mut content = header.encode();
-        carry_over(&*vfs, &scan, &header, &mut content)?;
+        let tail = superseded.as_ref().or(scan.segments.last());
+        carry_over(&*vfs, tail, scan.last, &header, &mut content)?;
+        scan.garbage.extend(superseded.map(|last| last.path));
         frame::append(
             &mut content,
             id,
@@ -155,15 +164,16 @@ impl Log {
 /// Copies the commits above the mark into the new segment.
 fn carry_over(
     vfs: &dyn Vfs,
-    scan: &Scan,
+    tail: Option<&SegmentInfo>,
+    last: Lsn,
     header: &SegmentHeader,
     content: &mut Vec<u8>,
 ) -> Result<()> {
-    let Some(tail) = scan.segments.last().filter(|_| scan.last > header.base) else {
+    let Some(tail) = tail.filter(|_| last > header.base) else {
         return Ok(());
     };
     let tail = (tail.header.id, tail.path.as_path());
-    visit(vfs, tail, header.base, scan.last, &mut |frame| {
+    visit(vfs, tail, header.base, last, &mut |frame| {
         frame::append(
             content,
             header.id,
@@ -207,7 +217,11 @@ fn visit(
 /// Removes what nothing refers to; what salvage gave up is kept under another name.
 fn clear_away(vfs: &dyn Vfs, folder: &Path, scan: &Scan) -> Result<()> {
     for path in &scan.garbage {
-        vfs.remove_file(path).map_err(|e| Error::io("remove", path, e))?;
+        match vfs.remove_file(path) {
+            // The new segment was made under the temporary name of an interrupted one.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            removed => removed.map_err(|e| Error::io("remove", path, e))?,
+        }
     }
     for path in &scan.aside {
         let mut name = path.as_os_str().to_owned();

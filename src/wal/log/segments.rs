@@ -16,7 +16,8 @@ impl Log {
     /// on disk is there and durable before an LSN is given.
     ///
     /// # Errors
-    /// [`Error::Io`] where the disk has no room; the log is as it was.
+    /// [`Error::Io`] where the disk has no room, [`Error::Busy`] where the log is at
+    /// its limit; the log is as it was.
     pub(crate) fn make_room(&self, body: usize) -> Result<()> {
         self.check()?;
         // The leader's lock: one segment is made at a time.
@@ -32,6 +33,15 @@ impl Log {
         let capacity = (current.saturating_mul(2))
             .clamp(self.options.segment_bytes_min, self.options.segment_bytes_max)
             .max(needed.next_multiple_of(4096));
+        let taken = disk.sealed.iter().map(|sealed| sealed.bytes).sum::<u64>() + disk.current.capacity;
+        if taken + capacity > self.options.log_bytes_max {
+            return Err(Error::Busy {
+                reason: format!(
+                    "the log takes {taken} bytes of at most {}: a snapshot has to be written first",
+                    self.options.log_bytes_max
+                ),
+            });
+        }
         let made = Arc::new(self.make_segment(&mut disk, capacity)?);
         let unused = self.tail.lock().next.replace(made);
         match unused {
@@ -54,13 +64,13 @@ impl Log {
 
     fn make_segment(&self, disk: &mut Disk, capacity: u64) -> Result<Segment> {
         let id = disk.next_id;
-        let spare = disk.spares.iter().position(|&(_, len)| len >= capacity);
-        let made = match spare.map(|at| disk.spares.swap_remove(at)) {
-            Some((path, len)) => self.recycle(&path, id, len)?,
-            None => segment::preallocate(&*self.vfs, &self.folder, id, capacity)?,
-        };
+        // Also where making it fails: a file of that number may stay behind.
         disk.next_id = id.next();
-        Ok(made)
+        let spare = disk.spares.iter().position(|&(_, len)| len >= capacity);
+        match spare.map(|at| disk.spares.swap_remove(at)) {
+            Some((path, len)) => self.recycle(&path, id, len),
+            None => segment::preallocate(&*self.vfs, &self.folder, id, capacity),
+        }
     }
 
     /// Uses a trimmed segment again: its old frames name another segment.

@@ -1,0 +1,142 @@
+//! Owns the crash driver: it runs a workload once to count what it does to the disk,
+//! then again and again, stopped at each operation or with one call failing, takes
+//! images of what the disk may then hold, recovers each, and compares it with the
+//! model of what was committed and acknowledged.
+//!
+//! What every recovery has to show:
+//! - the state after a prefix of the commits, none of them in part, with all that
+//!   were acknowledged; keys have the versions that were handed out;
+//! - the same through scans, look-ups, counts and lists; `verify` finds nothing;
+//! - new commits get higher LSNs than any before, and survive the next power cut;
+//! - the same again where the recovery was itself interrupted, or a read in it
+//!   failed; and where the image, or the manifest, was taken away afterwards.
+//!
+//! A failure carries the text of its [`Case`], by which [`replay`] finds it again.
+//!
+//! Not covered: several threads (everything happens in the caller's, in order), and
+//! sled, which does its own input and output; the image is one of files.
+
+mod case;
+mod check;
+mod model;
+mod run;
+mod session;
+mod summary;
+mod workload;
+
+pub use case::{Case, NoCase, Trouble};
+pub use summary::{Summary, Violation};
+pub use workload::{Step, Workload, Write, text};
+
+use crate::testing::{Failure, Fault, Loss, Operation, OperationKind, Random, When};
+use run::Driver;
+
+/// How much is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Decides on all samples and on what is lost.
+    pub seed: u64,
+    /// So many places to stop at, and as many faults, are drawn; `None` for all.
+    pub points: Option<usize>,
+    /// So many images are taken at each with random losses, beside the two with
+    /// all and nothing lost.
+    pub random_images: u64,
+    /// So many times each recovery is itself interrupted, and as many times
+    /// one of its reads fails.
+    pub nested: u64,
+    /// After so many failures it is enough.
+    pub violations: usize,
+}
+
+impl Plan {
+    /// A sample of points, three images each, one interrupted recovery each.
+    #[must_use]
+    pub const fn sample(points: usize, seed: u64) -> Self {
+        Self {
+            seed,
+            points: Some(points),
+            random_images: 1,
+            nested: 1,
+            violations: 1,
+        }
+    }
+
+    /// Every point.
+    #[must_use]
+    pub const fn all(seed: u64) -> Self {
+        Self {
+            seed,
+            points: None,
+            random_images: 3,
+            nested: 2,
+            violations: 5,
+        }
+    }
+}
+
+/// Stops a workload at each point of the plan, and recovers.
+///
+/// # Errors
+/// The first [`Violation`]; the others are in it.
+pub fn drive(workload: &Workload, plan: &Plan) -> Result<Summary, Violation> {
+    let mut driver = Driver::new(workload, plan)?;
+    let mut points = Vec::new();
+    for operation in driver.operations() {
+        points.push(Trouble::Stop(operation.ordinal, When::Before));
+        points.push(Trouble::Stop(operation.ordinal, When::After));
+        if matches!(operation.kind, OperationKind::Write | OperationKind::RemoveDirAll) {
+            points.push(Trouble::Stop(operation.ordinal, When::Midway));
+        }
+    }
+    driver.each(points, &Driver::stop)?;
+    driver.finish()
+}
+
+/// Lets calls of a workload fail, one place at a time, and recovers: errors of the
+/// device, a full disk, short writes, and syncs that lose what they should have kept.
+///
+/// # Errors
+/// As [`drive`].
+pub fn drive_faults(workload: &Workload, plan: &Plan) -> Result<Summary, Violation> {
+    let mut driver = Driver::new(workload, plan)?;
+    let mut points = Vec::new();
+    for operation in driver.operations() {
+        points.extend(faults_at(&operation).into_iter().map(Trouble::Fault));
+    }
+    driver.each(points, &Driver::fault)?;
+    driver.finish()
+}
+
+/// Runs one case again; the violation, if it is still one, has the whole trace
+/// around it.
+///
+/// # Errors
+/// As [`drive`].
+pub fn replay(workload: &Workload, case: &Case) -> Result<(), Violation> {
+    Driver::new(workload, &Plan::sample(0, 0))?.replay(case)
+}
+
+fn faults_at(operation: &Operation) -> Vec<Fault> {
+    let at = operation.ordinal;
+    let mut faults = Vec::new();
+    for lasting in [false, true] {
+        for failure in [Failure::Io, Failure::NoSpace] {
+            faults.push(Fault::Operation { at, failure, lasting });
+        }
+    }
+    match operation.kind {
+        OperationKind::Write => faults.push(Fault::ShortWrite {
+            at,
+            failure: Failure::Io,
+        }),
+        OperationKind::Sync => faults.push(Fault::LostSync { at }),
+        _ => {}
+    }
+    faults
+}
+
+/// The losses to try at one point.
+fn losses(plan: &Plan, random: &mut Random) -> Vec<Loss> {
+    let drawn = (0..plan.random_images).map(|_| Loss::Random(random.next_u64() >> 16));
+    [Loss::Everything, Loss::Nothing].into_iter().chain(drawn).collect()
+}

@@ -1,0 +1,214 @@
+//! Crashes, and disks that fail, at every place: run by `evenkeel::testing::crash`.
+//!
+//! `EVENKEEL_CRASH_POINTS=all` (or a number) tries more than the sample of CI,
+//! `EVENKEEL_CRASH_SEED=7` another sample, and
+//! `EVENKEEL_CRASH=<case>` one case of the test that is named beside it, as in
+//! `EVENKEEL_CRASH=stop:17:after/everything/3 cargo test --test crash creation`.
+
+#![expect(clippy::print_stdout, reason = "each test says how much it tried")]
+
+use evenkeel::Scope;
+use evenkeel::testing::crash::{
+    Case, Plan, Step, Summary, Workload, Write, drive, drive_faults, replay, text,
+};
+
+/// How many points CI draws for each workload.
+const POINTS: usize = 150;
+
+fn plan(points: usize) -> Plan {
+    let seed = std::env::var("EVENKEEL_CRASH_SEED").map_or(1, |seed| seed.parse().unwrap());
+    let asked = std::env::var("EVENKEEL_CRASH_POINTS");
+    match asked.as_deref() {
+        Ok("all") => Plan::all(seed),
+        Ok(number) => Plan {
+            random_images: 2,
+            ..Plan::sample(number.parse().unwrap(), seed)
+        },
+        Err(_) => Plan::sample(points, seed),
+    }
+}
+
+fn run(workload: &Workload) -> Summary {
+    if let Ok(case) = std::env::var("EVENKEEL_CRASH") {
+        let case: Case = case.parse().unwrap();
+        match replay(workload, &case) {
+            Ok(()) => println!("{}: {case} is as it should be", workload.name()),
+            Err(violation) => panic!("{violation}"),
+        }
+        return Summary::default();
+    }
+    let mut summary = drive(workload, &plan(POINTS)).unwrap_or_else(|violation| panic!("{violation}"));
+    println!("crashes, {summary}");
+    let faults = drive_faults(workload, &plan(POINTS / 2));
+    let faults = faults.unwrap_or_else(|violation| panic!("{violation}"));
+    println!("faults, {faults}");
+    summary.rebuilds += faults.rebuilds;
+    summary
+}
+
+fn global(key: impl std::fmt::Display, value: impl Into<evenkeel::Value>) -> Write {
+    Write::Set(Scope::Global, key.to_string(), value.into())
+}
+
+fn numbered(count: u32, bytes: usize) -> impl Iterator<Item = Step> {
+    (0..count).map(move |i| Step::Commit(global(i % 40, text(i, bytes))))
+}
+
+#[test]
+fn creation() {
+    run(&Workload::new("creation"));
+}
+
+#[test]
+fn single_writes_and_deletes() {
+    let mut workload = Workload::new("single");
+    for i in 0..30 {
+        workload = workload.set(Scope::Global, format!("k{}", i % 7), i);
+        if i % 3 == 0 {
+            let key = format!("k{}", (i + 2) % 7);
+            workload = workload.step(Step::Commit(Write::Delete(Scope::Global, key)));
+        }
+    }
+    run(&workload);
+}
+
+#[test]
+fn transactions_over_scopes_and_clears() {
+    let mut workload = Workload::new("transactions");
+    for i in 0..24_u32 {
+        let (a, b) = (Scope::workflow("a"), Scope::step("a", "b"));
+        let key = format!("k{}", i % 5);
+        let mut writes = vec![
+            Write::Set(a.clone(), key.clone(), text(i, 200)),
+            Write::Set(b.clone(), key.clone(), text(i, 100)),
+            Write::Increment(Scope::Global, "n".into(), 1),
+        ];
+        if i % 6 == 5 {
+            writes.insert(0, Write::Clear(a));
+            writes.push(Write::Delete(b.clone(), key));
+        }
+        workload = workload.step(Step::Transact(writes));
+        if i % 9 == 8 {
+            workload = workload.step(Step::Commit(Write::Clear(b))).step(Step::Checkpoint);
+        }
+    }
+    run(&workload);
+}
+
+#[test]
+fn large_values() {
+    let mut workload = Workload::new("large");
+    for i in 0..4 {
+        workload = workload
+            .set(Scope::job("j"), format!("k{}", i % 2), text(i, 90_000 + 40_000 * i))
+            .set(Scope::Global, "small", i as u64);
+    }
+    run(&workload.step(Step::Snapshot).set(Scope::Global, "end", 1));
+}
+
+#[test]
+fn checkpoints() {
+    let workload = Workload::new("checkpoints")
+        .steps(numbered(20, 300))
+        .step(Step::Checkpoint)
+        .steps(numbered(60, 900))
+        .step(Step::Checkpoint)
+        .step(Step::Checkpoint)
+        .steps(numbered(10, 300));
+    let summary = run(&workload);
+    assert!(replayed() || summary.checkpoints >= 3, "{summary}");
+}
+
+#[test]
+fn rotation_recycling_and_trimming() {
+    let workload = Workload::new("rotation")
+        .steps(numbered(60, 2000))
+        .step(Step::Checkpoint)
+        .step(Step::Snapshot)
+        .steps(numbered(60, 2000))
+        .step(Step::Snapshot)
+        .steps(numbered(60, 2000));
+    let summary = run(&workload);
+    assert!(replayed() || summary.snapshots >= 2 && summary.trimmed >= 2, "{summary}");
+    assert!(replayed() || summary.recycled >= 1, "{summary}");
+    assert!(replayed() || summary.rebuilds >= 1, "{summary}");
+}
+
+#[test]
+fn reopening() {
+    let workload = Workload::new("reopening")
+        .steps(numbered(5, 100))
+        .step(Step::Reopen)
+        .steps(numbered(8, 3000))
+        .step(Step::DropAndOpen)
+        .step(Step::Reopen)
+        .step(Step::Snapshot)
+        .steps(numbered(4, 100))
+        .step(Step::DropAndOpen)
+        .step(Step::Submit(vec![global("a", 1)]))
+        .step(Step::Reopen)
+        .steps(numbered(4, 100));
+    run(&workload);
+}
+
+#[test]
+fn persisting() {
+    let workload = Workload::new("persisting")
+        .steps(numbered(40, 400))
+        .step(Step::Commit(Write::Set(Scope::job("j"), "large".into(), text("l", 90_000))))
+        .step(Step::Persist)
+        .steps(numbered(5, 400));
+    run(&workload);
+}
+
+#[test]
+fn persisting_nothing() {
+    run(&Workload::new("persisting-nothing").step(Step::Persist).set(Scope::Global, "a", 1));
+}
+
+#[test]
+fn submitting_and_waiting() {
+    let mut workload = Workload::new("submitting");
+    for i in 0..40_u32 {
+        workload = workload.step(Step::Submit(vec![global(i % 7, text(i, 700)), global("n", i)]));
+        match i % 8 {
+            3 => workload = workload.step(Step::Wait),
+            5 => workload = workload.step(Step::Written(global("w", i))),
+            7 => workload = workload.step(Step::Barrier),
+            _ => {}
+        }
+    }
+    run(&workload);
+}
+
+#[test]
+fn increments_merges_and_compare_and_set() {
+    let mut workload = Workload::new("atomic");
+    for i in 0..30_u32 {
+        let patch = evenkeel::Value::from_iter([(format!("f{}", i % 4), i)]);
+        workload = workload.steps([
+            Step::Commit(Write::Increment(Scope::Global, "n".into(), 2)),
+            Step::Commit(Write::Merge(Scope::worker("w"), "m".into(), patch)),
+            Step::Commit(Write::Replace(Scope::Global, "r".into(), text(i, 50))),
+        ]);
+        if i % 10 == 9 {
+            workload = workload.step(Step::Checkpoint);
+        }
+    }
+    run(&workload);
+}
+
+#[test]
+fn at_random() {
+    let mut all = Summary::default();
+    for seed in 0..3 {
+        all.add(&run(&Workload::random(seed, 220)));
+    }
+    let covered = all.checkpoints > 0 && all.snapshots > 0 && all.recycled > 0 && all.rebuilds > 0;
+    assert!(replayed() || covered, "{all}");
+}
+
+/// Only one case was run.
+fn replayed() -> bool {
+    std::env::var("EVENKEEL_CRASH").is_ok()
+}
