@@ -270,6 +270,9 @@ impl Engine {
             problem = Some(format!("the log was cut: {}", loss.damage));
         } else if disk.log.base() > snapshot {
             problem = Some("the snapshot that the log begins behind is missing or damaged".into());
+        } else if let Some(named) = disk.folder.list_snapshots()?.last().filter(|&&n| n > snapshot) {
+            // The log may reach back far enough to do without.
+            problem = Some(format!("the snapshot at LSN {named} is damaged"));
         } else if snapshot > Lsn::ZERO {
             let path = disk.folder.snapshot(snapshot);
             let vfs = &*disk.folder.vfs;
