@@ -2,7 +2,7 @@
 //! waits for what is not theirs. What has to wait is held up by gates and
 //! channels, not by the clock.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::panic,
     reason = "this is how a test fails"

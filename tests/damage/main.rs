@@ -7,7 +7,7 @@
 //! simulated disk; the real file system with sled takes a seeded share, and every
 //! byte of everything with `EVENKEEL_DAMAGE=all`.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::panic,
     reason = "this is how a test fails"
