@@ -245,7 +245,7 @@ impl Engine {
         self.disk.as_ref().map(|disk| Arc::clone(&disk.image.read()))
     }
 
-    /// The space that the store was created in.
+    /// The folder of the store.
     pub(crate) fn path(&self) -> Option<&std::path::Path> {
         self.disk.as_ref().map(|disk| disk.folder.root())
     }

@@ -268,7 +268,7 @@ fn read_format(vfs: &dyn Vfs, path: &Path) -> Result<StoreId> {
             supported: FORMAT,
         });
     }
-    if bytes.len() != FORMAT_BYTES || field(12) == 0 || field(16) as usize != FORMAT_BYTES {
+    if bytes.len() != FORMAT_BYTES || field(12) == 0 || field(20) != 0 || field(16) as usize != FORMAT_BYTES {
         return Err(damaged("format or length are unknown"));
     }
     let mut store = [0; 16];

@@ -166,7 +166,9 @@ impl Engine {
             let batch = self.batch_of(body, lsn, disk.folder.root())?;
             self.replay(&batch, lsn, micros);
             replayed += 1;
-            if self.active.load(Ordering::Relaxed) > self.options.memtable_bytes / 2 {
+            // Writers were stopped at this, so there is rarely more; what is there is
+            // merged in the background once the store is open.
+            if self.held.load(Ordering::Relaxed) > self.options.memtable_bytes {
                 self.checkpoint()?;
             }
             Ok(())

@@ -234,14 +234,18 @@ impl Engine {
 }
 
 fn collect(body: &[u8], lsn: Lsn, path: &Path, changes: &mut Changes) -> Result<()> {
-    let mut scope: &[u8] = &[];
-    let full = |scope: &[u8], key: &[u8]| [scope, key].concat();
+    let mut scope: Option<&[u8]> = None;
     let read = read_body(body, |op| {
+        if let BodyOp::Scope(prefix) = op {
+            scope = Some(prefix);
+            return Ok(());
+        }
+        let orphan = || Corruption::new(path, "an op before any scope").lsn(lsn);
+        let scope = scope.ok_or_else(orphan)?;
         match op {
-            BodyOp::Scope(prefix) => scope = prefix,
-            BodyOp::Put(key, cell) => changes.write(full(scope, key), lsn, Some(cell)),
-            BodyOp::Delete(key) => changes.write(full(scope, key), lsn, None),
-            BodyOp::Clear => changes.clear(scope),
+            BodyOp::Put(key, cell) => changes.write([scope, key].concat(), lsn, Some(cell)),
+            BodyOp::Delete(key) => changes.write([scope, key].concat(), lsn, None),
+            BodyOp::Clear | BodyOp::Scope(_) => changes.clear(scope),
         }
         Ok(())
     });

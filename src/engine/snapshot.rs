@@ -12,7 +12,7 @@
 //!            format:u32 header_len:u32 flags:u32
 //!            store:16 origin:16 lsn:u64 time_micros:u64
 //!            extension          up to header_len, which counts from the magic
-//! section  = crc:u32            CRC-32 of the seven fields that follow
+//! section  = crc:u32            CRC-32 of the six fields that follow
 //!            tag:"SECT" number:u32 len:u32 entries:u32 live_bytes:u64 hash:u64
 //!            block              len bytes; hash is their xxh3-64
 //! footer   = crc:u32            CRC-32 of all fields that follow

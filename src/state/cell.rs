@@ -8,23 +8,19 @@
 //!         extra    bytes    if flags & 8: extension fields, skipped
 //!         value             the rest (codec)
 //! ```
-//! This version writes no fields; it skips those that it does not use and refuses
-//! flags that it does not know.
+//! The fields are reserved: this version writes flags 0 and refuses any other, since
+//! it would return what has expired, or bytes that it cannot decrypt.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::codec::primitive::Reader;
 use crate::codec::{self, CodecLimits, DecodeError, DecodeErrorKind};
 use crate::error::{Corruption, Error, Result};
 use crate::scope::Scope;
 
-const DEADLINE: u8 = 1;
-const CLASS: u8 = 2;
-const KEY_ID: u8 = 4;
-const EXTRA: u8 = 8;
+const FLAGS: u8 = 0;
 
 /// The cell of a value.
 ///
@@ -32,7 +28,7 @@ const EXTRA: u8 = 8;
 /// [`Error::Serialize`] and [`Error::LimitExceeded`], as the codec has them.
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T, limits: &CodecLimits) -> Result<Arc<[u8]>> {
     let mut bytes = Vec::with_capacity(64);
-    bytes.push(0);
+    bytes.push(FLAGS);
     codec::encode(value, limits, &mut bytes)?;
     Ok(Arc::from(bytes))
 }
@@ -47,11 +43,12 @@ pub(super) fn decode<T: DeserializeOwned>(
     limits: &CodecLimits,
     (scope, key): (&Scope, &str),
 ) -> Result<T> {
-    let value = value_of(cell);
     let damaged = |what: String| -> Error {
-        Corruption::new("", format!("the value of key {key:?} in {scope}: {what}")).into()
+        Corruption::new("a value", format!("key {key:?} in {scope}: {what}")).into()
     };
-    let value = value.ok_or_else(|| damaged("its fields make no sense".into()))?;
+    let Some((&FLAGS, value)) = cell.split_first() else {
+        return Err(damaged("it has fields that this version does not know".into()));
+    };
     codec::decode(value, limits).map_err(|DecodeError { kind, path, reason }| match kind {
         DecodeErrorKind::Type => Error::TypeMismatch {
             scope: scope.to_string(),
@@ -63,39 +60,21 @@ pub(super) fn decode<T: DeserializeOwned>(
     })
 }
 
-fn value_of(cell: &[u8]) -> Option<&[u8]> {
-    let mut reader = Reader::new(cell);
-    let flags = reader.u8()?;
-    if flags & !(DEADLINE | CLASS | KEY_ID | EXTRA) != 0 {
-        return None;
-    }
-    if flags & DEADLINE != 0 {
-        reader.varint()?;
-    }
-    if flags & CLASS != 0 {
-        reader.u8()?;
-    }
-    if flags & KEY_ID != 0 {
-        reader.varint()?;
-    }
-    if flags & EXTRA != 0 {
-        reader.bytes()?;
-    }
-    cell.get(reader.position()..)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_skipped_and_unknown_flags_refused() {
-        let value = encode(&7_u32, &CodecLimits::default()).unwrap();
-        assert_eq!(value_of(&value), Some(&value[1..]));
-        let mut fields = vec![DEADLINE | CLASS | KEY_ID | EXTRA, 5, 1, 9, 2, b'x', b'y'];
-        fields.extend_from_slice(&value[1..]);
-        assert_eq!(value_of(&fields), Some(&value[1..]));
-        assert_eq!(value_of(&[16, 0]), None);
-        assert_eq!(value_of(&[]), None);
+    fn a_cell_reads_back_and_unknown_fields_are_refused() {
+        let (limits, scope) = (CodecLimits::default(), Scope::Global);
+        let cell = encode(&7_u32, &limits).unwrap();
+        let read = |cell: &[u8]| decode::<u32>(cell, &limits, (&scope, "k"));
+        assert_eq!(read(&cell).unwrap(), 7);
+        for flags in 1..=u8::MAX {
+            let mut other = cell.to_vec();
+            other[0] = flags;
+            assert!(matches!(read(&other), Err(Error::Corrupt(_))), "flags {flags}");
+        }
+        assert!(matches!(read(&[]), Err(Error::Corrupt(_))));
     }
 }

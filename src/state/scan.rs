@@ -88,7 +88,7 @@ pub(super) fn prefix_range(prefix: &str) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
 pub(super) fn key_text(key: Vec<u8>, scope: &Scope) -> Result<String> {
     String::from_utf8(key).map_err(|e| {
         let what = format!("a key in {scope} is not UTF-8: {e}");
-        Error::from(Corruption::new("", what))
+        Error::from(Corruption::new("a key", what))
     })
 }
 

@@ -240,7 +240,8 @@ impl Log {
         true
     }
 
-    /// Waits while too much is appended and not written, or written and not synced.
+    /// Waits while too much is appended and not written. What is written and not
+    /// synced is bounded by whoever writes.
     pub(crate) fn throttle(&self) -> Result<()> {
         if self.pending_bytes.load(Ordering::Relaxed) > self.options.buffer_bytes_max as u64 {
             self.reach(self.last(), Need::Written)?;

@@ -195,9 +195,9 @@ fn chain(
     known: Known,
     scan: &mut Scan,
 ) -> Result<()> {
+    drop_superseded(&mut used, scan);
     // What lies before the newest segment that reaches back far enough was being
     // trimmed when somebody stopped.
-    drop_superseded(&mut used, scan);
     let reaches = |head: &UsedHead| head.header.base <= known.snapshot;
     let usable = |head: &&UsedHead| head.header.base <= known.reach;
     let first = used.iter().rposition(reaches).or(used.first().filter(usable).map(|_| 0));
