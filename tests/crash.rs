@@ -135,6 +135,17 @@ fn rotation_recycling_and_trimming() {
 }
 
 #[test]
+fn without_snapshots() {
+    let workload = Workload::new("without-snapshots")
+        .without_snapshots()
+        .steps(numbered(50, 2000))
+        .step(Step::Reopen)
+        .steps(numbered(80, 2000));
+    let summary = run(&workload);
+    assert!(replayed() || summary.trimmed >= 2 && summary.snapshots == 0, "{summary}");
+}
+
+#[test]
 fn reopening() {
     let workload = Workload::new("reopening")
         .steps(numbered(5, 100))

@@ -4,8 +4,8 @@
 //! ```text
 //! case    := trouble "/" loss [ "/" trouble "/" loss ] "/" dice
 //! trouble := "stop:" n ":" ("before" | "midway" | "after")
-//!          | ("io" | "full") ":" n ":" ("once" | "lasting")
-//!          | ("short" | "lost-sync" | "read") ":" n
+//!          | ("io" | "full" | "read") ":" n ":" ("once" | "lasting")
+//!          | ("short" | "lost-sync") ":" n
 //! loss    := "everything" | "nothing" | "random:" seed
 //! ```
 //! The second pair befalls the recovery from the first. The dice, a number, decide
@@ -75,7 +75,7 @@ impl fmt::Display for Trouble {
             }
             Self::Fault(Fault::ShortWrite { at, .. }) => write!(f, "short:{at}"),
             Self::Fault(Fault::LostSync { at }) => write!(f, "lost-sync:{at}"),
-            Self::Fault(Fault::Read { at, .. }) => write!(f, "read:{at}"),
+            Self::Fault(Fault::Read { at, lasting }) => write!(f, "read:{at}:{}", lasts(lasting)),
         }
     }
 }
@@ -128,7 +128,8 @@ impl FromStr for Trouble {
             ("full", ["lasting"]) => operation(Failure::NoSpace, true),
             ("short", []) => Self::Fault(Fault::ShortWrite { at, failure }),
             ("lost-sync", []) => Self::Fault(Fault::LostSync { at }),
-            ("read", []) => Self::Fault(Fault::Read { at, lasting: false }),
+            ("read", ["once"]) => Self::Fault(Fault::Read { at, lasting: false }),
+            ("read", ["lasting"]) => Self::Fault(Fault::Read { at, lasting: true }),
             _ => return Err(none()),
         })
     }
@@ -177,7 +178,7 @@ mod tests {
         for text in [
             "stop:17:midway/random:5/9",
             "stop:1:before/everything/stop:3:after/nothing/0",
-            "io:4:once/nothing/read:8/random:1/2",
+            "io:4:once/nothing/read:8:lasting/random:1/2",
             "full:4:lasting/everything/7",
             "short:3/nothing/1",
             "lost-sync:3/nothing/1",

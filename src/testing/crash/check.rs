@@ -11,7 +11,7 @@ use crate::clock::ManualClock;
 use crate::error::{Error, Result};
 use crate::scope::Scope;
 use crate::state::Store;
-use crate::testing::{Loss, Random, SimDisk};
+use crate::testing::{Loss, Random, SimDisk, When};
 use crate::value::Value;
 use crate::vfs::Vfs as _;
 
@@ -21,8 +21,8 @@ pub(super) struct Recovered {
     /// The operations and reads that it took.
     pub(super) operations: u64,
     pub(super) reads: u64,
-    /// After how many commits the state is.
-    pub(super) prefix: usize,
+    /// After how many commits the state is, where it was recovered at once.
+    pub(super) prefix: Option<usize>,
     /// How many stores were opened.
     pub(super) openings: u64,
     pub(super) done: Done,
@@ -111,6 +111,12 @@ pub(super) fn examine(
     dice: u64,
 ) -> Result<Recovered, String> {
     let disk = copy(image);
+    let mut dice = Random::new(dice);
+    // Where a store may not be there yet, opening would make one.
+    let makes = workload.persists() && least == 0;
+    if dice.below(8) == 0 && !makes {
+        return after_storm(workload, disk, history, least, dice);
+    }
     let mut recovered = Recovered::default();
     if workload.persists() && history.len() <= 1 && !is_there(&disk, PLACE)? {
         return match least {
@@ -127,9 +133,9 @@ pub(super) fn examine(
         false => least,
     };
     let found = read_all(&store, history)?;
-    recovered.prefix = history
-        .find(&found, least)
-        .map_err(|what| format!("{what}\n  recovery: {:?}", store.recovery()))?;
+    let prefix = history.find(&found, least);
+    let prefix = prefix.map_err(|what| format!("{what}\n  recovery: {:?}", store.recovery()))?;
+    recovered.prefix = Some(prefix);
     let report = store.recovery();
     if !report.lost.is_empty() {
         return Err(format!("something was given up: {:?}", report.lost));
@@ -142,8 +148,39 @@ pub(super) fn examine(
     verify(&store)?;
     let highest = history.highest.max(visible(&store));
     let next = History::from(found, highest);
-    go_on(workload, disk, store, next, Random::new(dice), &mut recovered)?;
+    go_on(workload, disk, store, next, dice, &mut recovered)?;
     Ok(recovered)
+}
+
+/// Interrupts the recovery again and again; in the end it opens.
+fn after_storm(
+    workload: &Workload,
+    mut disk: SimDisk,
+    history: &History,
+    mut least: usize,
+    mut dice: Random,
+) -> Result<Recovered, String> {
+    let calm = (0..).map(|_| dice.next_u64()).find(|dice| Random::new(*dice).below(8) != 0);
+    for _ in 0..3 + dice.below(5) {
+        let when = [When::Before, When::Midway, When::After][dice.below(3) as usize];
+        disk.stop_at(1 + dice.below(45), when);
+        drop(open(workload, &disk));
+        let loss = match dice.below(3) {
+            0 => Loss::Everything,
+            1 => Loss::Nothing,
+            _ => Loss::Random(dice.next_u64()),
+        };
+        if loss != Loss::Nothing {
+            least = history.acked;
+        }
+        disk = disk.crash(loss);
+    }
+    let recovered = examine(workload, &disk, history, least, calm.unwrap_or_default())
+        .map_err(|what| format!("interrupted again and again: {what}"))?;
+    Ok(Recovered {
+        prefix: None,
+        ..recovered
+    })
 }
 
 fn verify(store: &Store) -> Result<(), String> {
@@ -200,7 +237,7 @@ fn go_on(
         recovered.done.add(&stats);
     }
     match dice.below(4) {
-        0 => take_away(workload, &after, store, found, &mut dice, recovered),
+        0 if workload.heals => take_away(workload, &after, store, found, &mut dice, recovered),
         _ => Ok(()),
     }
 }

@@ -12,7 +12,7 @@ use super::workload::{Step, Workload, Write};
 use super::{Plan, losses};
 use crate::error::Error;
 use crate::scope::Scope;
-use crate::testing::{Fault, Loss, Operation, Random, SimDisk, When};
+use crate::testing::{Failure, Fault, Loss, Operation, Random, SimDisk, When};
 
 /// One way to disturb a workload.
 type Disturb<'a> = dyn Fn(&mut Driver<'a>, Trouble, u64) -> Result<(), Found>;
@@ -72,9 +72,9 @@ impl<'a> Driver<'a> {
         Ok(driver)
     }
 
-    /// What the workload changes on the disk, in order.
-    pub(super) fn operations(&self) -> Vec<Operation> {
-        self.trace.iter().filter(|call| !call.kind.is_read()).cloned().collect()
+    /// What the workload calls, in order.
+    pub(super) fn calls(&self) -> Vec<Operation> {
+        self.trace.clone()
     }
 
     /// Disturbs the workload at each of the points, or at a sample of them.
@@ -151,7 +151,8 @@ impl<'a> Driver<'a> {
             }
             Some((trouble, loss)) => {
                 let image = session.disk.crash(case.loss);
-                self.disturbed_recovery(&image, &session.history, case, (trouble, loss))
+                let undisturbed = None;
+                self.disturbed_recovery(&image, &session.history, case, (trouble, loss), undisturbed)
             }
         }
     }
@@ -210,20 +211,21 @@ impl<'a> Driver<'a> {
     ) -> Result<(), Found> {
         for _ in 0..self.plan.nested {
             if recovered.operations > 0 {
-                let at = 1 + random.below(recovered.operations);
-                let when = [When::Before, When::Midway, When::After][random.below(3) as usize];
+                let trouble = in_recovery(1 + random.below(recovered.operations), random);
                 let loss = match random.below(3) {
                     0 => Loss::Everything,
                     1 => Loss::Nothing,
                     _ => Loss::Random(random.next_u64() >> 16),
                 };
                 self.summary.images += 1;
-                self.disturbed_recovery(image, history, case, (Trouble::Stop(at, when), loss))?;
+                self.disturbed_recovery(image, history, case, (trouble, loss), None)?;
             }
             if recovered.reads > 0 {
                 let at = 1 + random.below(recovered.reads);
                 let trouble = Trouble::Fault(Fault::Read { at, lasting: false });
-                self.disturbed_recovery(image, history, case, (trouble, Loss::Nothing))?;
+                let nested = (trouble, Loss::Nothing);
+                let prefix = recovered.prefix;
+                self.disturbed_recovery(image, history, case, nested, prefix)?;
             }
         }
         Ok(())
@@ -235,6 +237,7 @@ impl<'a> Driver<'a> {
         history: &History,
         case: &Case,
         (trouble, loss): (Trouble, Loss),
+        prefix: Option<usize>,
     ) -> Result<(), Found> {
         let case = Case {
             nested: Some((trouble, loss)),
@@ -245,12 +248,8 @@ impl<'a> Driver<'a> {
         let disk = copy(image);
         trouble.befall(&disk);
         let opened = check::open(self.workload, &disk);
-        match (&opened, trouble) {
-            (Err(Error::Corrupt(damage)), _) => {
-                return Err(fail(format!("what was no damage was taken for it: {damage}")));
-            }
-            // Nothing of it has to be on the disk, or an error was got over.
-            (Ok(_) | Err(_), _) => {}
+        if let Err(Error::Corrupt(damage)) = &opened {
+            return Err(fail(format!("what was no damage was taken for it: {damage}")));
         }
         drop(opened);
         disk.clear_faults();
@@ -261,7 +260,13 @@ impl<'a> Driver<'a> {
         let image = disk.crash(loss);
         let again = examine(self.workload, &image, history, least, case.dice).map_err(fail)?;
         self.count(&again);
-        Ok(())
+        match prefix.zip(again.prefix).filter(|(without, with)| without != with) {
+            // A read that fails is not the end of the log.
+            Some((without, with)) => Err(fail(format!(
+                "{with} commits were recovered, but {without} without the failed read"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Lets a call of the workload fail.
@@ -342,6 +347,20 @@ impl<'a> Driver<'a> {
             violation.around("the recovery", &trace, place.0, place.1);
         }
         violation
+    }
+}
+
+/// What happens to a recovery at an operation.
+fn in_recovery(at: u64, random: &mut Random) -> Trouble {
+    let when = [When::Before, When::Midway, When::After];
+    let failure = [Failure::Io, Failure::NoSpace][random.below(2) as usize];
+    let lasting = random.below(2) == 0;
+    match random.below(12) {
+        0 | 1 => Trouble::Fault(Fault::Operation { at, failure, lasting }),
+        2 => Trouble::Fault(Fault::LostSync { at }),
+        // A case's text does not say how a short write fails.
+        3 => Trouble::Fault(Fault::ShortWrite { at, failure: Failure::Io }),
+        drawn => Trouble::Stop(at, when[drawn as usize % 3]),
     }
 }
 

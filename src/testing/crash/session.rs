@@ -152,8 +152,8 @@ impl<'a> Session<'a> {
             self.store = None;
         }
         if first.is_none() && self.store.is_some() {
-            // A stop may have met a call whose failure is of no matter.
-            if !self.disk.stopped() {
+            // A stop may have met a call whose failure is of no matter, and a fault may last.
+            if !tolerant && !self.disk.stopped() {
                 self.live_check()?;
             }
             if let Err(Halt::Refused(e)) = self.close() {

@@ -73,6 +73,8 @@ pub struct Workload {
     pub(super) name: String,
     pub(super) steps: Vec<Step>,
     pub(super) settings: fn(Builder) -> Builder,
+    /// An image that is taken away is rebuilt.
+    pub(super) heals: bool,
 }
 
 /// Sizes so small that everything happens within some hundred commits.
@@ -92,6 +94,7 @@ impl Workload {
             name: name.into(),
             steps: Vec::new(),
             settings: small,
+            heals: true,
         }
     }
 
@@ -99,6 +102,14 @@ impl Workload {
     /// threads are the driver's.
     pub fn settings(mut self, settings: fn(Builder) -> Builder) -> Self {
         self.settings = settings;
+        self
+    }
+
+    /// With the small sizes, and without the second copy: the log is trimmed to the
+    /// image, and an image that is lost is not rebuilt.
+    pub fn without_snapshots(mut self) -> Self {
+        self.settings = |builder| small(builder).snapshots(false);
+        self.heals = false;
         self
     }
 
