@@ -78,7 +78,7 @@ impl Plan {
 ///
 /// # Errors
 /// The first [`Violation`]; the others are in it.
-pub fn drive(workload: &Workload, plan: &Plan) -> Result<Summary, Violation> {
+pub fn drive(workload: &Workload, plan: &Plan) -> Result<Summary, Box<Violation>> {
     let mut driver = Driver::new(workload, plan)?;
     let mut points = Vec::new();
     for operation in driver.calls().iter().filter(|call| !call.kind.is_read()) {
@@ -98,7 +98,7 @@ pub fn drive(workload: &Workload, plan: &Plan) -> Result<Summary, Violation> {
 ///
 /// # Errors
 /// As [`drive`].
-pub fn drive_faults(workload: &Workload, plan: &Plan) -> Result<Summary, Violation> {
+pub fn drive_faults(workload: &Workload, plan: &Plan) -> Result<Summary, Box<Violation>> {
     let mut driver = Driver::new(workload, plan)?;
     let mut points = Vec::new();
     for call in driver.calls() {
@@ -113,7 +113,7 @@ pub fn drive_faults(workload: &Workload, plan: &Plan) -> Result<Summary, Violati
 ///
 /// # Errors
 /// As [`drive`].
-pub fn replay(workload: &Workload, case: &Case) -> Result<(), Violation> {
+pub fn replay(workload: &Workload, case: &Case) -> Result<(), Box<Violation>> {
     Driver::new(workload, &Plan::sample(0, 0))?.replay(case)
 }
 

@@ -69,7 +69,11 @@ impl fmt::Display for Trouble {
             Self::Stop(at, When::Before) => write!(f, "stop:{at}:before"),
             Self::Stop(at, When::Midway) => write!(f, "stop:{at}:midway"),
             Self::Stop(at, When::After) => write!(f, "stop:{at}:after"),
-            Self::Fault(Fault::Operation { at, failure, lasting }) => {
+            Self::Fault(Fault::Operation {
+                at,
+                failure,
+                lasting,
+            }) => {
                 let kind = if failure == Failure::Io { "io" } else { "full" };
                 write!(f, "{kind}:{at}:{}", lasts(lasting))
             }
@@ -116,7 +120,13 @@ impl FromStr for Trouble {
         let (&kind, rest) = parts.split_first().ok_or_else(none)?;
         let (at, rest) = rest.split_first().ok_or_else(none)?;
         let at = at.parse().map_err(|_| none())?;
-        let operation = |failure, lasting| Self::Fault(Fault::Operation { at, failure, lasting });
+        let operation = |failure, lasting| {
+            Self::Fault(Fault::Operation {
+                at,
+                failure,
+                lasting,
+            })
+        };
         let failure = Failure::Io;
         Ok(match (kind, rest) {
             ("stop", ["before"]) => Self::Stop(at, When::Before),
@@ -155,9 +165,12 @@ impl FromStr for Case {
         let parts: Vec<_> = text.split('/').collect();
         let (trouble, loss, nested, dice) = match parts[..] {
             [trouble, loss, dice] => (trouble, loss, None, dice),
-            [trouble, loss, nested, nested_loss, dice] => {
-                (trouble, loss, Some((nested.parse()?, loss_of(nested_loss)?)), dice)
-            }
+            [trouble, loss, nested, nested_loss, dice] => (
+                trouble,
+                loss,
+                Some((nested.parse()?, loss_of(nested_loss)?)),
+                dice,
+            ),
             _ => return Err(none()),
         };
         Ok(Self {
@@ -185,7 +198,12 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Case>().unwrap().to_string(), text);
         }
-        for text in ["", "stop:1:before", "stop:x:before/nothing/1", "stop:1:later/nothing/1"] {
+        for text in [
+            "",
+            "stop:1:before",
+            "stop:x:before/nothing/1",
+            "stop:1:later/nothing/1",
+        ] {
             assert!(text.parse::<Case>().is_err(), "{text}");
         }
     }

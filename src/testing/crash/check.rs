@@ -71,7 +71,9 @@ pub(super) fn read_all(store: &Store, history: &History) -> Result<Contents, Str
         for (key, held) in &keys {
             let got = handle.get_versioned::<Value>(key).map_err(said("get"))?;
             let version = Some(held.version.unwrap_or_default().into());
-            if got.as_ref().map(|got| (&got.value, got.version)) != version.map(|v| (&held.value, v)) {
+            if got.as_ref().map(|got| (&got.value, got.version))
+                != version.map(|v| (&held.value, v))
+            {
                 return Err(format!("a scan of {scope} and a get of {key:?} differ"));
             }
         }
@@ -87,11 +89,21 @@ pub(super) fn read_all(store: &Store, history: &History) -> Result<Contents, Str
 fn absent(store: &Store, scope: &Scope, keys: &[&str], all: &Contents) -> Result<(), String> {
     let handle = store.scope(scope.clone());
     let found = all.get(scope);
-    if found.is_none() && !handle.is_empty().map_err(|e| format!("is_empty failed: {e}"))? {
+    if found.is_none()
+        && !handle
+            .is_empty()
+            .map_err(|e| format!("is_empty failed: {e}"))?
+    {
         return Err(format!("{scope} is not listed, and not empty"));
     }
-    for key in keys.iter().filter(|&&key| !found.is_some_and(|found| found.contains_key(key))) {
-        if handle.contains(key).map_err(|e| format!("contains failed: {e}"))? {
+    for key in keys
+        .iter()
+        .filter(|&&key| !found.is_some_and(|found| found.contains_key(key)))
+    {
+        if handle
+            .contains(key)
+            .map_err(|e| format!("contains failed: {e}"))?
+        {
             return Err(format!("{scope} {key:?} is not in the scan, but there"));
         }
     }
@@ -143,7 +155,9 @@ pub(super) fn examine(
     // What is persisted has a snapshot and no image before it is first opened.
     let rebuilt = report.healed.iter().find(|h| h.action.contains("rebuilt"));
     if let Some(healed) = rebuilt.filter(|_| !workload.persists()) {
-        return Err(format!("no byte was damaged, but the image was: {healed:?}"));
+        return Err(format!(
+            "no byte was damaged, but the image was: {healed:?}"
+        ));
     }
     verify(&store)?;
     let highest = history.highest.max(visible(&store));
@@ -160,7 +174,9 @@ fn after_storm(
     mut least: usize,
     mut dice: Random,
 ) -> Result<Recovered, String> {
-    let calm = (0..).map(|_| dice.next_u64()).find(|dice| Random::new(*dice).below(8) != 0);
+    let calm = (0..)
+        .map(|_| dice.next_u64())
+        .find(|dice| Random::new(*dice).below(8) != 0);
     for _ in 0..3 + dice.below(5) {
         let when = [When::Before, When::Midway, When::After][dice.below(3) as usize];
         disk.stop_at(1 + dice.below(45), when);
@@ -205,10 +221,17 @@ fn go_on(
     for number in 0..dice.below(4) {
         let scope = Scope::custom(format!("after-{}", number % 2));
         let key = format!("k{number}");
-        let write = Write::Set(scope, key, text(dice.next_u64(), 100 + dice.below(9000) as usize));
+        let write = Write::Set(
+            scope,
+            key,
+            text(dice.next_u64(), 100 + dice.below(9000) as usize),
+        );
         let step = match dice.below(6) {
             0 => Step::Written(write),
-            1 => Step::Transact(vec![write, Write::Increment(Scope::Global, "after".into(), 1)]),
+            1 => Step::Transact(vec![
+                write,
+                Write::Increment(Scope::Global, "after".into(), 1),
+            ]),
             2 => Step::Checkpoint,
             _ => Step::Commit(write),
         };
@@ -217,7 +240,11 @@ fn go_on(
             super::session::Halt::Wrong(what) => format!("after recovery, {step:?}: {what}"),
         })?;
     }
-    let losses = [Loss::Everything, Loss::Random(dice.next_u64()), Loss::Nothing];
+    let losses = [
+        Loss::Everything,
+        Loss::Random(dice.next_u64()),
+        Loss::Nothing,
+    ];
     let loss = losses[dice.below(3) as usize];
     let after = disk.crash(loss);
     let least = match loss {
@@ -255,7 +282,10 @@ fn take_away(
         0 => store.close().map_err(|e| format!("closing failed: {e}"))?,
         _ => drop(store),
     }
-    let (images, manifest) = (Path::new(PLACE).join("image"), Path::new(PLACE).join("MANIFEST"));
+    let (images, manifest) = (
+        Path::new(PLACE).join("image"),
+        Path::new(PLACE).join("MANIFEST"),
+    );
     let what = dice.below(3);
     let removed = match what {
         0 => disk.remove_dir_all(&images),
@@ -265,11 +295,14 @@ fn take_away(
     };
     let what = ["the image", "the manifest", "pieces of the image"][what as usize];
     removed.map_err(|e| format!("{what} cannot be removed: {e}"))?;
-    let store = open(workload, disk).map_err(|e| format!("without {what} it does not open: {e}"))?;
+    let store =
+        open(workload, disk).map_err(|e| format!("without {what} it does not open: {e}"))?;
     recovered.openings += 1;
     let history = History::from(found, Default::default());
     let now = read_all(&store, &history)?;
-    history.find(&now, 0).map_err(|e| format!("without {what}: {e}"))?;
+    history
+        .find(&now, 0)
+        .map_err(|e| format!("without {what}: {e}"))?;
     if let Ok(stats) = store.stats() {
         recovered.done.add(&stats);
     }
@@ -287,7 +320,9 @@ fn remove_pieces(disk: &SimDisk, images: &Path) -> std::io::Result<()> {
 }
 
 fn is_there(disk: &SimDisk, path: impl AsRef<Path>) -> Result<bool, String> {
-    disk.metadata(path.as_ref()).map(|found| found.is_some()).map_err(|e| e.to_string())
+    disk.metadata(path.as_ref())
+        .map(|found| found.is_some())
+        .map_err(|e| e.to_string())
 }
 
 /// Persisting was interrupted and left nothing: the next time it works.

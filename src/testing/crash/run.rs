@@ -33,7 +33,7 @@ pub(super) struct Driver<'a> {
 
 impl<'a> Driver<'a> {
     /// Runs the workload undisturbed, twice: it must do the same both times.
-    pub(super) fn new(workload: &'a Workload, plan: &Plan) -> Result<Self, Violation> {
+    pub(super) fn new(workload: &'a Workload, plan: &Plan) -> Result<Self, Box<Violation>> {
         let broken = |what| Violation::new(&workload.name, None, what);
         let mut driver = Self {
             workload,
@@ -82,7 +82,7 @@ impl<'a> Driver<'a> {
         &mut self,
         mut points: Vec<Trouble>,
         disturb: &Disturb<'a>,
-    ) -> Result<(), Violation> {
+    ) -> Result<(), Box<Violation>> {
         let mut random = Random::new(self.plan.seed ^ 0x5eed);
         if let Some(most) = self.plan.points {
             for at in 0..most.min(points.len()) {
@@ -112,19 +112,22 @@ impl<'a> Driver<'a> {
     }
 
     /// The figures, unless something was found.
-    pub(super) fn finish(mut self) -> Result<Summary, Violation> {
+    pub(super) fn finish(mut self) -> Result<Summary, Box<Violation>> {
         if self.found.is_empty() {
             return Ok(self.summary);
         }
         let first = self.found.remove(0);
         let others = std::mem::take(&mut self.found);
         let mut violation = self.violation(first);
-        violation.others = others.into_iter().map(|found| (found.case, found.what)).collect();
+        violation.others = others
+            .into_iter()
+            .map(|found| (found.case, found.what))
+            .collect();
         Err(violation)
     }
 
     /// Runs one case.
-    pub(super) fn replay(mut self, case: &Case) -> Result<(), Violation> {
+    pub(super) fn replay(mut self, case: &Case) -> Result<(), Box<Violation>> {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.run_case(case)));
         match outcome {
             Ok(Ok(())) => Ok(()),
@@ -152,7 +155,13 @@ impl<'a> Driver<'a> {
             Some((trouble, loss)) => {
                 let image = session.disk.crash(case.loss);
                 let undisturbed = None;
-                self.disturbed_recovery(&image, &session.history, case, (trouble, loss), undisturbed)
+                self.disturbed_recovery(
+                    &image,
+                    &session.history,
+                    case,
+                    (trouble, loss),
+                    undisturbed,
+                )
             }
         }
     }
@@ -249,7 +258,9 @@ impl<'a> Driver<'a> {
         trouble.befall(&disk);
         let opened = check::open(self.workload, &disk);
         if let Err(Error::Corrupt(damage)) = &opened {
-            return Err(fail(format!("what was no damage was taken for it: {damage}")));
+            return Err(fail(format!(
+                "what was no damage was taken for it: {damage}"
+            )));
         }
         drop(opened);
         disk.clear_faults();
@@ -260,7 +271,10 @@ impl<'a> Driver<'a> {
         let image = disk.crash(loss);
         let again = examine(self.workload, &image, history, least, case.dice).map_err(fail)?;
         self.count(&again);
-        match prefix.zip(again.prefix).filter(|(without, with)| without != with) {
+        match prefix
+            .zip(again.prefix)
+            .filter(|(without, with)| without != with)
+        {
             // A read that fails is not the end of the log.
             Some((without, with)) => Err(fail(format!(
                 "{with} commits were recovered, but {without} without the failed read"
@@ -293,9 +307,19 @@ impl<'a> Driver<'a> {
         let fail = |what| Found { case: *case, what };
         let image = session.disk.crash(case.loss);
         let least_of_image = least(&session.history, case.loss);
-        examine(self.workload, &image, &session.history, least_of_image, case.dice).map_err(fail)?;
+        examine(
+            self.workload,
+            &image,
+            &session.history,
+            least_of_image,
+            case.dice,
+        )
+        .map_err(fail)?;
         session.disk.clear_faults();
-        let works = session.store.as_ref().is_some_and(|store| store.stats().is_ok());
+        let works = session
+            .store
+            .as_ref()
+            .is_some_and(|store| store.stats().is_ok());
         if works && !self.workload.persists() {
             let write = Write::Set(Scope::Global, "after".into(), "the fault".into());
             for step in [Step::Commit(write), Step::Checkpoint, Step::Snapshot] {
@@ -303,7 +327,9 @@ impl<'a> Driver<'a> {
                     Ok(()) => {}
                     Err(Halt::Wrong(what)) => return Err(fail(what)),
                     Err(Halt::Refused(e)) => {
-                        return Err(fail(format!("the disk works again, but {step:?} gives {e}")));
+                        return Err(fail(format!(
+                            "the disk works again, but {step:?} gives {e}"
+                        )));
                     }
                 }
             }
@@ -314,8 +340,14 @@ impl<'a> Driver<'a> {
         session.store = None;
         self.summary.images += 1;
         let least = session.history.written.max(session.history.acked);
-        let recovered = examine(self.workload, &session.disk, &session.history, least, case.dice)
-            .map_err(|what| fail(format!("in the same kernel: {what}")))?;
+        let recovered = examine(
+            self.workload,
+            &session.disk,
+            &session.history,
+            least,
+            case.dice,
+        )
+        .map_err(|what| fail(format!("in the same kernel: {what}")))?;
         self.count(&recovered);
         Ok(())
     }
@@ -326,7 +358,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Runs a case once more to say what was called around it.
-    fn violation(&self, found: Found) -> Violation {
+    fn violation(&self, found: Found) -> Box<Violation> {
         let case = found.case;
         let mut violation = Violation::new(&self.workload.name, Some(case), found.what);
         let is_read = |trouble| matches!(trouble, Trouble::Fault(Fault::Read { .. }));
@@ -343,7 +375,9 @@ impl<'a> Driver<'a> {
             Some(disk.trace())
         }));
         if let Ok(Some(trace)) = again {
-            let place = case.nested.map_or((u64::MAX, false), |(t, _)| (t.at(), is_read(t)));
+            let place = case
+                .nested
+                .map_or((u64::MAX, false), |(t, _)| (t.at(), is_read(t)));
             violation.around("the recovery", &trace, place.0, place.1);
         }
         violation
@@ -356,10 +390,17 @@ fn in_recovery(at: u64, random: &mut Random) -> Trouble {
     let failure = [Failure::Io, Failure::NoSpace][random.below(2) as usize];
     let lasting = random.below(2) == 0;
     match random.below(12) {
-        0 | 1 => Trouble::Fault(Fault::Operation { at, failure, lasting }),
+        0 | 1 => Trouble::Fault(Fault::Operation {
+            at,
+            failure,
+            lasting,
+        }),
         2 => Trouble::Fault(Fault::LostSync { at }),
         // A case's text does not say how a short write fails.
-        3 => Trouble::Fault(Fault::ShortWrite { at, failure: Failure::Io }),
+        3 => Trouble::Fault(Fault::ShortWrite {
+            at,
+            failure: Failure::Io,
+        }),
         drawn => Trouble::Stop(at, when[drawn as usize % 3]),
     }
 }
@@ -393,5 +434,7 @@ fn undisturbed(workload: &Workload) -> Result<(Vec<Operation>, Session<'_>), Str
 
 fn message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("of no text").to_owned()
+    text.or(panic.downcast_ref::<&str>().copied())
+        .unwrap_or("of no text")
+        .to_owned()
 }

@@ -65,7 +65,7 @@ pub enum Step {
 ///     .step(Step::Checkpoint);
 /// let summary = drive(&workload, &Plan::sample(20, 1))?;
 /// assert!(summary.points == 20 && summary.images >= 40);
-/// # Ok::<(), evenkeel::testing::crash::Violation>(())
+/// # Ok::<(), Box<evenkeel::testing::crash::Violation>>(())
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "a workload does nothing until it is driven"]
@@ -158,7 +158,9 @@ impl Workload {
     pub fn random(seed: u64, steps: usize) -> Self {
         let mut random = Random::new(seed);
         let mut workload = Self::new(format!("random-{seed}"));
-        workload.steps.extend((0..steps).map(|_| random_step(&mut random)));
+        workload
+            .steps
+            .extend((0..steps).map(|_| random_step(&mut random)));
         workload
     }
 }
@@ -188,7 +190,9 @@ fn random_step(random: &mut Random) -> Step {
 }
 
 fn random_writes(random: &mut Random) -> Vec<Write> {
-    (0..=random.below(5)).map(|_| random_write(random)).collect()
+    (0..=random.below(5))
+        .map(|_| random_write(random))
+        .collect()
 }
 
 fn random_write(random: &mut Random) -> Write {
