@@ -6,6 +6,7 @@
 //! `EVENKEEL_CRASH=stop:17:after/everything/3 cargo test --test crash creation`.
 
 #![expect(clippy::print_stdout, reason = "each test says how much it tried")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use evenkeel::Scope;
 use evenkeel::testing::crash::{
@@ -13,7 +14,7 @@ use evenkeel::testing::crash::{
 };
 
 /// How many points CI draws for each workload.
-const POINTS: usize = 150;
+const POINTS: usize = 60;
 
 fn plan(points: usize) -> Plan {
     let seed = std::env::var("EVENKEEL_CRASH_SEED").map_or(1, |seed| seed.parse().unwrap());
@@ -37,7 +38,8 @@ fn run(workload: &Workload) -> Summary {
         }
         return Summary::default();
     }
-    let mut summary = drive(workload, &plan(POINTS)).unwrap_or_else(|violation| panic!("{violation}"));
+    let mut summary =
+        drive(workload, &plan(POINTS)).unwrap_or_else(|violation| panic!("{violation}"));
     println!("crashes, {summary}");
     let faults = drive_faults(workload, &plan(POINTS / 2));
     let faults = faults.unwrap_or_else(|violation| panic!("{violation}"));
@@ -89,7 +91,9 @@ fn transactions_over_scopes_and_clears() {
         }
         workload = workload.step(Step::Transact(writes));
         if i % 9 == 8 {
-            workload = workload.step(Step::Commit(Write::Clear(b))).step(Step::Checkpoint);
+            workload = workload
+                .step(Step::Commit(Write::Clear(b)))
+                .step(Step::Checkpoint);
         }
     }
     run(&workload);
@@ -100,7 +104,11 @@ fn large_values() {
     let mut workload = Workload::new("large");
     for i in 0..4 {
         workload = workload
-            .set(Scope::job("j"), format!("k{}", i % 2), text(i, 90_000 + 40_000 * i))
+            .set(
+                Scope::job("j"),
+                format!("k{}", i % 2),
+                text(i, 90_000 + 40_000 * i),
+            )
             .set(Scope::Global, "small", i as u64);
     }
     run(&workload.step(Step::Snapshot).set(Scope::Global, "end", 1));
@@ -129,9 +137,26 @@ fn rotation_recycling_and_trimming() {
         .step(Step::Snapshot)
         .steps(numbered(60, 2000));
     let summary = run(&workload);
-    assert!(replayed() || summary.snapshots >= 2 && summary.trimmed >= 2, "{summary}");
+    assert!(
+        replayed() || summary.snapshots >= 2 && summary.trimmed >= 2,
+        "{summary}"
+    );
     assert!(replayed() || summary.recycled >= 1, "{summary}");
     assert!(replayed() || summary.rebuilds >= 1, "{summary}");
+}
+
+#[test]
+fn without_snapshots() {
+    let workload = Workload::new("without-snapshots")
+        .without_snapshots()
+        .steps(numbered(50, 2000))
+        .step(Step::Reopen)
+        .steps(numbered(80, 2000));
+    let summary = run(&workload);
+    assert!(
+        replayed() || summary.trimmed >= 2 && summary.snapshots == 0,
+        "{summary}"
+    );
 }
 
 #[test]
@@ -155,7 +180,11 @@ fn reopening() {
 fn persisting() {
     let workload = Workload::new("persisting")
         .steps(numbered(40, 400))
-        .step(Step::Commit(Write::Set(Scope::job("j"), "large".into(), text("l", 90_000))))
+        .step(Step::Commit(Write::Set(
+            Scope::job("j"),
+            "large".into(),
+            text("l", 90_000),
+        )))
         .step(Step::Persist)
         .steps(numbered(5, 400));
     run(&workload);
@@ -163,14 +192,19 @@ fn persisting() {
 
 #[test]
 fn persisting_nothing() {
-    run(&Workload::new("persisting-nothing").step(Step::Persist).set(Scope::Global, "a", 1));
+    run(&Workload::new("persisting-nothing")
+        .step(Step::Persist)
+        .set(Scope::Global, "a", 1));
 }
 
 #[test]
 fn submitting_and_waiting() {
     let mut workload = Workload::new("submitting");
     for i in 0..40_u32 {
-        workload = workload.step(Step::Submit(vec![global(i % 7, text(i, 700)), global("n", i)]));
+        workload = workload.step(Step::Submit(vec![
+            global(i % 7, text(i, 700)),
+            global("n", i),
+        ]));
         match i % 8 {
             3 => workload = workload.step(Step::Wait),
             5 => workload = workload.step(Step::Written(global("w", i))),

@@ -81,10 +81,10 @@ impl Folder {
             true => read_format(&*vfs, &format)?,
             false => create(&*vfs, &root, now_micros)?,
         };
-        // Before there is a log, which without a format file would be an error: a
-        // making that was killed may not have made its names durable.
-        if there && is_empty(&*vfs, &root.join("wal"))? {
-            sync_names(&*vfs, &root).map_err(io("sync")).map_err(fail)?;
+        // Before anything in it is acknowledged: a making or a persisting that was
+        // killed has left names that are there and may not be durable.
+        if there {
+            sync_names(&*vfs, &root).map_err(io("sync the names of")).map_err(fail)?;
         }
         make_folders(&*vfs, &root)?;
         Ok(Self {
@@ -209,7 +209,12 @@ fn is_empty(vfs: &dyn Vfs, folder: &Path) -> Result<bool> {
 /// Makes the names in a folder and its own name durable.
 fn sync_names(vfs: &dyn Vfs, root: &Path) -> io::Result<()> {
     vfs.sync_dir(root)?;
-    vfs.sync_dir(parent(root))
+    match vfs.sync_dir(parent(root)) {
+        // Whoever may not read the folder above has not made a name in it: that ends
+        // with this same call.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
 }
 
 /// Writes the format file, which makes a folder a store.

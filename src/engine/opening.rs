@@ -99,9 +99,14 @@ impl Engine {
         let folder = Folder::open(Arc::clone(&components.vfs), root, now)?;
         let vouched = read_vouched(&folder)?;
         let image_lsn = vouched.manifest.as_ref().map(|manifest| manifest.lsn);
+        // To where the log was being trimmed: without snapshots, to the image.
+        let trimmed = match (options.snapshots, image_lsn) {
+            (false, Some(lsn)) => vouched.snapshot_named.max(lsn),
+            _ => vouched.snapshot_named,
+        };
         let known = Known {
             store: folder.store,
-            snapshot: vouched.snapshot_named,
+            snapshot: trimmed,
             vouched: image_lsn.unwrap_or(vouched.snapshot).max(vouched.snapshot_named),
             reach: image_lsn.unwrap_or(vouched.snapshot),
             fresh_base: None,

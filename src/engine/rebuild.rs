@@ -61,6 +61,8 @@ impl Engine {
     /// Opens the backend again, with the same manifest.
     pub(super) fn reopen_image(&self, disk: &Disk, switching: &mut Switching) -> Result<()> {
         let old = Arc::clone(&disk.image.read());
+        // Until it is open again it is closed, whoever comes next.
+        switching.suspect = true;
         if let Ok(blocks) = old.blocks() {
             // It failed already; all that matters is that it lets go of its files.
             let _ = blocks.close();

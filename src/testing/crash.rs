@@ -78,10 +78,10 @@ impl Plan {
 ///
 /// # Errors
 /// The first [`Violation`]; the others are in it.
-pub fn drive(workload: &Workload, plan: &Plan) -> Result<Summary, Violation> {
+pub fn drive(workload: &Workload, plan: &Plan) -> Result<Summary, Box<Violation>> {
     let mut driver = Driver::new(workload, plan)?;
     let mut points = Vec::new();
-    for operation in driver.operations() {
+    for operation in driver.calls().iter().filter(|call| !call.kind.is_read()) {
         points.push(Trouble::Stop(operation.ordinal, When::Before));
         points.push(Trouble::Stop(operation.ordinal, When::After));
         if matches!(operation.kind, OperationKind::Write | OperationKind::RemoveDirAll) {
@@ -93,15 +93,16 @@ pub fn drive(workload: &Workload, plan: &Plan) -> Result<Summary, Violation> {
 }
 
 /// Lets calls of a workload fail, one place at a time, and recovers: errors of the
-/// device, a full disk, short writes, and syncs that lose what they should have kept.
+/// device, a full disk, short writes, reads, and syncs that lose what they should have
+/// kept.
 ///
 /// # Errors
 /// As [`drive`].
-pub fn drive_faults(workload: &Workload, plan: &Plan) -> Result<Summary, Violation> {
+pub fn drive_faults(workload: &Workload, plan: &Plan) -> Result<Summary, Box<Violation>> {
     let mut driver = Driver::new(workload, plan)?;
     let mut points = Vec::new();
-    for operation in driver.operations() {
-        points.extend(faults_at(&operation).into_iter().map(Trouble::Fault));
+    for call in driver.calls() {
+        points.extend(faults_at(&call).into_iter().map(Trouble::Fault));
     }
     driver.each(points, &Driver::fault)?;
     driver.finish()
@@ -112,19 +113,23 @@ pub fn drive_faults(workload: &Workload, plan: &Plan) -> Result<Summary, Violati
 ///
 /// # Errors
 /// As [`drive`].
-pub fn replay(workload: &Workload, case: &Case) -> Result<(), Violation> {
+pub fn replay(workload: &Workload, case: &Case) -> Result<(), Box<Violation>> {
     Driver::new(workload, &Plan::sample(0, 0))?.replay(case)
 }
 
-fn faults_at(operation: &Operation) -> Vec<Fault> {
-    let at = operation.ordinal;
+/// How a call may fail.
+fn faults_at(call: &Operation) -> Vec<Fault> {
+    let at = call.ordinal;
     let mut faults = Vec::new();
+    if call.kind.is_read() {
+        return [false, true].map(|lasting| Fault::Read { at, lasting }).into();
+    }
     for lasting in [false, true] {
         for failure in [Failure::Io, Failure::NoSpace] {
             faults.push(Fault::Operation { at, failure, lasting });
         }
     }
-    match operation.kind {
+    match call.kind {
         OperationKind::Write => faults.push(Fault::ShortWrite {
             at,
             failure: Failure::Io,

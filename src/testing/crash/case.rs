@@ -4,8 +4,8 @@
 //! ```text
 //! case    := trouble "/" loss [ "/" trouble "/" loss ] "/" dice
 //! trouble := "stop:" n ":" ("before" | "midway" | "after")
-//!          | ("io" | "full") ":" n ":" ("once" | "lasting")
-//!          | ("short" | "lost-sync" | "read") ":" n
+//!          | ("io" | "full" | "read") ":" n ":" ("once" | "lasting")
+//!          | ("short" | "lost-sync") ":" n
 //! loss    := "everything" | "nothing" | "random:" seed
 //! ```
 //! The second pair befalls the recovery from the first. The dice, a number, decide
@@ -69,13 +69,17 @@ impl fmt::Display for Trouble {
             Self::Stop(at, When::Before) => write!(f, "stop:{at}:before"),
             Self::Stop(at, When::Midway) => write!(f, "stop:{at}:midway"),
             Self::Stop(at, When::After) => write!(f, "stop:{at}:after"),
-            Self::Fault(Fault::Operation { at, failure, lasting }) => {
+            Self::Fault(Fault::Operation {
+                at,
+                failure,
+                lasting,
+            }) => {
                 let kind = if failure == Failure::Io { "io" } else { "full" };
                 write!(f, "{kind}:{at}:{}", lasts(lasting))
             }
             Self::Fault(Fault::ShortWrite { at, .. }) => write!(f, "short:{at}"),
             Self::Fault(Fault::LostSync { at }) => write!(f, "lost-sync:{at}"),
-            Self::Fault(Fault::Read { at, .. }) => write!(f, "read:{at}"),
+            Self::Fault(Fault::Read { at, lasting }) => write!(f, "read:{at}:{}", lasts(lasting)),
         }
     }
 }
@@ -116,7 +120,13 @@ impl FromStr for Trouble {
         let (&kind, rest) = parts.split_first().ok_or_else(none)?;
         let (at, rest) = rest.split_first().ok_or_else(none)?;
         let at = at.parse().map_err(|_| none())?;
-        let operation = |failure, lasting| Self::Fault(Fault::Operation { at, failure, lasting });
+        let operation = |failure, lasting| {
+            Self::Fault(Fault::Operation {
+                at,
+                failure,
+                lasting,
+            })
+        };
         let failure = Failure::Io;
         Ok(match (kind, rest) {
             ("stop", ["before"]) => Self::Stop(at, When::Before),
@@ -128,7 +138,8 @@ impl FromStr for Trouble {
             ("full", ["lasting"]) => operation(Failure::NoSpace, true),
             ("short", []) => Self::Fault(Fault::ShortWrite { at, failure }),
             ("lost-sync", []) => Self::Fault(Fault::LostSync { at }),
-            ("read", []) => Self::Fault(Fault::Read { at, lasting: false }),
+            ("read", ["once"]) => Self::Fault(Fault::Read { at, lasting: false }),
+            ("read", ["lasting"]) => Self::Fault(Fault::Read { at, lasting: true }),
             _ => return Err(none()),
         })
     }
@@ -154,9 +165,12 @@ impl FromStr for Case {
         let parts: Vec<_> = text.split('/').collect();
         let (trouble, loss, nested, dice) = match parts[..] {
             [trouble, loss, dice] => (trouble, loss, None, dice),
-            [trouble, loss, nested, nested_loss, dice] => {
-                (trouble, loss, Some((nested.parse()?, loss_of(nested_loss)?)), dice)
-            }
+            [trouble, loss, nested, nested_loss, dice] => (
+                trouble,
+                loss,
+                Some((nested.parse()?, loss_of(nested_loss)?)),
+                dice,
+            ),
             _ => return Err(none()),
         };
         Ok(Self {
@@ -177,14 +191,19 @@ mod tests {
         for text in [
             "stop:17:midway/random:5/9",
             "stop:1:before/everything/stop:3:after/nothing/0",
-            "io:4:once/nothing/read:8/random:1/2",
+            "io:4:once/nothing/read:8:lasting/random:1/2",
             "full:4:lasting/everything/7",
             "short:3/nothing/1",
             "lost-sync:3/nothing/1",
         ] {
             assert_eq!(text.parse::<Case>().unwrap().to_string(), text);
         }
-        for text in ["", "stop:1:before", "stop:x:before/nothing/1", "stop:1:later/nothing/1"] {
+        for text in [
+            "",
+            "stop:1:before",
+            "stop:x:before/nothing/1",
+            "stop:1:later/nothing/1",
+        ] {
             assert!(text.parse::<Case>().is_err(), "{text}");
         }
     }

@@ -11,7 +11,7 @@ use crate::clock::ManualClock;
 use crate::error::{Error, Result};
 use crate::scope::Scope;
 use crate::state::Store;
-use crate::testing::{Loss, Random, SimDisk};
+use crate::testing::{Loss, Random, SimDisk, When};
 use crate::value::Value;
 use crate::vfs::Vfs as _;
 
@@ -21,8 +21,8 @@ pub(super) struct Recovered {
     /// The operations and reads that it took.
     pub(super) operations: u64,
     pub(super) reads: u64,
-    /// After how many commits the state is.
-    pub(super) prefix: usize,
+    /// After how many commits the state is, where it was recovered at once.
+    pub(super) prefix: Option<usize>,
     /// How many stores were opened.
     pub(super) openings: u64,
     pub(super) done: Done,
@@ -71,7 +71,9 @@ pub(super) fn read_all(store: &Store, history: &History) -> Result<Contents, Str
         for (key, held) in &keys {
             let got = handle.get_versioned::<Value>(key).map_err(said("get"))?;
             let version = Some(held.version.unwrap_or_default().into());
-            if got.as_ref().map(|got| (&got.value, got.version)) != version.map(|v| (&held.value, v)) {
+            if got.as_ref().map(|got| (&got.value, got.version))
+                != version.map(|v| (&held.value, v))
+            {
                 return Err(format!("a scan of {scope} and a get of {key:?} differ"));
             }
         }
@@ -87,11 +89,21 @@ pub(super) fn read_all(store: &Store, history: &History) -> Result<Contents, Str
 fn absent(store: &Store, scope: &Scope, keys: &[&str], all: &Contents) -> Result<(), String> {
     let handle = store.scope(scope.clone());
     let found = all.get(scope);
-    if found.is_none() && !handle.is_empty().map_err(|e| format!("is_empty failed: {e}"))? {
+    if found.is_none()
+        && !handle
+            .is_empty()
+            .map_err(|e| format!("is_empty failed: {e}"))?
+    {
         return Err(format!("{scope} is not listed, and not empty"));
     }
-    for key in keys.iter().filter(|&&key| !found.is_some_and(|found| found.contains_key(key))) {
-        if handle.contains(key).map_err(|e| format!("contains failed: {e}"))? {
+    for key in keys
+        .iter()
+        .filter(|&&key| !found.is_some_and(|found| found.contains_key(key)))
+    {
+        if handle
+            .contains(key)
+            .map_err(|e| format!("contains failed: {e}"))?
+        {
             return Err(format!("{scope} {key:?} is not in the scan, but there"));
         }
     }
@@ -111,6 +123,12 @@ pub(super) fn examine(
     dice: u64,
 ) -> Result<Recovered, String> {
     let disk = copy(image);
+    let mut dice = Random::new(dice);
+    // Where a store may not be there yet, opening would make one.
+    let makes = workload.persists() && least == 0;
+    if dice.below(8) == 0 && !makes {
+        return after_storm(workload, disk, history, least, dice);
+    }
     let mut recovered = Recovered::default();
     if workload.persists() && history.len() <= 1 && !is_there(&disk, PLACE)? {
         return match least {
@@ -127,9 +145,9 @@ pub(super) fn examine(
         false => least,
     };
     let found = read_all(&store, history)?;
-    recovered.prefix = history
-        .find(&found, least)
-        .map_err(|what| format!("{what}\n  recovery: {:?}", store.recovery()))?;
+    let prefix = history.find(&found, least);
+    let prefix = prefix.map_err(|what| format!("{what}\n  recovery: {:?}", store.recovery()))?;
+    recovered.prefix = Some(prefix);
     let report = store.recovery();
     if !report.lost.is_empty() {
         return Err(format!("something was given up: {:?}", report.lost));
@@ -137,13 +155,48 @@ pub(super) fn examine(
     // What is persisted has a snapshot and no image before it is first opened.
     let rebuilt = report.healed.iter().find(|h| h.action.contains("rebuilt"));
     if let Some(healed) = rebuilt.filter(|_| !workload.persists()) {
-        return Err(format!("no byte was damaged, but the image was: {healed:?}"));
+        return Err(format!(
+            "no byte was damaged, but the image was: {healed:?}"
+        ));
     }
     verify(&store)?;
     let highest = history.highest.max(visible(&store));
     let next = History::from(found, highest);
-    go_on(workload, disk, store, next, Random::new(dice), &mut recovered)?;
+    go_on(workload, disk, store, next, dice, &mut recovered)?;
     Ok(recovered)
+}
+
+/// Interrupts the recovery again and again; in the end it opens.
+fn after_storm(
+    workload: &Workload,
+    mut disk: SimDisk,
+    history: &History,
+    mut least: usize,
+    mut dice: Random,
+) -> Result<Recovered, String> {
+    let calm = (0..)
+        .map(|_| dice.next_u64())
+        .find(|dice| Random::new(*dice).below(8) != 0);
+    for _ in 0..3 + dice.below(5) {
+        let when = [When::Before, When::Midway, When::After][dice.below(3) as usize];
+        disk.stop_at(1 + dice.below(45), when);
+        drop(open(workload, &disk));
+        let loss = match dice.below(3) {
+            0 => Loss::Everything,
+            1 => Loss::Nothing,
+            _ => Loss::Random(dice.next_u64()),
+        };
+        if loss != Loss::Nothing {
+            least = history.acked;
+        }
+        disk = disk.crash(loss);
+    }
+    let recovered = examine(workload, &disk, history, least, calm.unwrap_or_default())
+        .map_err(|what| format!("interrupted again and again: {what}"))?;
+    Ok(Recovered {
+        prefix: None,
+        ..recovered
+    })
 }
 
 fn verify(store: &Store) -> Result<(), String> {
@@ -168,10 +221,17 @@ fn go_on(
     for number in 0..dice.below(4) {
         let scope = Scope::custom(format!("after-{}", number % 2));
         let key = format!("k{number}");
-        let write = Write::Set(scope, key, text(dice.next_u64(), 100 + dice.below(9000) as usize));
+        let write = Write::Set(
+            scope,
+            key,
+            text(dice.next_u64(), 100 + dice.below(9000) as usize),
+        );
         let step = match dice.below(6) {
             0 => Step::Written(write),
-            1 => Step::Transact(vec![write, Write::Increment(Scope::Global, "after".into(), 1)]),
+            1 => Step::Transact(vec![
+                write,
+                Write::Increment(Scope::Global, "after".into(), 1),
+            ]),
             2 => Step::Checkpoint,
             _ => Step::Commit(write),
         };
@@ -180,7 +240,11 @@ fn go_on(
             super::session::Halt::Wrong(what) => format!("after recovery, {step:?}: {what}"),
         })?;
     }
-    let losses = [Loss::Everything, Loss::Random(dice.next_u64()), Loss::Nothing];
+    let losses = [
+        Loss::Everything,
+        Loss::Random(dice.next_u64()),
+        Loss::Nothing,
+    ];
     let loss = losses[dice.below(3) as usize];
     let after = disk.crash(loss);
     let least = match loss {
@@ -200,7 +264,7 @@ fn go_on(
         recovered.done.add(&stats);
     }
     match dice.below(4) {
-        0 => take_away(workload, &after, store, found, &mut dice, recovered),
+        0 if workload.heals => take_away(workload, &after, store, found, &mut dice, recovered),
         _ => Ok(()),
     }
 }
@@ -218,7 +282,10 @@ fn take_away(
         0 => store.close().map_err(|e| format!("closing failed: {e}"))?,
         _ => drop(store),
     }
-    let (images, manifest) = (Path::new(PLACE).join("image"), Path::new(PLACE).join("MANIFEST"));
+    let (images, manifest) = (
+        Path::new(PLACE).join("image"),
+        Path::new(PLACE).join("MANIFEST"),
+    );
     let what = dice.below(3);
     let removed = match what {
         0 => disk.remove_dir_all(&images),
@@ -228,11 +295,14 @@ fn take_away(
     };
     let what = ["the image", "the manifest", "pieces of the image"][what as usize];
     removed.map_err(|e| format!("{what} cannot be removed: {e}"))?;
-    let store = open(workload, disk).map_err(|e| format!("without {what} it does not open: {e}"))?;
+    let store =
+        open(workload, disk).map_err(|e| format!("without {what} it does not open: {e}"))?;
     recovered.openings += 1;
     let history = History::from(found, Default::default());
     let now = read_all(&store, &history)?;
-    history.find(&now, 0).map_err(|e| format!("without {what}: {e}"))?;
+    history
+        .find(&now, 0)
+        .map_err(|e| format!("without {what}: {e}"))?;
     if let Ok(stats) = store.stats() {
         recovered.done.add(&stats);
     }
@@ -250,7 +320,9 @@ fn remove_pieces(disk: &SimDisk, images: &Path) -> std::io::Result<()> {
 }
 
 fn is_there(disk: &SimDisk, path: impl AsRef<Path>) -> Result<bool, String> {
-    disk.metadata(path.as_ref()).map(|found| found.is_some()).map_err(|e| e.to_string())
+    disk.metadata(path.as_ref())
+        .map(|found| found.is_some())
+        .map_err(|e| e.to_string())
 }
 
 /// Persisting was interrupted and left nothing: the next time it works.

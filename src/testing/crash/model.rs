@@ -89,7 +89,10 @@ impl History {
                     Change::Put(scope.clone(), key.clone(), Value::from(old + by), None)
                 }
                 Write::Merge(scope, key, patch) => {
-                    let mut value = self.look_up(&changes, scope, key).cloned().unwrap_or_default();
+                    let mut value = self
+                        .look_up(&changes, scope, key)
+                        .cloned()
+                        .unwrap_or_default();
                     value.merge(patch.clone());
                     Change::Put(scope.clone(), key.clone(), value, None)
                 }
@@ -179,19 +182,36 @@ impl History {
             self.acked,
             self.written
         );
-        let _ = write!(what, "\n  against the first {least}: {}", at_least.join("; "));
+        let _ = write!(
+            what,
+            "\n  against the first {least}: {}",
+            at_least.join("; ")
+        );
         if self.commits.len() > least {
             let all = differences(&state, found).join("; ");
             let _ = write!(what, "\n  against all {}: {all}", self.commits.len());
         }
-        let earlier = (0..least).rev().find(|&count| self.after(count).is_ok_and(|state| {
-            differences(&state, found).is_empty()
-        }));
+        let earlier = (0..least).rev().find(|&count| {
+            self.after(count)
+                .is_ok_and(|state| differences(&state, found).is_empty())
+        });
         if let Some(earlier) = earlier {
-            let _ = write!(what, "\n  it is the state after {earlier} commits: acknowledged ones are lost");
+            let _ = write!(
+                what,
+                "\n  it is the state after {earlier} commits: acknowledged ones are lost"
+            );
         }
-        let lsns: Vec<_> = self.commits.iter().skip(least.saturating_sub(3)).map(|c| c.lsn).collect();
-        let _ = write!(what, "\n  LSNs of the commits from {}: {lsns:?}", least.saturating_sub(3));
+        let lsns: Vec<_> = self
+            .commits
+            .iter()
+            .skip(least.saturating_sub(3))
+            .map(|c| c.lsn)
+            .collect();
+        let _ = write!(
+            what,
+            "\n  LSNs of the commits from {}: {lsns:?}",
+            least.saturating_sub(3)
+        );
         Err(what)
     }
 
@@ -215,7 +235,10 @@ impl History {
             }
         }
         for (scope, keys) in &self.base {
-            touched.entry(scope).or_default().extend(keys.keys().map(String::as_str));
+            touched
+                .entry(scope)
+                .or_default()
+                .extend(keys.keys().map(String::as_str));
         }
         for keys in touched.values_mut() {
             keys.sort_unstable();
@@ -233,7 +256,10 @@ fn apply(contents: &mut Contents, commit: &Commit) {
                     value: value.clone(),
                     version: version.or(commit.lsn),
                 };
-                contents.entry(scope.clone()).or_default().insert(key.clone(), held);
+                contents
+                    .entry(scope.clone())
+                    .or_default()
+                    .insert(key.clone(), held);
             }
             Change::Delete(scope, key) => {
                 if let Some(keys) = contents.get_mut(scope) {
@@ -265,7 +291,9 @@ pub(super) fn differences(expected: &Contents, found: &Contents) -> Vec<String> 
             let (expected, found) = (expected.get(key), found.get(key));
             if !same(expected, found) {
                 let (expected, found) = (shown(expected), shown(found));
-                differences.push(format!("{scope} {key:?}: expected {expected}, found {found}"));
+                differences.push(format!(
+                    "{scope} {key:?}: expected {expected}, found {found}"
+                ));
             }
             if differences.len() == DIFFERENCES_MAX {
                 return differences;
@@ -287,7 +315,9 @@ fn same(a: Option<&Held>, b: Option<&Held>) -> bool {
 }
 
 fn shown(held: Option<&Held>) -> String {
-    let Some(held) = held else { return "nothing".into() };
+    let Some(held) = held else {
+        return "nothing".into();
+    };
     let text = held.value.to_string();
     let short: String = text.chars().take(24).collect();
     let version = held.version.map_or("?".into(), |lsn| lsn.to_string());

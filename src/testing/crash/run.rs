@@ -12,7 +12,7 @@ use super::workload::{Step, Workload, Write};
 use super::{Plan, losses};
 use crate::error::Error;
 use crate::scope::Scope;
-use crate::testing::{Fault, Loss, Operation, Random, SimDisk, When};
+use crate::testing::{Failure, Fault, Loss, Operation, Random, SimDisk, When};
 
 /// One way to disturb a workload.
 type Disturb<'a> = dyn Fn(&mut Driver<'a>, Trouble, u64) -> Result<(), Found>;
@@ -33,7 +33,7 @@ pub(super) struct Driver<'a> {
 
 impl<'a> Driver<'a> {
     /// Runs the workload undisturbed, twice: it must do the same both times.
-    pub(super) fn new(workload: &'a Workload, plan: &Plan) -> Result<Self, Violation> {
+    pub(super) fn new(workload: &'a Workload, plan: &Plan) -> Result<Self, Box<Violation>> {
         let broken = |what| Violation::new(&workload.name, None, what);
         let mut driver = Self {
             workload,
@@ -72,9 +72,9 @@ impl<'a> Driver<'a> {
         Ok(driver)
     }
 
-    /// What the workload changes on the disk, in order.
-    pub(super) fn operations(&self) -> Vec<Operation> {
-        self.trace.iter().filter(|call| !call.kind.is_read()).cloned().collect()
+    /// What the workload calls, in order.
+    pub(super) fn calls(&self) -> Vec<Operation> {
+        self.trace.clone()
     }
 
     /// Disturbs the workload at each of the points, or at a sample of them.
@@ -82,7 +82,7 @@ impl<'a> Driver<'a> {
         &mut self,
         mut points: Vec<Trouble>,
         disturb: &Disturb<'a>,
-    ) -> Result<(), Violation> {
+    ) -> Result<(), Box<Violation>> {
         let mut random = Random::new(self.plan.seed ^ 0x5eed);
         if let Some(most) = self.plan.points {
             for at in 0..most.min(points.len()) {
@@ -112,19 +112,22 @@ impl<'a> Driver<'a> {
     }
 
     /// The figures, unless something was found.
-    pub(super) fn finish(mut self) -> Result<Summary, Violation> {
+    pub(super) fn finish(mut self) -> Result<Summary, Box<Violation>> {
         if self.found.is_empty() {
             return Ok(self.summary);
         }
         let first = self.found.remove(0);
         let others = std::mem::take(&mut self.found);
         let mut violation = self.violation(first);
-        violation.others = others.into_iter().map(|found| (found.case, found.what)).collect();
+        violation.others = others
+            .into_iter()
+            .map(|found| (found.case, found.what))
+            .collect();
         Err(violation)
     }
 
     /// Runs one case.
-    pub(super) fn replay(mut self, case: &Case) -> Result<(), Violation> {
+    pub(super) fn replay(mut self, case: &Case) -> Result<(), Box<Violation>> {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.run_case(case)));
         match outcome {
             Ok(Ok(())) => Ok(()),
@@ -151,7 +154,14 @@ impl<'a> Driver<'a> {
             }
             Some((trouble, loss)) => {
                 let image = session.disk.crash(case.loss);
-                self.disturbed_recovery(&image, &session.history, case, (trouble, loss))
+                let undisturbed = None;
+                self.disturbed_recovery(
+                    &image,
+                    &session.history,
+                    case,
+                    (trouble, loss),
+                    undisturbed,
+                )
             }
         }
     }
@@ -210,20 +220,21 @@ impl<'a> Driver<'a> {
     ) -> Result<(), Found> {
         for _ in 0..self.plan.nested {
             if recovered.operations > 0 {
-                let at = 1 + random.below(recovered.operations);
-                let when = [When::Before, When::Midway, When::After][random.below(3) as usize];
+                let trouble = in_recovery(1 + random.below(recovered.operations), random);
                 let loss = match random.below(3) {
                     0 => Loss::Everything,
                     1 => Loss::Nothing,
                     _ => Loss::Random(random.next_u64() >> 16),
                 };
                 self.summary.images += 1;
-                self.disturbed_recovery(image, history, case, (Trouble::Stop(at, when), loss))?;
+                self.disturbed_recovery(image, history, case, (trouble, loss), None)?;
             }
             if recovered.reads > 0 {
                 let at = 1 + random.below(recovered.reads);
                 let trouble = Trouble::Fault(Fault::Read { at, lasting: false });
-                self.disturbed_recovery(image, history, case, (trouble, Loss::Nothing))?;
+                let nested = (trouble, Loss::Nothing);
+                let prefix = recovered.prefix;
+                self.disturbed_recovery(image, history, case, nested, prefix)?;
             }
         }
         Ok(())
@@ -235,6 +246,7 @@ impl<'a> Driver<'a> {
         history: &History,
         case: &Case,
         (trouble, loss): (Trouble, Loss),
+        prefix: Option<usize>,
     ) -> Result<(), Found> {
         let case = Case {
             nested: Some((trouble, loss)),
@@ -245,12 +257,10 @@ impl<'a> Driver<'a> {
         let disk = copy(image);
         trouble.befall(&disk);
         let opened = check::open(self.workload, &disk);
-        match (&opened, trouble) {
-            (Err(Error::Corrupt(damage)), _) => {
-                return Err(fail(format!("what was no damage was taken for it: {damage}")));
-            }
-            // Nothing of it has to be on the disk, or an error was got over.
-            (Ok(_) | Err(_), _) => {}
+        if let Err(Error::Corrupt(damage)) = &opened {
+            return Err(fail(format!(
+                "what was no damage was taken for it: {damage}"
+            )));
         }
         drop(opened);
         disk.clear_faults();
@@ -261,7 +271,16 @@ impl<'a> Driver<'a> {
         let image = disk.crash(loss);
         let again = examine(self.workload, &image, history, least, case.dice).map_err(fail)?;
         self.count(&again);
-        Ok(())
+        match prefix
+            .zip(again.prefix)
+            .filter(|(without, with)| without != with)
+        {
+            // A read that fails is not the end of the log.
+            Some((without, with)) => Err(fail(format!(
+                "{with} commits were recovered, but {without} without the failed read"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Lets a call of the workload fail.
@@ -288,9 +307,19 @@ impl<'a> Driver<'a> {
         let fail = |what| Found { case: *case, what };
         let image = session.disk.crash(case.loss);
         let least_of_image = least(&session.history, case.loss);
-        examine(self.workload, &image, &session.history, least_of_image, case.dice).map_err(fail)?;
+        examine(
+            self.workload,
+            &image,
+            &session.history,
+            least_of_image,
+            case.dice,
+        )
+        .map_err(fail)?;
         session.disk.clear_faults();
-        let works = session.store.as_ref().is_some_and(|store| store.stats().is_ok());
+        let works = session
+            .store
+            .as_ref()
+            .is_some_and(|store| store.stats().is_ok());
         if works && !self.workload.persists() {
             let write = Write::Set(Scope::Global, "after".into(), "the fault".into());
             for step in [Step::Commit(write), Step::Checkpoint, Step::Snapshot] {
@@ -298,7 +327,9 @@ impl<'a> Driver<'a> {
                     Ok(()) => {}
                     Err(Halt::Wrong(what)) => return Err(fail(what)),
                     Err(Halt::Refused(e)) => {
-                        return Err(fail(format!("the disk works again, but {step:?} gives {e}")));
+                        return Err(fail(format!(
+                            "the disk works again, but {step:?} gives {e}"
+                        )));
                     }
                 }
             }
@@ -309,8 +340,14 @@ impl<'a> Driver<'a> {
         session.store = None;
         self.summary.images += 1;
         let least = session.history.written.max(session.history.acked);
-        let recovered = examine(self.workload, &session.disk, &session.history, least, case.dice)
-            .map_err(|what| fail(format!("in the same kernel: {what}")))?;
+        let recovered = examine(
+            self.workload,
+            &session.disk,
+            &session.history,
+            least,
+            case.dice,
+        )
+        .map_err(|what| fail(format!("in the same kernel: {what}")))?;
         self.count(&recovered);
         Ok(())
     }
@@ -321,7 +358,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Runs a case once more to say what was called around it.
-    fn violation(&self, found: Found) -> Violation {
+    fn violation(&self, found: Found) -> Box<Violation> {
         let case = found.case;
         let mut violation = Violation::new(&self.workload.name, Some(case), found.what);
         let is_read = |trouble| matches!(trouble, Trouble::Fault(Fault::Read { .. }));
@@ -338,10 +375,33 @@ impl<'a> Driver<'a> {
             Some(disk.trace())
         }));
         if let Ok(Some(trace)) = again {
-            let place = case.nested.map_or((u64::MAX, false), |(t, _)| (t.at(), is_read(t)));
+            let place = case
+                .nested
+                .map_or((u64::MAX, false), |(t, _)| (t.at(), is_read(t)));
             violation.around("the recovery", &trace, place.0, place.1);
         }
         violation
+    }
+}
+
+/// What happens to a recovery at an operation.
+fn in_recovery(at: u64, random: &mut Random) -> Trouble {
+    let when = [When::Before, When::Midway, When::After];
+    let failure = [Failure::Io, Failure::NoSpace][random.below(2) as usize];
+    let lasting = random.below(2) == 0;
+    match random.below(12) {
+        0 | 1 => Trouble::Fault(Fault::Operation {
+            at,
+            failure,
+            lasting,
+        }),
+        2 => Trouble::Fault(Fault::LostSync { at }),
+        // A case's text does not say how a short write fails.
+        3 => Trouble::Fault(Fault::ShortWrite {
+            at,
+            failure: Failure::Io,
+        }),
+        drawn => Trouble::Stop(at, when[drawn as usize % 3]),
     }
 }
 
@@ -374,5 +434,7 @@ fn undisturbed(workload: &Workload) -> Result<(Vec<Operation>, Session<'_>), Str
 
 fn message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("of no text").to_owned()
+    text.or(panic.downcast_ref::<&str>().copied())
+        .unwrap_or("of no text")
+        .to_owned()
 }

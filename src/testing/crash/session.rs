@@ -152,8 +152,8 @@ impl<'a> Session<'a> {
             self.store = None;
         }
         if first.is_none() && self.store.is_some() {
-            // A stop may have met a call whose failure is of no matter.
-            if !self.disk.stopped() {
+            // A stop may have met a call whose failure is of no matter, and a fault may last.
+            if !tolerant && !self.disk.stopped() {
                 self.live_check()?;
             }
             if let Err(Halt::Refused(e)) = self.close() {
@@ -164,23 +164,32 @@ impl<'a> Session<'a> {
     }
 
     fn in_memory(&self) -> bool {
-        self.store.as_ref().is_some_and(|store| store.path().is_none())
+        self.store
+            .as_ref()
+            .is_some_and(|store| store.path().is_none())
     }
 
     /// What is visible must be what the model says.
     pub(super) fn live_check(&mut self) -> Result<(), String> {
-        let Ok(store) = self.open() else { return Ok(()) };
+        let Ok(store) = self.open() else {
+            return Ok(());
+        };
         let found = check::read_all(&store, &self.history)?;
         let different = super::model::differences(self.history.current(), &found);
         match different.is_empty() {
             true => Ok(()),
-            false => Err(format!("the open store shows other things: {}", different.join("; "))),
+            false => Err(format!(
+                "the open store shows other things: {}",
+                different.join("; ")
+            )),
         }
     }
 
     /// Closes the store; acknowledges everything if that succeeds.
     pub(super) fn close(&mut self) -> Result<(), Halt> {
-        let Some(store) = self.store.take() else { return Ok(()) };
+        let Some(store) = self.store.take() else {
+            return Ok(());
+        };
         self.submitted = None;
         if let Ok(stats) = store.stats() {
             self.done.add(&stats);
@@ -198,7 +207,9 @@ impl<'a> Session<'a> {
             Step::Transact(writes) => self.commit(writes, How::Transact),
             Step::Submit(writes) => self.commit(writes, How::Submit),
             Step::Wait => {
-                let Some((commit, count)) = self.submitted.take() else { return Ok(()) };
+                let Some((commit, count)) = self.submitted.take() else {
+                    return Ok(());
+                };
                 commit.wait()?;
                 self.history.acknowledge_first(count);
                 Ok(())
@@ -251,7 +262,9 @@ impl<'a> Session<'a> {
     }
 
     fn commit(&mut self, writes: &[Write], how: How) -> Result<(), Halt> {
-        let Some(changes) = self.history.resolve(writes) else { return Ok(()) };
+        let Some(changes) = self.history.resolve(writes) else {
+            return Ok(());
+        };
         let store = self.open()?;
         let before = store.stats()?.visible_lsn;
         let made = make(&store, writes, how);
@@ -301,9 +314,9 @@ fn check_result(outcome: &Outcome, changes: &[Change]) -> Result<(), Halt> {
         _ => None,
     };
     match outcome.sum {
-        Some(sum) if Some(sum) != expected => {
-            Err(Halt::Wrong(format!("an increment gave {sum}, not {expected:?}")))
-        }
+        Some(sum) if Some(sum) != expected => Err(Halt::Wrong(format!(
+            "an increment gave {sum}, not {expected:?}"
+        ))),
         _ => Ok(()),
     }
 }

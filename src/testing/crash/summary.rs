@@ -113,14 +113,14 @@ pub struct Violation {
 }
 
 impl Violation {
-    pub(super) fn new(workload: &str, case: Option<Case>, what: String) -> Self {
-        Self {
+    pub(super) fn new(workload: &str, case: Option<Case>, what: String) -> Box<Self> {
+        Box::new(Self {
             workload: workload.to_owned(),
             case,
             what,
             trace: Vec::new(),
             others: Vec::new(),
-        }
+        })
     }
 
     /// Adds the calls around an ordinal.

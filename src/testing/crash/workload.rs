@@ -65,7 +65,7 @@ pub enum Step {
 ///     .step(Step::Checkpoint);
 /// let summary = drive(&workload, &Plan::sample(20, 1))?;
 /// assert!(summary.points == 20 && summary.images >= 40);
-/// # Ok::<(), evenkeel::testing::crash::Violation>(())
+/// # Ok::<(), Box<evenkeel::testing::crash::Violation>>(())
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "a workload does nothing until it is driven"]
@@ -73,6 +73,8 @@ pub struct Workload {
     pub(super) name: String,
     pub(super) steps: Vec<Step>,
     pub(super) settings: fn(Builder) -> Builder,
+    /// An image that is taken away is rebuilt.
+    pub(super) heals: bool,
 }
 
 /// Sizes so small that everything happens within some hundred commits.
@@ -92,6 +94,7 @@ impl Workload {
             name: name.into(),
             steps: Vec::new(),
             settings: small,
+            heals: true,
         }
     }
 
@@ -99,6 +102,14 @@ impl Workload {
     /// threads are the driver's.
     pub fn settings(mut self, settings: fn(Builder) -> Builder) -> Self {
         self.settings = settings;
+        self
+    }
+
+    /// With the small sizes, and without the second copy: the log is trimmed to the
+    /// image, and an image that is lost is not rebuilt.
+    pub fn without_snapshots(mut self) -> Self {
+        self.settings = |builder| small(builder).snapshots(false);
+        self.heals = false;
         self
     }
 
@@ -147,7 +158,9 @@ impl Workload {
     pub fn random(seed: u64, steps: usize) -> Self {
         let mut random = Random::new(seed);
         let mut workload = Self::new(format!("random-{seed}"));
-        workload.steps.extend((0..steps).map(|_| random_step(&mut random)));
+        workload
+            .steps
+            .extend((0..steps).map(|_| random_step(&mut random)));
         workload
     }
 }
@@ -177,7 +190,9 @@ fn random_step(random: &mut Random) -> Step {
 }
 
 fn random_writes(random: &mut Random) -> Vec<Write> {
-    (0..=random.below(5)).map(|_| random_write(random)).collect()
+    (0..=random.below(5))
+        .map(|_| random_write(random))
+        .collect()
 }
 
 fn random_write(random: &mut Random) -> Write {

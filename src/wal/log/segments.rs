@@ -84,23 +84,22 @@ impl Log {
     /// Gives up segments whose every LSN is at most `upto`. Returns how many.
     pub(crate) fn trim(&self, upto: Lsn) -> Result<usize> {
         let mut disk = self.disk.lock();
-        let count = disk.sealed.iter().take_while(|sealed| sealed.last <= upto).count();
-        let trimmed: Vec<_> = disk.sealed.drain(..count).collect();
-        if let Some(last) = trimmed.last() {
-            disk.base = last.last;
-        }
-        for sealed in trimmed {
+        let mut count = 0;
+        // One at a time: what could not be given up is still known, and tried again.
+        while let Some(oldest) = disk.sealed.first().filter(|sealed| sealed.last <= upto) {
+            let (path, last, capacity) = (oldest.path.clone(), oldest.last, oldest.capacity);
             let wanted = disk.spares.len() < self.options.spare_segments_max
-                && sealed.capacity >= disk.current.capacity;
-            if !wanted {
-                self.remove(&sealed.path)?;
-                continue;
+                && capacity >= disk.current.capacity;
+            if wanted {
+                let spare = self.folder.join(format!("{:016x}.spare", oldest.id.get()));
+                self.vfs.rename(&path, &spare).map_err(|e| Error::io("set aside", &path, e))?;
+                disk.spares.push((spare, capacity));
+            } else {
+                self.remove(&path)?;
             }
-            let spare = self.folder.join(format!("{:016x}.spare", sealed.id.get()));
-            self.vfs
-                .rename(&sealed.path, &spare)
-                .map_err(|e| Error::io("set aside", &sealed.path, e))?;
-            disk.spares.push((spare, sealed.capacity));
+            disk.sealed.remove(0);
+            disk.base = last;
+            count += 1;
         }
         if count > 0 {
             self.sync_folder()?;
