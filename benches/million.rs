@@ -24,7 +24,9 @@ const ROUNDS: u64 = 4;
 const MIB: u64 = 1024 * 1024;
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let mut arguments = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench");
     match (arguments.next().as_deref(), arguments.next()) {
         (Some("load"), Some(folder)) => load(Path::new(&folder)),
         (Some("open"), Some(folder)) => open(Path::new(&folder)),
@@ -35,7 +37,10 @@ fn main() {
 fn run(folder: Option<PathBuf>) {
     let temporary = tempfile::tempdir().unwrap();
     let folder = folder.unwrap_or_else(|| temporary.path().join("million"));
-    let mut loader = child("load", &folder).stdout(Stdio::piped()).spawn().unwrap();
+    let mut loader = child("load", &folder)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     for line in BufReader::new(loader.stdout.take().unwrap()).lines() {
         let line = line.unwrap();
         println!("{line}");
@@ -54,7 +59,11 @@ fn run(folder: Option<PathBuf>) {
 fn report_disk(when: &str, folder: &Path) {
     let live = (KEYS * (16 + 128)) as f64;
     let bytes = disk(folder);
-    println!("on disk {when}: {} MiB, {:.1} x live", bytes / MIB, bytes as f64 / live);
+    println!(
+        "on disk {when}: {} MiB, {:.1} x live",
+        bytes / MIB,
+        bytes as f64 / live
+    );
 }
 
 fn child(mode: &str, folder: &Path) -> Command {
@@ -89,14 +98,18 @@ fn load(folder: &Path) {
                 for place in 0..BATCH {
                     // 7919 has no factor in common with a million: each key once.
                     let key = (batch * BATCH + place) * 7919 % KEYS;
-                    tx.scope(scope(key)).set(format!("{key:016}"), value(key, round))?;
+                    tx.scope(scope(key))
+                        .set(format!("{key:016}"), value(key, round))?;
                 }
                 Ok(())
             });
             written.unwrap();
         }
         let rate = KEYS as f64 / start.elapsed().as_secs_f64();
-        println!("round {round}: {rate:.0} keys/s, peak memory {} MiB", peak_memory() / MIB);
+        println!(
+            "round {round}: {rate:.0} keys/s, peak memory {} MiB",
+            peak_memory() / MIB
+        );
     }
     println!("loaded");
     std::thread::park();
@@ -106,7 +119,10 @@ fn open(folder: &Path) {
     let start = Instant::now();
     let store = Store::open(folder).unwrap();
     let first: Option<Value> = store.scope(scope(7)).get(format!("{:016}", 7)).unwrap();
-    println!("reopened to the first read in {:.3} s", start.elapsed().as_secs_f64());
+    println!(
+        "reopened to the first read in {:.3} s",
+        start.elapsed().as_secs_f64()
+    );
     assert_eq!(first, Some(value(7, ROUNDS - 1)));
     println!("replayed {} commits", store.recovery().replayed_commits);
     let start = Instant::now();
@@ -114,7 +130,10 @@ fn open(folder: &Path) {
         let found: Option<Value> = store.scope(scope(key)).get(format!("{key:016}")).unwrap();
         assert_eq!(found, Some(value(key, ROUNDS - 1)), "key {key}");
     }
-    println!("checked every tenth key in {:.1} s", start.elapsed().as_secs_f64());
+    println!(
+        "checked every tenth key in {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
     assert!(store.verify().unwrap().is_clean());
     store.close().unwrap();
     println!("peak memory after reopening {} MiB", peak_memory() / MIB);
@@ -135,5 +154,8 @@ fn disk(path: &Path) -> u64 {
     if !metadata.is_dir() {
         return metadata.blocks() * 512;
     }
-    std::fs::read_dir(path).unwrap().map(|entry| disk(&entry.unwrap().path())).sum()
+    std::fs::read_dir(path)
+        .unwrap()
+        .map(|entry| disk(&entry.unwrap().path()))
+        .sum()
 }

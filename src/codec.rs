@@ -32,8 +32,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Result;
-use crate::value::fault::{Cause, Fault};
 use crate::value::DEPTH_MAX;
+use crate::value::fault::{Cause, Fault};
 
 /// What an encoded value may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,10 +22,10 @@ mod pressure;
 mod rebuild;
 pub(crate) mod report;
 mod reservation;
+mod sequencer;
 mod slots;
 pub(crate) mod snapshot;
 mod snapshots;
-mod sequencer;
 pub(crate) mod table;
 mod usage;
 mod verify;
@@ -181,7 +181,9 @@ impl Engine {
 
     /// Sees to it that what is visible now is synced within this time.
     pub(crate) fn sync_within(&self, within: std::time::Duration) -> Result<()> {
-        let Some(disk) = &self.disk else { return Ok(()) };
+        let Some(disk) = &self.disk else {
+            return Ok(());
+        };
         disk.log.sync_within(within);
         match self.options.background {
             true => Ok(()),
@@ -232,17 +234,26 @@ impl Engine {
                 stats.image_live_bytes = image.manifest.live_bytes();
                 let on_disk = image.blocks().and_then(|blocks| blocks.bytes_on_disk());
                 stats.image_bytes_on_disk = on_disk.unwrap_or(0);
-                stats.cache = image.blocks().map(|blocks| blocks.counts()).unwrap_or_default();
+                stats.cache = image
+                    .blocks()
+                    .map(|blocks| blocks.counts())
+                    .unwrap_or_default();
             }
             let pressure = self.room_lock.lock();
-            stats.last_failure = pressure.failure.as_ref().or(pressure.snapshot_failure.as_ref()).cloned();
+            stats.last_failure = pressure
+                .failure
+                .as_ref()
+                .or(pressure.snapshot_failure.as_ref())
+                .cloned();
         }
         stats
     }
 
     /// The image as it is now; `None` for a store without a folder.
     fn image(&self) -> Option<Arc<Image>> {
-        self.disk.as_ref().map(|disk| Arc::clone(&disk.image.read()))
+        self.disk
+            .as_ref()
+            .map(|disk| Arc::clone(&disk.image.read()))
     }
 
     /// The folder of the store.

@@ -255,6 +255,9 @@ impl Error {
     /// True where the same call may succeed if it is made again as it is.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Conflict { .. } | Self::ViewExpired | Self::Busy { .. })
+        matches!(
+            self,
+            Self::Conflict { .. } | Self::ViewExpired | Self::Busy { .. }
+        )
     }
 }

@@ -13,9 +13,9 @@ mod vfs;
 mod wal;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use engine::report::{Healed, Recovery, Verification};
 pub use error::{Corruption, Error, Result};
 pub use ids::{BlockId, Epoch, Lsn, SegmentId, StoreId, Version};
-pub use engine::report::{Healed, Recovery, Verification};
 pub use image::sled::{SledBackend, SledOptions};
 pub use image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
 pub use scope::Scope;

@@ -17,8 +17,8 @@ mod segment;
 
 pub(crate) use frame::FRAME_BYTES_MAX;
 pub(crate) use log::{Log, LogStats};
-pub use scan::{LogLoss, TailCut};
 pub(crate) use scan::Known;
+pub use scan::{LogLoss, TailCut};
 
 /// The settings of the log.
 #[derive(Clone, Debug)]

@@ -35,7 +35,8 @@ fn what_a_user_writes(store: &Store) -> Result<()> {
         let stock = tx.scope(Scope::custom("stock"));
         let left: i64 = stock.get("widget")?.unwrap_or(0);
         stock.set("widget", left - 1)?;
-        tx.scope(Scope::workflow("order-42")).set("reserved", true)?;
+        tx.scope(Scope::workflow("order-42"))
+            .set("reserved", true)?;
         Ok(left - 1)
     })?;
     assert_eq!(left, -1);
@@ -62,7 +63,10 @@ fn a_user_writes_it_in_memory_and_on_disk() {
     let store = Store::open(folder.path().join("a")).unwrap();
     what_a_user_writes(&store).unwrap();
     let durability = Durability::Interval(Duration::from_millis(5));
-    let store = Store::builder().durability(durability).open(folder.path().join("b")).unwrap();
+    let store = Store::builder()
+        .durability(durability)
+        .open(folder.path().join("b"))
+        .unwrap();
     what_a_user_writes(&store).unwrap();
     let scratch = Store::in_memory();
     scratch.global().set("kept", 7).unwrap();
@@ -157,7 +161,11 @@ fn sixteen_threads_lose_no_increment() {
                 for i in 0..10_000 {
                     match (thread + i) % 3 {
                         0 => drop(counter.increment("n", 1).unwrap()),
-                        1 => drop(counter.update("n", |n: Option<i64>| n.unwrap_or(0) + 1).unwrap()),
+                        1 => drop(
+                            counter
+                                .update("n", |n: Option<i64>| n.unwrap_or(0) + 1)
+                                .unwrap(),
+                        ),
                         _ => store
                             .transact(|tx| {
                                 let n: i64 = tx.global().get("n")?.unwrap_or(0);
@@ -178,7 +186,9 @@ fn a_store_inside_its_own_transaction_is_refused() {
     let result = store.transact(|_| store.global().set("a", 1));
     assert!(matches!(result, Err(Error::Nested)));
     let other = Store::in_memory();
-    store.transact(|tx| tx.global().set("a", other.global().increment("b", 1)?)).unwrap();
+    store
+        .transact(|tx| tx.global().set("a", other.global().increment("b", 1)?))
+        .unwrap();
 }
 
 #[test]

@@ -88,7 +88,10 @@ pub(crate) fn read_body<'a>(
         let at = reader.position();
         let op = match reader.u8() {
             Some(SCOPE) => reader.bytes().map(BodyOp::Scope),
-            Some(PUT) => reader.bytes().zip(reader.bytes()).map(|(key, cell)| BodyOp::Put(key, cell)),
+            Some(PUT) => reader
+                .bytes()
+                .zip(reader.bytes())
+                .map(|(key, cell)| BodyOp::Put(key, cell)),
             Some(DELETE) => reader.bytes().map(BodyOp::Delete),
             Some(CLEAR) => Some(BodyOp::Clear),
             _ => None,
@@ -124,7 +127,12 @@ mod tests {
         .unwrap();
         assert_eq!(
             ops,
-            [BodyOp::Scope(b"s"), BodyOp::Clear, BodyOp::Put(b"k", b"v"), BodyOp::Delete(b"d")]
+            [
+                BodyOp::Scope(b"s"),
+                BodyOp::Clear,
+                BodyOp::Put(b"k", b"v"),
+                BodyOp::Delete(b"d")
+            ]
         );
     }
 

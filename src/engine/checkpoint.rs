@@ -47,7 +47,6 @@ impl Switching {
         let superseded = self.superseded.iter().flat_map(|(_, freed)| freed);
         self.doomed.iter().chain(superseded).copied().collect()
     }
-
 }
 
 /// A sealed part of the memtable.
@@ -156,7 +155,9 @@ impl Engine {
         }
         let unmerged = || sequencer.generations.range(after + 1..);
         let lsn = unmerged().next_back()?.1.end;
-        let slots = unmerged().flat_map(|(_, part)| part.slots.iter().map(Arc::clone)).collect();
+        let slots = unmerged()
+            .flat_map(|(_, part)| part.slots.iter().map(Arc::clone))
+            .collect();
         let time_micros = sequencer.time_micros;
         sequencer.generation += 1;
         self.active.store(0, Ordering::Relaxed);
@@ -168,12 +169,7 @@ impl Engine {
         })
     }
 
-    fn merge(
-        &self,
-        old: &Image,
-        blocks: &Blocks,
-        sealed: &Sealed,
-    ) -> Result<Merged, ImageError> {
+    fn merge(&self, old: &Image, blocks: &Blocks, sealed: &Sealed) -> Result<Merged, ImageError> {
         let mut slots: Vec<_> = sealed.slots.iter().collect();
         slots.sort_unstable_by(|a, b| a.prefix.cmp(&b.prefix));
         slots.dedup_by(|a, b| Arc::ptr_eq(a, b));
@@ -182,7 +178,10 @@ impl Engine {
         let mut full = Vec::new();
         for slot in slots {
             let tables = slot.write().sealed(old.generation, sealed.generation);
-            if tables.iter().any(|table| table.cleared(sealed.lsn).is_some()) {
+            if tables
+                .iter()
+                .any(|table| table.cleared(sealed.lsn).is_some())
+            {
                 merge.clear(&slot.prefix, prefix_end(&slot.prefix).as_deref())?;
             }
             newest_of(&tables, sealed.lsn, &mut |key, lsn, cell| {
@@ -230,7 +229,10 @@ fn newest_of(
         .map(|table| table.range(Unbounded, Unbounded, at).peekable())
         .collect();
     loop {
-        let smallest = sources.iter_mut().filter_map(|s| s.peek().map(|(key, ..)| Arc::clone(key))).min();
+        let smallest = sources
+            .iter_mut()
+            .filter_map(|s| s.peek().map(|(key, ..)| Arc::clone(key)))
+            .min();
         let Some(smallest) = smallest else {
             return Ok(());
         };

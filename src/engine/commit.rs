@@ -7,13 +7,13 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::Engine;
 use super::body::BodyWriter;
 use super::reservation::Claim;
 use super::sequencer::Sequencer;
 use super::table::{Found, Garbage, Slot, SlotState, Stored};
 use super::usage::Pass;
 use super::view::View;
-use super::Engine;
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 
@@ -93,7 +93,9 @@ struct Bases {
 impl Batch {
     fn has_modify(&self) -> bool {
         let modifies = |(_, op): &(_, Op)| matches!(op, Op::Modify(_));
-        self.writes.iter().any(|batch| batch.ops.iter().any(modifies))
+        self.writes
+            .iter()
+            .any(|batch| batch.ops.iter().any(modifies))
     }
 
     fn has_puts(&self) -> bool {
@@ -233,14 +235,21 @@ impl Engine {
         if let Some(view) = view
             && !batch.reads.is_empty()
             && (view.lsn() < sequencer.retired
-                || batch.reads.iter().any(|read| read.changed_since(view.lsn())))
+                || batch
+                    .reads
+                    .iter()
+                    .any(|read| read.changed_since(view.lsn())))
         {
             return Ok(Attempt::Lost);
         }
         if ready.is_none() && bases.read_at < sequencer.retired {
             return Ok(Attempt::Stale);
         }
-        let mut states: Vec<_> = batch.writes.iter().map(|writes| writes.slot.write()).collect();
+        let mut states: Vec<_> = batch
+            .writes
+            .iter()
+            .map(|writes| writes.slot.write())
+            .collect();
         let resolved = match ready {
             Some(_) => Vec::new(),
             None => resolve(batch, &states, bases)?,
@@ -269,7 +278,14 @@ impl Engine {
         };
         sequencer.last = lsn;
         sequencer.time_micros = time_micros;
-        self.apply(&mut sequencer, batch, &resolved, &mut states, lsn, &mut garbage);
+        self.apply(
+            &mut sequencer,
+            batch,
+            &resolved,
+            &mut states,
+            lsn,
+            &mut garbage,
+        );
         self.visible.store(lsn.get(), Ordering::Release);
         drop(states);
         drop(sequencer);
@@ -316,7 +332,11 @@ impl Engine {
     pub(super) fn replay(&self, batch: &Batch, lsn: Lsn, time_micros: u64) {
         let mut garbage = Vec::new();
         let mut sequencer = self.sequencer.lock();
-        let mut states: Vec<_> = batch.writes.iter().map(|writes| writes.slot.write()).collect();
+        let mut states: Vec<_> = batch
+            .writes
+            .iter()
+            .map(|writes| writes.slot.write())
+            .collect();
         sequencer.last = lsn;
         sequencer.time_micros = sequencer.time_micros.max(time_micros);
         self.apply(&mut sequencer, batch, &[], &mut states, lsn, &mut garbage);

@@ -39,7 +39,15 @@ const MAGIC: &[u8; 8] = b"EVENKEEL";
 const FORMAT_BYTES: usize = 64;
 const CRC_END: usize = 12;
 const SNAPSHOT_SUFFIX: &str = ".snap";
-const NAMES: [&str; 7] = ["LOCK", "FORMAT", "marks", "MANIFEST", "wal", "image", "snapshots"];
+const NAMES: [&str; 7] = [
+    "LOCK",
+    "FORMAT",
+    "marks",
+    "MANIFEST",
+    "wal",
+    "image",
+    "snapshots",
+];
 
 /// A store's folder, locked.
 #[derive(Debug)]
@@ -61,7 +69,9 @@ impl Folder {
         let io = |op| move |e: io::Error| (op, e);
         let fail = |(op, e): (&'static str, io::Error)| Error::io(op, &root, e);
         match vfs.metadata(&root).map_err(io("look at")).map_err(fail)? {
-            None => create_dirs(&*vfs, &root).map_err(io("create")).map_err(fail)?,
+            None => create_dirs(&*vfs, &root)
+                .map_err(io("create"))
+                .map_err(fail)?,
             Some(found) if !found.is_dir => {
                 return Err(Error::NotAStore {
                     path: root,
@@ -76,7 +86,11 @@ impl Folder {
             _ => Error::io("lock", root.join("LOCK"), e),
         })?;
         let format = root.join("FORMAT");
-        let there = vfs.metadata(&format).map_err(io("look at")).map_err(fail)?.is_some();
+        let there = vfs
+            .metadata(&format)
+            .map_err(io("look at"))
+            .map_err(fail)?
+            .is_some();
         let store = match there {
             true => read_format(&*vfs, &format)?,
             false => create(&*vfs, &root, now_micros)?,
@@ -84,7 +98,9 @@ impl Folder {
         // Before anything in it is acknowledged: a making or a persisting that was
         // killed has left names that are there and may not be durable.
         if there {
-            sync_names(&*vfs, &root).map_err(io("sync the names of")).map_err(fail)?;
+            sync_names(&*vfs, &root)
+                .map_err(io("sync the names of"))
+                .map_err(fail)?;
         }
         make_folders(&*vfs, &root)?;
         Ok(Self {
@@ -135,13 +151,22 @@ impl Folder {
     /// The snapshots that are there by name, oldest first.
     pub(crate) fn list_snapshots(&self) -> Result<Vec<Lsn>> {
         let folder = self.snapshots();
-        let entries = self.vfs.read_dir(&folder).map_err(|e| Error::io("list", &folder, e))?;
+        let entries = self
+            .vfs
+            .read_dir(&folder)
+            .map_err(|e| Error::io("list", &folder, e))?;
         let lsn = |name: &str| {
             let digits = name.strip_suffix(SNAPSHOT_SUFFIX)?;
             let valid = digits.len() == 16 && !digits.bytes().any(|b| b.is_ascii_uppercase());
-            valid.then(|| u64::from_str_radix(digits, 16).ok()).flatten().map(Lsn::new)
+            valid
+                .then(|| u64::from_str_radix(digits, 16).ok())
+                .flatten()
+                .map(Lsn::new)
         };
-        let mut lsns: Vec<_> = entries.iter().filter_map(|entry| lsn(&entry.name)).collect();
+        let mut lsns: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| lsn(&entry.name))
+            .collect();
         lsns.sort_unstable();
         Ok(lsns)
     }
@@ -218,7 +243,12 @@ fn sync_names(vfs: &dyn Vfs, root: &Path) -> io::Result<()> {
 }
 
 /// Writes the format file, which makes a folder a store.
-pub(crate) fn write_format(vfs: &dyn Vfs, root: &Path, store: StoreId, now_micros: u64) -> Result<()> {
+pub(crate) fn write_format(
+    vfs: &dyn Vfs,
+    root: &Path,
+    store: StoreId,
+    now_micros: u64,
+) -> Result<()> {
     let path = root.join("FORMAT");
     let mut bytes = Vec::with_capacity(FORMAT_BYTES);
     bytes.extend_from_slice(MAGIC);
@@ -239,8 +269,13 @@ pub(crate) fn make_folders(vfs: &dyn Vfs, root: &Path) -> Result<()> {
     let mut made = false;
     for name in ["wal", "image", "snapshots"] {
         let path = root.join(name);
-        if vfs.metadata(&path).map_err(|e| Error::io("look at", &path, e))?.is_none() {
-            vfs.create_dir(&path).map_err(|e| Error::io("create", &path, e))?;
+        if vfs
+            .metadata(&path)
+            .map_err(|e| Error::io("look at", &path, e))?
+            .is_none()
+        {
+            vfs.create_dir(&path)
+                .map_err(|e| Error::io("create", &path, e))?;
             made = true;
         }
     }
@@ -257,7 +292,9 @@ fn read_format(vfs: &dyn Vfs, path: &Path) -> Result<StoreId> {
     })?;
     let damaged = |what: &str| Error::from(Corruption::new(path, what).offset(0));
     let field = |at: usize| {
-        let bytes = bytes.get(at..at + 4).and_then(|field| field.try_into().ok());
+        let bytes = bytes
+            .get(at..at + 4)
+            .and_then(|field| field.try_into().ok());
         bytes.map_or(0, u32::from_le_bytes)
     };
     if bytes.len() < FORMAT_BYTES || !bytes.starts_with(MAGIC) {
@@ -273,7 +310,11 @@ fn read_format(vfs: &dyn Vfs, path: &Path) -> Result<StoreId> {
             supported: FORMAT,
         });
     }
-    if bytes.len() != FORMAT_BYTES || field(12) == 0 || field(20) != 0 || field(16) as usize != FORMAT_BYTES {
+    if bytes.len() != FORMAT_BYTES
+        || field(12) == 0
+        || field(20) != 0
+        || field(16) as usize != FORMAT_BYTES
+    {
         return Err(damaged("format or length are unknown"));
     }
     let mut store = [0; 16];

@@ -5,10 +5,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::ids::Lsn;
-use crate::image::{ImageError, ImageErrorKind};
 use crate::image::block::{Block, CellRef};
 use crate::image::manifest::Manifest;
 use crate::image::store::Blocks;
+use crate::image::{ImageError, ImageErrorKind};
 
 /// A sealed image. A checkpoint makes another one and leaves this as it is.
 #[derive(Debug)]
@@ -80,7 +80,9 @@ impl Image {
             return Ok(None);
         };
         let block = self.read(at)?;
-        Ok(block.find(key).map(|(lsn, cell)| (lsn, Cell::Block(block, cell))))
+        Ok(block
+            .find(key)
+            .map(|(lsn, cell)| (lsn, Cell::Block(block, cell))))
     }
 
     /// Visits entries with `from <= full key < end` in order, until `visitor`

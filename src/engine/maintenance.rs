@@ -34,9 +34,9 @@ impl Engine {
         for (name, body) in bodies {
             let engine = Arc::clone(self);
             let thread = std::thread::Builder::new().name(name.into());
-            let handle = thread
-                .spawn(move || body(&engine))
-                .map_err(|e| Error::io("start a thread for", self.path().unwrap_or("".as_ref()), e))?;
+            let handle = thread.spawn(move || body(&engine)).map_err(|e| {
+                Error::io("start a thread for", self.path().unwrap_or("".as_ref()), e)
+            })?;
             threads.handles.push(handle);
         }
         Ok(())
@@ -106,12 +106,18 @@ impl Engine {
                 return Ok(());
             }
         }
-        let Some(disk) = &self.disk else { return Ok(()) };
+        let Some(disk) = &self.disk else {
+            return Ok(());
+        };
         self.room_lock.lock().stopping = true;
         self.room.notify_all();
         disk.log.stop_serving();
         let myself = std::thread::current().id();
-        for handle in threads.handles.drain(..).filter(|handle| handle.thread().id() != myself) {
+        for handle in threads
+            .handles
+            .drain(..)
+            .filter(|handle| handle.thread().id() != myself)
+        {
             // A thread that panicked has nothing left to say.
             let _ = handle.join();
         }

@@ -69,7 +69,10 @@ impl<'a> Merge<'a> {
     pub(super) fn put(&mut self, key: &[u8], lsn: Lsn, cell: &Stored) -> Result<(), ImageError> {
         self.go_to(key)?;
         if let Some(open) = &mut self.open {
-            let same = open.block.entry(open.at).is_some_and(|old| old.cmp_key(key).is_eq());
+            let same = open
+                .block
+                .entry(open.at)
+                .is_some_and(|old| old.cmp_key(key).is_eq());
             open.at += usize::from(same);
         }
         match cell {
@@ -83,7 +86,9 @@ impl<'a> Merge<'a> {
         self.go_to(from)?;
         loop {
             if let Some(open) = &mut self.open {
-                open.at = end.map_or(open.block.len(), |end| open.block.lower_bound(end).max(open.at));
+                open.at = end.map_or(open.block.len(), |end| {
+                    open.block.lower_bound(end).max(open.at)
+                });
                 if open.at < open.block.len() {
                     return Ok(());
                 }
@@ -133,7 +138,9 @@ impl<'a> Merge<'a> {
     /// Keeps blocks as they are, up to the one that `key` belongs to.
     fn keep(&mut self, blocks: &[BlockMeta], key: &[u8]) -> Result<(), ImageError> {
         self.emit()?;
-        let upto = blocks.partition_point(|meta| &*meta.first_key <= key).saturating_sub(1);
+        let upto = blocks
+            .partition_point(|meta| &*meta.first_key <= key)
+            .saturating_sub(1);
         let upto = upto.max(self.next + 1);
         self.blocks.extend_from_slice(&blocks[self.next..upto]);
         self.next = upto;
@@ -211,7 +218,8 @@ impl<'a> Merge<'a> {
         let entries = u32::try_from(builder.entry_count()).unwrap_or(u32::MAX);
         let live_bytes = builder.live_bytes();
         let bytes = builder.finish();
-        self.blocks.push(self.sink.put(&bytes, &first_key, entries, live_bytes)?);
+        self.blocks
+            .push(self.sink.put(&bytes, &first_key, entries, live_bytes)?);
         Ok(())
     }
 
@@ -219,7 +227,9 @@ impl<'a> Merge<'a> {
     pub(super) fn add(&mut self, section: &Section) -> Result<(), ImageError> {
         let bytes = section.block.bytes();
         let first_key = section.first_key();
-        let meta = self.sink.put(bytes, &first_key, section.entries, section.live_bytes)?;
+        let meta = self
+            .sink
+            .put(bytes, &first_key, section.entries, section.live_bytes)?;
         self.blocks.push(meta);
         Ok(())
     }

@@ -107,7 +107,9 @@ impl Engine {
         let known = Known {
             store: folder.store,
             snapshot: trimmed,
-            vouched: image_lsn.unwrap_or(vouched.snapshot).max(vouched.snapshot_named),
+            vouched: image_lsn
+                .unwrap_or(vouched.snapshot)
+                .max(vouched.snapshot_named),
             reach: image_lsn.unwrap_or(vouched.snapshot),
             fresh_base: None,
             salvage: options.salvage,
@@ -156,7 +158,9 @@ impl Engine {
     }
 
     fn recover(self: &Arc<Self>, manifest: Option<Manifest>, last: Lsn, time: u64) -> Result<()> {
-        let Some(disk) = &self.disk else { return Ok(()) };
+        let Some(disk) = &self.disk else {
+            return Ok(());
+        };
         let vouched = manifest.is_some();
         self.load_image(disk, manifest)?;
         let image_lsn = disk.image.read().manifest.lsn;
@@ -167,17 +171,18 @@ impl Engine {
             self.visible.store(image_lsn.get(), Ordering::Release);
         }
         let mut replayed = 0;
-        disk.log.replay((image_lsn, last), &mut |lsn, micros, body| {
-            let batch = self.batch_of(body, lsn, disk.folder.root())?;
-            self.replay(&batch, lsn, micros);
-            replayed += 1;
-            // Writers were stopped at this, so there is rarely more; what is there is
-            // merged in the background once the store is open.
-            if self.held.load(Ordering::Relaxed) > self.options.memtable_bytes {
-                self.checkpoint()?;
-            }
-            Ok(())
-        })?;
+        disk.log
+            .replay((image_lsn, last), &mut |lsn, micros, body| {
+                let batch = self.batch_of(body, lsn, disk.folder.root())?;
+                self.replay(&batch, lsn, micros);
+                replayed += 1;
+                // Writers were stopped at this, so there is rarely more; what is there is
+                // merged in the background once the store is open.
+                if self.held.load(Ordering::Relaxed) > self.options.memtable_bytes {
+                    self.checkpoint()?;
+                }
+                Ok(())
+            })?;
         // The log went on by a frame that says that it was opened.
         let opened = disk.log.last();
         self.sequencer.lock().last = opened;
@@ -205,7 +210,9 @@ impl Engine {
         let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
         let found = disk.folder.vfs.read_dir(&disk.folder.images());
         let found = found.map_err(|e| Error::io("list", disk.folder.images(), e))?;
-        let numbers = found.iter().filter_map(|entry| entry.name.parse::<u64>().ok());
+        let numbers = found
+            .iter()
+            .filter_map(|entry| entry.name.parse::<u64>().ok());
         let highest = numbers.clone().max().unwrap_or(0);
         let folders: Vec<u64> = numbers.collect();
         match manifest {
@@ -220,7 +227,12 @@ impl Engine {
                 stale.lsn = snapshot;
                 let stale = Arc::new(Image::new(stale, None, 0));
                 if snapshot > Lsn::ZERO {
-                    self.rebuild(disk, &mut switching, &stale, "the manifest is missing or damaged")?;
+                    self.rebuild(
+                        disk,
+                        &mut switching,
+                        &stale,
+                        "the manifest is missing or damaged",
+                    )?;
                 } else {
                     let fresh = empty_manifest(self.store, highest + 1);
                     *disk.image.write() = Arc::new(Image::new(fresh, None, 0));
@@ -235,12 +247,7 @@ impl Engine {
         Ok(())
     }
 
-    fn open_image(
-        &self,
-        disk: &Disk,
-        switching: &mut Switching,
-        manifest: Manifest,
-    ) -> Result<()> {
+    fn open_image(&self, disk: &Disk, switching: &mut Switching, manifest: Manifest) -> Result<()> {
         let folder = disk.folder.image(manifest.folder);
         let small = manifest.live_bytes() <= self.options.check_bytes_on_open;
         let opened = open_blocks(disk, &folder, self.options.cache_bytes).and_then(|blocks| {
@@ -261,7 +268,8 @@ impl Engine {
             Err(e) if e.kind == ImageErrorKind::Io => Err(self.beyond_healing(&e)),
             Err(e) => {
                 let broken = Arc::new(Image::new(manifest, None, 0));
-                self.rebuild(disk, switching, &broken, &e.to_string()).map(drop)
+                self.rebuild(disk, switching, &broken, &e.to_string())
+                    .map(drop)
             }
         }
     }
@@ -277,13 +285,20 @@ impl Engine {
             problem = Some(format!("the log was cut: {}", loss.damage));
         } else if disk.log.base() > snapshot {
             problem = Some("the snapshot that the log begins behind is missing or damaged".into());
-        } else if let Some(named) = disk.folder.list_snapshots()?.last().filter(|&&n| n > snapshot) {
+        } else if let Some(named) = disk
+            .folder
+            .list_snapshots()?
+            .last()
+            .filter(|&&n| n > snapshot)
+        {
             // The log may reach back far enough to do without.
             problem = Some(format!("the snapshot at LSN {named} is damaged"));
         } else if snapshot > Lsn::ZERO {
             let path = disk.folder.snapshot(snapshot);
             let vfs = &*disk.folder.vfs;
-            let len = vfs.metadata(&path).map_err(|e| Error::io("look at", &path, e))?;
+            let len = vfs
+                .metadata(&path)
+                .map_err(|e| Error::io("look at", &path, e))?;
             if len.is_some_and(|entry| entry.len <= self.options.check_bytes_on_open) {
                 match snapshot::verify(vfs, &path, Some(self.store)) {
                     Ok(_) => {}
@@ -334,12 +349,18 @@ impl Engine {
             Ok(())
         });
         read.map_err(|what| Corruption::new(path, what).lsn(lsn))??;
-        let mut scopes: Vec<_> = batch.writes.iter().map(|writes| writes.slot.number).collect();
+        let mut scopes: Vec<_> = batch
+            .writes
+            .iter()
+            .map(|writes| writes.slot.number)
+            .collect();
         scopes.sort_unstable();
         scopes.dedup();
         match scopes.len() == batch.writes.len() {
             true => Ok(batch),
-            false => Err(Corruption::new(path, "a commit has a scope twice").lsn(lsn).into()),
+            false => Err(Corruption::new(path, "a commit has a scope twice")
+                .lsn(lsn)
+                .into()),
         }
     }
 }

@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::Engine;
 use super::folder::{create_dirs, make_folders, snapshot_path, write_format};
 use super::opening::Components;
 use super::options::EngineOptions;
 use super::snapshot::{SnapshotHeader, SnapshotWriter};
 use super::view::{View, full_key};
-use super::Engine;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, StoreId};
@@ -31,14 +31,19 @@ impl Engine {
         require_free(vfs, path)?;
         let building = building_name(path)?;
         let fail = |op: &'static str| move |e| Error::io(op, path, e);
-        if vfs.metadata(parent(path)).map_err(fail("look above"))?.is_none() {
+        if vfs
+            .metadata(parent(path))
+            .map_err(fail("look above"))?
+            .is_none()
+        {
             create_dirs(vfs, parent(path)).map_err(fail("create the folder of"))?;
         }
         let lock = take_place(vfs, &building)?;
         self.build(&components, &building, options.clone())?;
         require_free(vfs, path)?;
         vfs.rename(&building, path).map_err(fail("name"))?;
-        vfs.sync_dir(parent(path)).map_err(fail("sync the folder of"))?;
+        vfs.sync_dir(parent(path))
+            .map_err(fail("sync the folder of"))?;
         drop(lock);
         Self::open(path, options, components)
     }
@@ -67,7 +72,8 @@ impl Engine {
             let mut writer = SnapshotWriter::create(vfs, &path, header)?;
             write_all(&view, &mut writer, options.block_bytes)?;
             writer.finish()?;
-            vfs.sync_dir(&folder).map_err(|e| Error::io("sync", &folder, e))?;
+            vfs.sync_dir(&folder)
+                .map_err(|e| Error::io("sync", &folder, e))?;
         }
         let known = Known {
             store,
@@ -78,7 +84,13 @@ impl Engine {
             salvage: false,
         };
         let (wal, marks) = (root.join("wal"), root.join("marks"));
-        let opening = Log::open(Arc::clone(&components.vfs), &wal, &marks, options.log, known)?;
+        let opening = Log::open(
+            Arc::clone(&components.vfs),
+            &wal,
+            &marks,
+            options.log,
+            known,
+        )?;
         opening.log.close()?;
         write_format(vfs, root, store, now)
     }
@@ -122,7 +134,10 @@ fn require_free(vfs: &dyn Vfs, path: &Path) -> Result<()> {
         false => Ok(()),
         true => Err(Error::Invalid {
             what: "path",
-            reason: format!("{} is there already and is not an empty folder", path.display()),
+            reason: format!(
+                "{} is there already and is not an empty folder",
+                path.display()
+            ),
         }),
     }
 }

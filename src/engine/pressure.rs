@@ -40,7 +40,10 @@ impl Engine {
         }
         match self.options.background {
             true => self.wait_for_room(),
-            false => self.checkpoint().map(drop).map_err(|e| self.no_room(&e.to_string())),
+            false => self
+                .checkpoint()
+                .map(drop)
+                .map_err(|e| self.no_room(&e.to_string())),
         }
     }
 
@@ -71,7 +74,9 @@ impl Engine {
     /// Makes room in the log; where that is at its limit, asks for the snapshot that
     /// lets it be trimmed.
     pub(super) fn make_room(&self, body: usize) -> Result<()> {
-        let Some(disk) = &self.disk else { return Ok(()) };
+        let Some(disk) = &self.disk else {
+            return Ok(());
+        };
         let refused = match disk.log.make_room(body) {
             Err(Error::Busy { reason }) => Error::Busy { reason },
             made => return made,
@@ -139,8 +144,14 @@ impl Engine {
             let mut sequencer = self.sequencer.lock();
             let short = self.held.load(Ordering::Relaxed) > self.options.memtable_bytes / 2;
             while short
-                && sequencer.views.generation().is_some_and(|needed| needed < image.generation)
-                && let Some(view) = sequencer.views.oldest().and_then(|n| sequencer.views.close(n))
+                && sequencer
+                    .views
+                    .generation()
+                    .is_some_and(|needed| needed < image.generation)
+                && let Some(view) = sequencer
+                    .views
+                    .oldest()
+                    .and_then(|n| sequencer.views.close(n))
             {
                 view.expired.store(true, Ordering::Release);
             }
@@ -153,7 +164,10 @@ impl Engine {
             }
             (gone, upto)
         };
-        for slot in generations.into_values().flat_map(|generation| generation.slots) {
+        for slot in generations
+            .into_values()
+            .flat_map(|generation| generation.slots)
+        {
             let tables = slot.write().retire(upto);
             let bytes: u64 = tables.iter().map(|table| table.bytes).sum();
             self.held.fetch_sub(bytes, Ordering::Relaxed);

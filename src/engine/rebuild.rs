@@ -51,9 +51,15 @@ impl Engine {
 
     /// What a caller is told where healing did not help.
     pub(super) fn beyond_healing(&self, error: &ImageError) -> Error {
-        let path = self.disk.as_ref().map(|disk| disk.folder.images()).unwrap_or_default();
+        let path = self
+            .disk
+            .as_ref()
+            .map(|disk| disk.folder.images())
+            .unwrap_or_default();
         match error.kind {
-            ImageErrorKind::Io => Error::io(error.op, path, std::io::Error::other(error.reason.clone())),
+            ImageErrorKind::Io => {
+                Error::io(error.op, path, std::io::Error::other(error.reason.clone()))
+            }
             _ => Corruption::new(path, error.reason.clone()).into(),
         }
     }
@@ -82,7 +88,9 @@ impl Engine {
                 Ok(())
             }
             Err(e) if e.kind == ImageErrorKind::Io => Err(self.beyond_healing(&e)),
-            Err(e) => self.rebuild(disk, switching, &old, &e.to_string()).map(drop),
+            Err(e) => self
+                .rebuild(disk, switching, &old, &e.to_string())
+                .map(drop),
         }
     }
 
@@ -117,9 +125,12 @@ impl Engine {
     ) -> Result<Arc<Image>> {
         let lsn = broken.manifest.lsn;
         if disk.log.base() > snapshot || snapshot > lsn {
-            return Err(Corruption::new(disk.folder.images(), format!("{why}; there is no snapshot and log to rebuild it from"))
-                .lsn(snapshot.next())
-                .into());
+            return Err(Corruption::new(
+                disk.folder.images(),
+                format!("{why}; there is no snapshot and log to rebuild it from"),
+            )
+            .lsn(snapshot.next())
+            .into());
         }
         if let Ok(blocks) = broken.blocks() {
             // Damaged already; all that matters is that it lets go of its files.
@@ -163,7 +174,10 @@ impl Engine {
             vfs.sync_dir(&disk.folder.images())
         })();
         fresh.map_err(|e| Error::io("make the folder", &folder, e))?;
-        let image = disk.backend.open(&folder).map_err(|e| self.beyond_healing(&e))?;
+        let image = disk
+            .backend
+            .open(&folder)
+            .map_err(|e| self.beyond_healing(&e))?;
         Ok(Arc::new(Blocks::new(image, self.options.cache_bytes)))
     }
 
@@ -221,14 +235,15 @@ impl Engine {
             Ok(())
         };
         if upto > snapshot {
-            disk.log.replay((snapshot, upto), &mut |lsn, micros, body| {
-                time = time.max(micros);
-                collect(body, lsn, disk.folder.root(), &mut changes)?;
-                match changes.bytes > CHANGES_BYTES {
-                    true => apply(std::mem::take(&mut changes), &mut merged),
-                    false => Ok(()),
-                }
-            })?;
+            disk.log
+                .replay((snapshot, upto), &mut |lsn, micros, body| {
+                    time = time.max(micros);
+                    collect(body, lsn, disk.folder.root(), &mut changes)?;
+                    match changes.bytes > CHANGES_BYTES {
+                        true => apply(std::mem::take(&mut changes), &mut merged),
+                        false => Ok(()),
+                    }
+                })?;
             apply(changes, &mut merged)?;
         }
         Ok((merged, time))

@@ -75,7 +75,10 @@ impl Reservations {
             number,
         };
         loop {
-            let at = queue.entries.iter().position(|entry| entry.ticket == number);
+            let at = queue
+                .entries
+                .iter()
+                .position(|entry| entry.ticket == number);
             let Some(at) = at else { return ticket };
             let blocked = queue.blocks(Some(number), &queue.entries[at].claims);
             if !blocked {
@@ -107,11 +110,15 @@ impl Reservations {
 
 impl Queue {
     fn blocks(&self, mine: Option<u64>, keys: &[Claim]) -> bool {
-        let earlier = self.entries.iter().filter(|entry| {
-            !entry.lapsed() && mine.is_none_or(|mine| entry.ticket < mine)
-        });
+        let earlier = self
+            .entries
+            .iter()
+            .filter(|entry| !entry.lapsed() && mine.is_none_or(|mine| entry.ticket < mine));
         let touches = |entry: &Entry| {
-            entry.claims.iter().any(|claim| keys.iter().any(|key| claim.touches(key)))
+            entry
+                .claims
+                .iter()
+                .any(|claim| keys.iter().any(|key| claim.touches(key)))
         };
         earlier.into_iter().any(touches)
     }
@@ -119,7 +126,8 @@ impl Queue {
 
 impl Entry {
     fn lapsed(&self) -> bool {
-        self.granted.is_some_and(|since| clock::monotonic().duration_since(since) > LAPSE)
+        self.granted
+            .is_some_and(|since| clock::monotonic().duration_since(since) > LAPSE)
     }
 }
 
@@ -134,7 +142,9 @@ impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut queue = self.owner.queue.lock();
         queue.entries.retain(|entry| entry.ticket != self.number);
-        self.owner.waiting.store(queue.entries.len(), Ordering::SeqCst);
+        self.owner
+            .waiting
+            .store(queue.entries.len(), Ordering::SeqCst);
         drop(queue);
         self.owner.changed.notify_all();
     }

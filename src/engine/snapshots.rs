@@ -20,15 +20,22 @@ impl Engine {
     /// Writes a snapshot if the log has grown enough since the last one, and trims
     /// the log.
     pub(super) fn snapshot_if_due(&self) -> Result<()> {
-        let Some(disk) = &self.disk else { return Ok(()) };
-        let Some(image) = self.image() else { return Ok(()) };
+        let Some(disk) = &self.disk else {
+            return Ok(());
+        };
+        let Some(image) = self.image() else {
+            return Ok(());
+        };
         if !self.options.snapshots {
             disk.log.trim(image.manifest.lsn)?;
             return Ok(());
         }
         let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
         let (behind, segments) = disk.log.bytes_behind(snapshot);
-        let least = self.options.snapshot_log_bytes_min.max(image.manifest.live_bytes() / 2);
+        let least = self
+            .options
+            .snapshot_log_bytes_min
+            .max(image.manifest.live_bytes() / 2);
         let least = least.min(self.options.log.log_bytes_max / 2);
         if image.manifest.lsn > snapshot && (behind > least || segments > SEGMENTS_MAX) {
             self.snapshot()?;
@@ -44,7 +51,9 @@ impl Engine {
         let _one_at_a_time = disk.snapshotting.lock();
         let mut attempts = 0;
         let lsn = loop {
-            let Some(image) = self.image() else { return Ok(Lsn::ZERO) };
+            let Some(image) = self.image() else {
+                return Ok(Lsn::ZERO);
+            };
             match self.write_snapshot(disk, &image) {
                 Ok(()) => break image.manifest.lsn,
                 Err(Failed::Image(e)) if attempts < 2 => {
@@ -79,7 +88,12 @@ impl Engine {
             }
             let block = image.blocks().and_then(|blocks| blocks.read_uncached(meta));
             let block = block.map_err(Failed::Image)?;
-            writer.push_block(block.bytes(), &meta.first_key, meta.entries, meta.live_bytes)?;
+            writer.push_block(
+                block.bytes(),
+                &meta.first_key,
+                meta.entries,
+                meta.live_bytes,
+            )?;
         }
         let written = writer.finish()?;
         let read_back = snapshot::verify(vfs, &temporary, Some(self.store))?;
@@ -100,16 +114,24 @@ impl Engine {
         let vfs = &*disk.folder.vfs;
         let mut old: Vec<_> = disk.folder.list_snapshots()?;
         old.retain(|&lsn| lsn != newest);
-        let mut paths: Vec<_> = old.into_iter().map(|lsn| disk.folder.snapshot(lsn)).collect();
-        let entries = vfs.read_dir(&folder).map_err(|e| Error::io("list", &folder, e))?;
+        let mut paths: Vec<_> = old
+            .into_iter()
+            .map(|lsn| disk.folder.snapshot(lsn))
+            .collect();
+        let entries = vfs
+            .read_dir(&folder)
+            .map_err(|e| Error::io("list", &folder, e))?;
         let unfinished = entries.iter().filter(|entry| entry.name.ends_with(".tmp"));
         paths.extend(unfinished.map(|entry| folder.join(&entry.name)));
         for path in &paths {
-            vfs.remove_file(path).map_err(|e| Error::io("remove", path, e))?;
+            vfs.remove_file(path)
+                .map_err(|e| Error::io("remove", path, e))?;
         }
         match paths.is_empty() {
             true => Ok(()),
-            false => vfs.sync_dir(&folder).map_err(|e| Error::io("sync", &folder, e)),
+            false => vfs
+                .sync_dir(&folder)
+                .map_err(|e| Error::io("sync", &folder, e)),
         }
     }
 }

@@ -32,7 +32,10 @@ impl Chain {
         if self.lsn <= at {
             return Some((self.lsn, &self.cell));
         }
-        self.older.iter().find(|(lsn, _)| *lsn <= at).map(|(lsn, cell)| (*lsn, cell))
+        self.older
+            .iter()
+            .find(|(lsn, _)| *lsn <= at)
+            .map(|(lsn, cell)| (*lsn, cell))
     }
 }
 
@@ -81,7 +84,10 @@ impl Pins {
                 .position(|&(lsn, _)| lsn <= lowest)
                 .map_or(older.len(), |oldest| oldest + 1),
         };
-        older.drain(keep..).map(|(_, cell)| version_bytes(&cell)).sum()
+        older
+            .drain(keep..)
+            .map(|(_, cell)| version_bytes(&cell))
+            .sum()
     }
 }
 
@@ -200,7 +206,11 @@ impl Table {
             change -= garbage
                 .iter()
                 .map(|(key, chain)| {
-                    let older: u64 = chain.older.iter().map(|(_, cell)| version_bytes(cell)).sum();
+                    let older: u64 = chain
+                        .older
+                        .iter()
+                        .map(|(_, cell)| version_bytes(cell))
+                        .sum();
                     ENTRY_OVERHEAD_BYTES + key.len() as u64 + version_bytes(&chain.cell) + older
                 })
                 .sum::<u64>() as i64;
@@ -212,13 +222,18 @@ impl Table {
     fn changed_since(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, lsn: Lsn) -> bool {
         self.newest > lsn
             && (self.cleared.last().is_some_and(|&cleared| cleared > lsn)
-                || self.keys.range::<[u8], _>((from, to)).any(|(_, chain)| chain.lsn > lsn))
+                || self
+                    .keys
+                    .range::<[u8], _>((from, to))
+                    .any(|(_, chain)| chain.lsn > lsn))
     }
 }
 
 /// Entries that are dropped where nobody waits for it.
 #[derive(Debug, Default)]
-pub(crate) struct Garbage(#[expect(dead_code, reason = "held to be dropped later")] BTreeMap<Arc<[u8]>, Chain>);
+pub(crate) struct Garbage(
+    #[expect(dead_code, reason = "held to be dropped later")] BTreeMap<Arc<[u8]>, Chain>,
+);
 
 /// A scope in memory. Handles keep it, so that they need not look it up again.
 #[derive(Debug)]
@@ -334,13 +349,18 @@ impl SlotState {
 
     /// Drops the tables of generations up to this one.
     pub(crate) fn retire(&mut self, upto: u64) -> Vec<Arc<Table>> {
-        let keep = self.older.iter().take_while(|table| table.generation > upto).count();
+        let keep = self
+            .older
+            .iter()
+            .take_while(|table| table.generation > upto)
+            .count();
         self.older.split_off(keep)
     }
 
     /// True where any key in the range was written after `lsn`.
     pub(crate) fn changed_since(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, lsn: Lsn) -> bool {
-        self.tables().any(|table| table.changed_since(from, to, lsn))
+        self.tables()
+            .any(|table| table.changed_since(from, to, lsn))
     }
 
     /// Keys and bytes at most: those in memory and those in the image may overlap.
@@ -432,7 +452,8 @@ mod tests {
         let slot = Slot::new(0, b"");
         slot.write().put(b"k", lsn(5), cell(1), NO_VIEWS);
         let changed = |from: &[u8], to: &[u8], since| {
-            slot.read().changed_since(Bound::Included(from), Bound::Excluded(to), lsn(since))
+            slot.read()
+                .changed_since(Bound::Included(from), Bound::Excluded(to), lsn(since))
         };
         assert!(changed(b"a", b"z", 4));
         assert!(!changed(b"a", b"z", 5));

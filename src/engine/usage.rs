@@ -5,11 +5,11 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::Engine;
 use super::commit::{Op, SlotBatch};
 use super::image_state::Image;
 use super::table::{Slot, SlotState, Stored};
 use super::view::{View, full_key};
-use super::Engine;
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::image::ImageError;
@@ -75,7 +75,9 @@ impl Engine {
         if state.usage.image == Some(image.manifest.lsn) {
             return;
         }
-        let range = image.manifest.range(&slot.prefix, prefix_end(&slot.prefix).as_deref());
+        let range = image
+            .manifest
+            .range(&slot.prefix, prefix_end(&slot.prefix).as_deref());
         let blocks = &image.manifest.blocks[range];
         state.usage = super::table::Usage {
             image: Some(image.manifest.lsn),
@@ -109,11 +111,13 @@ impl Engine {
                 Op::Delete => None,
                 Op::Modify(modify) => {
                     let found = view.read(slot, key)?;
-                    modify(found.as_ref().map(|(lsn, cell)| (*lsn, &**cell)))?.map(|cell| cell.len())
+                    modify(found.as_ref().map(|(lsn, cell)| (*lsn, &**cell)))?
+                        .map(|cell| cell.len())
                 }
             };
             keys += i64::from(written.is_some()) - i64::from(old.is_some());
-            bytes += written.map_or(0, |len| (key.len() + len) as i64) - old.map_or(0, |(_, len)| len);
+            bytes +=
+                written.map_or(0, |len| (key.len() + len) as i64) - old.map_or(0, |(_, len)| len);
         }
         let over = |limit, max: u64, actual: i64, before: u64| {
             let actual = u64::try_from(actual).unwrap_or(0);
@@ -128,7 +132,12 @@ impl Engine {
             }
         };
         over("scope_keys", self.options.scope_keys_max, keys, size.keys)?;
-        over("scope_bytes", self.options.scope_bytes_max, bytes, size.bytes)?;
+        over(
+            "scope_bytes",
+            self.options.scope_bytes_max,
+            bytes,
+            size.bytes,
+        )?;
         Ok(Pass {
             slot: slot.number,
             lsn: view.lsn(),
@@ -207,7 +216,8 @@ impl View {
     /// The scope's part of the image: inner blocks by their counts, the two at the
     /// ends by reading them.
     fn image_size(&self, slot: &Slot) -> Result<Size> {
-        self.of_image(|image| count(image, slot)).map(Option::unwrap_or_default)
+        self.of_image(|image| count(image, slot))
+            .map(Option::unwrap_or_default)
     }
 
     /// The length of a key's cell in the image.

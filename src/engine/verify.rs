@@ -36,11 +36,17 @@ impl Engine {
             disk.recovery.lock().healed.push(Healed {
                 path: disk.folder.root().to_path_buf(),
                 what,
-                action: format!("a new snapshot was written at LSN {lsn}, and the log trimmed to it"),
+                action: format!(
+                    "a new snapshot was written at LSN {lsn}, and the log trimmed to it"
+                ),
             });
         }
         let recovery = disk.recovery.lock();
-        report.healed = recovery.healed.get(healed_before..).unwrap_or_default().to_vec();
+        report.healed = recovery
+            .healed
+            .get(healed_before..)
+            .unwrap_or_default()
+            .to_vec();
         Ok(report)
     }
 
@@ -50,7 +56,9 @@ impl Engine {
         disk: &Disk,
         report: &mut Verification,
     ) -> Result<Option<(Arc<Image>, ImageError)>> {
-        let Some(image) = self.image() else { return Ok(None) };
+        let Some(image) = self.image() else {
+            return Ok(None);
+        };
         (report.blocks, report.entries) = (0, 0);
         for meta in &image.manifest.blocks {
             self.check()?;

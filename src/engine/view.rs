@@ -8,10 +8,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::Engine;
 use super::image_state::{Cell, Image};
 use super::sequencer::OpenView;
 use super::table::{Found, Slot, SlotState};
-use super::Engine;
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::image::{ImageError, ImageErrorKind};
@@ -62,7 +62,11 @@ impl Engine {
 
     /// An entry of the newest image; a damaged one is healed and asked again.
     fn read_image(&self, image: Arc<Image>, key: &[u8]) -> Result<Option<(Lsn, Cell)>> {
-        image.find(key).or_else(|e| self.heal(&image, &e)?.find(key).map_err(|e| self.beyond_healing(&e)))
+        image.find(key).or_else(|e| {
+            self.heal(&image, &e)?
+                .find(key)
+                .map_err(|e| self.beyond_healing(&e))
+        })
     }
 
     /// The state as it is now, held still for reading.
@@ -127,7 +131,11 @@ impl View {
         &self,
         mut ask: impl FnMut(&Image) -> std::result::Result<T, ImageError>,
     ) -> Result<Option<T>> {
-        let Some(image) = self.image.as_ref().filter(|i| !i.manifest.blocks.is_empty()) else {
+        let Some(image) = self
+            .image
+            .as_ref()
+            .filter(|i| !i.manifest.blocks.is_empty())
+        else {
             return Ok(None);
         };
         let error = match ask(image) {
@@ -138,18 +146,18 @@ impl View {
         if healed.manifest.lsn != image.manifest.lsn {
             return Err(Error::ViewExpired);
         }
-        ask(&healed).map(Some).map_err(|e| self.engine.beyond_healing(&e))
+        ask(&healed)
+            .map(Some)
+            .map_err(|e| self.engine.beyond_healing(&e))
     }
 
     /// The next entries of a scope with `from < key` (or `<=`) and `key < to`.
-    pub(crate) fn chunk(
-        &self,
-        slot: &Slot,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
-    ) -> Result<Chunk> {
+    pub(crate) fn chunk(&self, slot: &Slot, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Chunk> {
         let (memory, mut until) = memory_entries(&slot.read(), from, to, self.lsn);
-        let cleared = slot.read().tables().find_map(|table| table.cleared(self.lsn));
+        let cleared = slot
+            .read()
+            .tables()
+            .find_map(|table| table.cleared(self.lsn));
         let mut image = Vec::new();
         if cleared.is_none() {
             self.of_image(|state| {

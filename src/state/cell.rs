@@ -47,7 +47,9 @@ pub(super) fn decode<T: DeserializeOwned>(
         Corruption::new("a value", format!("key {key:?} in {scope}: {what}")).into()
     };
     let Some((&FLAGS, value)) = cell.split_first() else {
-        return Err(damaged("it has fields that this version does not know".into()));
+        return Err(damaged(
+            "it has fields that this version does not know".into(),
+        ));
     };
     codec::decode(value, limits).map_err(|DecodeError { kind, path, reason }| match kind {
         DecodeErrorKind::Type => Error::TypeMismatch {
@@ -73,7 +75,10 @@ mod tests {
         for flags in 1..=u8::MAX {
             let mut other = cell.to_vec();
             other[0] = flags;
-            assert!(matches!(read(&other), Err(Error::Corrupt(_))), "flags {flags}");
+            assert!(
+                matches!(read(&other), Err(Error::Corrupt(_))),
+                "flags {flags}"
+            );
         }
         assert!(matches!(read(&[]), Err(Error::Corrupt(_))));
     }

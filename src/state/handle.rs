@@ -178,7 +178,9 @@ impl ScopeHandle {
     /// # Errors
     /// [`Error::TypeMismatch`] where it is not a `T`.
     pub fn get<T: DeserializeOwned>(&self, key: impl AsRef<str>) -> Result<Option<T>> {
-        Ok(self.get_versioned(key)?.map(|found: Versioned<T>| found.value))
+        Ok(self
+            .get_versioned(key)?
+            .map(|found: Versioned<T>| found.value))
     }
 
     /// The value of a key and its version.
@@ -207,7 +209,11 @@ impl ScopeHandle {
     /// [`Error::Closed`], [`Error::Poisoned`], [`Error::Corrupt`].
     pub fn contains(&self, key: impl AsRef<str>) -> Result<bool> {
         let slot = self.enter()?;
-        Ok(self.shared.engine.read(slot, key.as_ref().as_bytes())?.is_some())
+        Ok(self
+            .shared
+            .engine
+            .read(slot, key.as_ref().as_bytes())?
+            .is_some())
     }
 
     /// Sets a key to any value that serde can serialise. `None` is a value, null.
@@ -304,7 +310,8 @@ impl ScopeHandle {
             check_version(&scope, &name, expected, found)?;
             Ok(Some(Arc::clone(&cell)))
         };
-        self.write(key, Op::Modify(Box::new(modify))).map(Version::from)
+        self.write(key, Op::Modify(Box::new(modify)))
+            .map(Version::from)
     }
 
     /// Reads a key, computes and writes it, all or nothing. The closure gets `None`

@@ -83,12 +83,29 @@ impl Limits {
     fn check(&self) -> Result<()> {
         let bounds = [
             ("value_bytes", self.value_bytes as u64, 1, 128 * MIB),
-            ("value_depth", self.value_depth as u64, 1, CodecLimits::DEPTH_BOUND as u64),
+            (
+                "value_depth",
+                self.value_depth as u64,
+                1,
+                CodecLimits::DEPTH_BOUND as u64,
+            ),
             ("key_bytes", self.key_bytes as u64, 1, 64 * 1024),
-            ("transaction_bytes", self.transaction_bytes as u64, 1, FRAME_BYTES_MAX as u64 * 3 / 4),
-            ("transaction_attempts", u64::from(self.transaction_attempts), 1, u64::MAX),
+            (
+                "transaction_bytes",
+                self.transaction_bytes as u64,
+                1,
+                FRAME_BYTES_MAX as u64 * 3 / 4,
+            ),
+            (
+                "transaction_attempts",
+                u64::from(self.transaction_attempts),
+                1,
+                u64::MAX,
+            ),
         ];
-        bounds.into_iter().try_for_each(|(what, value, min, max)| bounded(what, value, min, max))
+        bounds
+            .into_iter()
+            .try_for_each(|(what, value, min, max)| bounded(what, value, min, max))
     }
 
     pub(super) fn codec(&self) -> CodecLimits {
@@ -321,10 +338,30 @@ impl Builder {
         let engine = &self.engine;
         let log = &engine.log;
         let (least, most) = (8 * 1024, 1024 * MIB);
-        bounded("segment_bytes (largest)", log.segment_bytes_max, least, most)?;
-        bounded("segment_bytes (first)", log.segment_bytes_min, least, log.segment_bytes_max)?;
-        bounded("log_bytes_max", log.log_bytes_max, 4 * log.segment_bytes_max, u64::MAX / 4)?;
-        bounded("memtable_bytes", engine.memtable_bytes, 64 * 1024, u64::MAX / 4)?;
+        bounded(
+            "segment_bytes (largest)",
+            log.segment_bytes_max,
+            least,
+            most,
+        )?;
+        bounded(
+            "segment_bytes (first)",
+            log.segment_bytes_min,
+            least,
+            log.segment_bytes_max,
+        )?;
+        bounded(
+            "log_bytes_max",
+            log.log_bytes_max,
+            4 * log.segment_bytes_max,
+            u64::MAX / 4,
+        )?;
+        bounded(
+            "memtable_bytes",
+            engine.memtable_bytes,
+            64 * 1024,
+            u64::MAX / 4,
+        )?;
         bounded("block_bytes", engine.block_bytes as u64, 1024, 64 * 1024)
     }
 

@@ -120,7 +120,9 @@ impl Scan {
                 return Ok(None);
             };
             let from = from.as_ref().map(Vec::as_slice);
-            let chunk = self.view.chunk(&self.slot, from, self.to.as_ref().map(Vec::as_slice))?;
+            let chunk = self
+                .view
+                .chunk(&self.slot, from, self.to.as_ref().map(Vec::as_slice))?;
             self.chunk = chunk.entries.into();
             self.from = chunk.next.map(Bound::Excluded);
         }

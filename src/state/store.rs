@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::report::{Recovery, Verification};
 use crate::engine::Engine;
+use crate::engine::report::{Recovery, Verification};
 use crate::error::Result;
 use crate::ids::Lsn;
 use crate::scope::Scope;
@@ -126,7 +126,10 @@ impl Store {
         self.shared.enter()?;
         let settings = self.shared.settings.clone();
         let (options, components) = (settings.engine_options(), settings.components());
-        let engine = self.shared.engine.persist(path.as_ref(), options, components)?;
+        let engine = self
+            .shared
+            .engine
+            .persist(path.as_ref(), options, components)?;
         Ok(Self::new(engine, settings))
     }
 
@@ -162,7 +165,11 @@ impl Store {
     pub fn scopes(&self) -> Result<Vec<Scope>> {
         self.shared.enter()?;
         let slots = self.shared.engine.view().scopes()?;
-        Ok(slots.iter().filter_map(|slot| Scope::decode(&slot.prefix)).map(|(s, _)| s).collect())
+        Ok(slots
+            .iter()
+            .filter_map(|slot| Scope::decode(&slot.prefix))
+            .map(|(s, _)| s)
+            .collect())
     }
 
     /// Runs a transaction: all that the closure writes is committed at once, or

@@ -32,9 +32,8 @@ fn identity(engine: &Arc<Engine>) -> usize {
 
 /// An error inside a transaction of the same store on the same thread.
 pub(super) fn refuse_nested(engine: &Arc<Engine>) -> Result<()> {
-    let inside = RUNNING.with_borrow(|running| {
-        !running.is_empty() && running.contains(&identity(engine))
-    });
+    let inside =
+        RUNNING.with_borrow(|running| !running.is_empty() && running.contains(&identity(engine)));
     match inside {
         true => Err(Error::Nested),
         false => Ok(()),
@@ -87,11 +86,13 @@ pub(super) struct ScopeWrites {
 
 impl State {
     fn writes_to(&mut self, slot: &Arc<Slot>) -> &mut ScopeWrites {
-        self.writes.entry(slot.number).or_insert_with(|| ScopeWrites {
-            slot: Arc::clone(slot),
-            cleared: false,
-            keys: BTreeMap::new(),
-        })
+        self.writes
+            .entry(slot.number)
+            .or_insert_with(|| ScopeWrites {
+                slot: Arc::clone(slot),
+                cleared: false,
+                keys: BTreeMap::new(),
+            })
     }
 
     pub(super) fn read_key(&mut self, slot: &Arc<Slot>, key: &[u8]) {
@@ -100,7 +101,12 @@ impl State {
         }
     }
 
-    pub(super) fn read_range(&mut self, slot: &Arc<Slot>, from: &Bound<Vec<u8>>, to: &Bound<Vec<u8>>) {
+    pub(super) fn read_range(
+        &mut self,
+        slot: &Arc<Slot>,
+        from: &Bound<Vec<u8>>,
+        to: &Bound<Vec<u8>>,
+    ) {
         let boxed = |bound: &Bound<Vec<u8>>| bound.as_ref().map(|key| key.as_slice().into());
         self.reads.push(Read {
             slot: Arc::clone(slot),

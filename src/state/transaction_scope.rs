@@ -77,13 +77,20 @@ impl<'a> TransactionScope<'a> {
 
     fn find(&self, key: &str) -> Result<Option<(Version, Cell)>> {
         let slot = self.slot()?;
-        let written = self.transaction.state.borrow().written(slot, key.as_bytes());
+        let written = self
+            .transaction
+            .state
+            .borrow()
+            .written(slot, key.as_bytes());
         if let Some(cell) = written {
             // It has no version before the commit gives it one.
             return Ok(cell.map(|cell| (Version::ZERO, Cell::Memory(cell))));
         }
         let found = self.transaction.view.read(slot, key.as_bytes())?;
-        self.transaction.state.borrow_mut().read_key(slot, key.as_bytes());
+        self.transaction
+            .state
+            .borrow_mut()
+            .read_key(slot, key.as_bytes());
         Ok(found.map(|(lsn, cell)| (lsn.into(), cell)))
     }
 
@@ -92,7 +99,9 @@ impl<'a> TransactionScope<'a> {
     /// # Errors
     /// As there.
     pub fn get<T: DeserializeOwned>(&self, key: impl AsRef<str>) -> Result<Option<T>> {
-        Ok(self.get_versioned(key)?.map(|found: Versioned<T>| found.value))
+        Ok(self
+            .get_versioned(key)?
+            .map(|found: Versioned<T>| found.value))
     }
 
     /// As [`crate::ScopeHandle::get_versioned`]; what the transaction wrote itself
@@ -124,7 +133,10 @@ impl<'a> TransactionScope<'a> {
         let slot = self.slot()?;
         check_key(key, self.limits(), &self.scope)?;
         let bytes_max = self.limits().transaction_bytes;
-        self.transaction.state.borrow_mut().write(slot, key.as_bytes(), cell, bytes_max)
+        self.transaction
+            .state
+            .borrow_mut()
+            .write(slot, key.as_bytes(), cell, bytes_max)
     }
 
     /// As [`crate::ScopeHandle::set`].
@@ -202,7 +214,9 @@ impl<'a> TransactionScope<'a> {
         value: T,
     ) -> Result<()> {
         let key = key.as_ref();
-        let found = self.find(key)?.map_or(Version::ZERO, |(version, _)| version);
+        let found = self
+            .find(key)?
+            .map_or(Version::ZERO, |(version, _)| version);
         check_version(&self.scope, key, expected, found)?;
         self.set(key, value)
     }
@@ -249,7 +263,8 @@ impl<'a> TransactionScope<'a> {
     /// # Errors
     /// As [`scan`](Self::scan).
     pub fn len(&self) -> Result<u64> {
-        self.scan("")?.try_fold(0, |count, entry| entry.map(|_| count + 1))
+        self.scan("")?
+            .try_fold(0, |count, entry| entry.map(|_| count + 1))
     }
 
     /// True where there are no keys. Reads the whole scope.

@@ -84,7 +84,10 @@ pub fn drive(workload: &Workload, plan: &Plan) -> Result<Summary, Box<Violation>
     for operation in driver.calls().iter().filter(|call| !call.kind.is_read()) {
         points.push(Trouble::Stop(operation.ordinal, When::Before));
         points.push(Trouble::Stop(operation.ordinal, When::After));
-        if matches!(operation.kind, OperationKind::Write | OperationKind::RemoveDirAll) {
+        if matches!(
+            operation.kind,
+            OperationKind::Write | OperationKind::RemoveDirAll
+        ) {
             points.push(Trouble::Stop(operation.ordinal, When::Midway));
         }
     }
@@ -122,11 +125,17 @@ fn faults_at(call: &Operation) -> Vec<Fault> {
     let at = call.ordinal;
     let mut faults = Vec::new();
     if call.kind.is_read() {
-        return [false, true].map(|lasting| Fault::Read { at, lasting }).into();
+        return [false, true]
+            .map(|lasting| Fault::Read { at, lasting })
+            .into();
     }
     for lasting in [false, true] {
         for failure in [Failure::Io, Failure::NoSpace] {
-            faults.push(Fault::Operation { at, failure, lasting });
+            faults.push(Fault::Operation {
+                at,
+                failure,
+                lasting,
+            });
         }
     }
     match call.kind {
@@ -143,5 +152,8 @@ fn faults_at(call: &Operation) -> Vec<Fault> {
 /// The losses to try at one point.
 fn losses(plan: &Plan, random: &mut Random) -> Vec<Loss> {
     let drawn = (0..plan.random_images).map(|_| Loss::Random(random.next_u64() >> 16));
-    [Loss::Everything, Loss::Nothing].into_iter().chain(drawn).collect()
+    [Loss::Everything, Loss::Nothing]
+        .into_iter()
+        .chain(drawn)
+        .collect()
 }

@@ -148,7 +148,9 @@ pub(super) fn read(bytes: &[u8], segment: SegmentId) -> Result<Frame<'_>, NoFram
         return Err(NoFrame::Bad("the header is cut short".into()));
     }
     let length = u32_at(bytes, 4) as usize;
-    if length < FRAME_HEADER_BYTES || length > FRAME_BYTES_MAX || !length.is_multiple_of(FRAME_ALIGN)
+    if length < FRAME_HEADER_BYTES
+        || length > FRAME_BYTES_MAX
+        || !length.is_multiple_of(FRAME_ALIGN)
     {
         return Err(NoFrame::Bad(format!("length {length} is out of bounds")));
     }
@@ -172,7 +174,9 @@ pub(super) fn read(bytes: &[u8], segment: SegmentId) -> Result<Frame<'_>, NoFram
     let padding = u32_at(frame, 52) as usize;
     let body = FRAME_HEADER_BYTES + extra..length.saturating_sub(padding);
     let Some(body) = frame.get(body) else {
-        return Err(NoFrame::Bad("extension and padding exceed the frame".into()));
+        return Err(NoFrame::Bad(
+            "extension and padding exceed the frame".into(),
+        ));
     };
     Ok(Frame {
         length,
@@ -241,7 +245,10 @@ mod tests {
     fn every_cut_is_noticed() {
         let good = sample();
         for len in 0..good.len() {
-            assert!(read(&good[..len], SegmentId::new(3)).is_err(), "length {len}");
+            assert!(
+                read(&good[..len], SegmentId::new(3)).is_err(),
+                "length {len}"
+            );
         }
     }
 
@@ -249,16 +256,25 @@ mod tests {
     fn fault_7_a_length_of_all_ones_is_refused() {
         let mut bytes = sample();
         bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert!(matches!(read(&bytes, SegmentId::new(3)), Err(NoFrame::Bad(_))));
+        assert!(matches!(
+            read(&bytes, SegmentId::new(3)),
+            Err(NoFrame::Bad(_))
+        ));
     }
 
     #[test]
     fn fault_8_zeros_are_no_frame() {
-        assert_eq!(read(&[0; 256], SegmentId::new(0)).unwrap_err(), NoFrame::Empty);
+        assert_eq!(
+            read(&[0; 256], SegmentId::new(0)).unwrap_err(),
+            NoFrame::Empty
+        );
     }
 
     #[test]
     fn fault_9_a_frame_of_another_segment_is_stale() {
-        assert_eq!(read(&sample(), SegmentId::new(4)).unwrap_err(), NoFrame::Stale);
+        assert_eq!(
+            read(&sample(), SegmentId::new(4)).unwrap_err(),
+            NoFrame::Stale
+        );
     }
 }

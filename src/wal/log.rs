@@ -176,7 +176,11 @@ impl Log {
         if tail.offset + length as u64 > tail.segment.capacity && !self.rotate(tail, length) {
             return false;
         }
-        if tail.runs.last().is_none_or(|run| run.segment.id != tail.segment.id) {
+        if tail
+            .runs
+            .last()
+            .is_none_or(|run| run.segment.id != tail.segment.id)
+        {
             let start = tail.pending.len();
             let run = Run {
                 segment: Arc::clone(&tail.segment),
@@ -208,7 +212,8 @@ impl Log {
             run.last = lsn;
         }
         self.appended.store(lsn.get(), Ordering::Release);
-        self.pending_bytes.store(tail.pending.len() as u64, Ordering::Relaxed);
+        self.pending_bytes
+            .store(tail.pending.len() as u64, Ordering::Relaxed);
         self.stats.frames.fetch_add(1, Ordering::Relaxed);
         true
     }
@@ -321,7 +326,8 @@ impl Log {
             return Vec::new();
         };
         progress.durable = progress.durable.max(durable);
-        self.durable.store(progress.durable.get(), Ordering::Release);
+        self.durable
+            .store(progress.durable.get(), Ordering::Release);
         if progress.durable >= self.last() {
             self.asked_micros.store(u64::MAX, Ordering::Relaxed);
             // Pairs with the fence in `sync_within`: whoever still saw the shorter
@@ -370,13 +376,21 @@ impl Log {
                 bytes.extend_from_slice(&TERMINATOR);
             }
         }
-        let ends = runs.iter().skip(1).map(|run| run.start).chain([bytes.len()]);
+        let ends = runs
+            .iter()
+            .skip(1)
+            .map(|run| run.start)
+            .chain([bytes.len()]);
         let ends: Vec<usize> = ends.collect();
         for (run, &end) in runs.iter().zip(&ends) {
             if let Some(base) = run.begins {
                 self.begin_segment(disk, run, base)?;
             }
-            let header = if run.begins.is_some() { SEGMENT_HEADER_BYTES } else { 0 };
+            let header = if run.begins.is_some() {
+                SEGMENT_HEADER_BYTES
+            } else {
+                0
+            };
             let durable = disk.durable;
             let part = &mut bytes[run.start..end];
             frame::seal(&mut part[header..], durable);
@@ -388,7 +402,9 @@ impl Log {
             disk.current_last = run.last;
             disk.current_end = run.offset + (end.min(frames_end) - run.start) as u64;
             disk.unsynced_bytes += part.len() as u64;
-            self.stats.bytes.fetch_add(part.len() as u64, Ordering::Relaxed);
+            self.stats
+                .bytes
+                .fetch_add(part.len() as u64, Ordering::Relaxed);
             self.stats.writes.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
@@ -510,7 +526,10 @@ impl Log {
                 }
                 None => {
                     let before = progress.durable;
-                    let timed_out = self.requested.wait_for(&mut progress, idle_after).timed_out();
+                    let timed_out = self
+                        .requested
+                        .wait_for(&mut progress, idle_after)
+                        .timed_out();
                     let idle = timed_out && progress.durable == before;
                     mark_synced &= progress.durable == before;
                     drop(progress);

@@ -148,7 +148,9 @@ impl MarkWriter {
     /// Makes what was written durable.
     pub(super) fn sync(&mut self) -> Result<()> {
         if !self.synced {
-            self.file.sync().map_err(|e| Error::io("sync", &self.path, e))?;
+            self.file
+                .sync()
+                .map_err(|e| Error::io("sync", &self.path, e))?;
             self.synced = true;
         }
         Ok(())

@@ -66,7 +66,9 @@ impl Frames {
     fn window(&mut self, offset: u64, wanted: usize) -> Result<&[u8]> {
         let there = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
         let wanted = wanted.min(there);
-        let skip = offset.checked_sub(self.window_at).and_then(|skip| usize::try_from(skip).ok());
+        let skip = offset
+            .checked_sub(self.window_at)
+            .and_then(|skip| usize::try_from(skip).ok());
         let covered = skip.is_some_and(|skip| skip.saturating_add(wanted) <= self.window.len());
         if !covered {
             let size = wanted.max(WINDOW_BYTES).min(there);

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use super::frame::{Frame, FrameKind, NoFrame, u64_at};
 use super::mark::{self, Marks};
 use super::reader::Frames;
-use super::segment::{Head, SEGMENT_HEADER_BYTES, SegmentHeader, damaged, parse_name, segment_path};
+use super::segment::{
+    Head, SEGMENT_HEADER_BYTES, SegmentHeader, damaged, parse_name, segment_path,
+};
 use crate::error::{Corruption, Error, Result};
 use crate::ids::{Epoch, Lsn, SegmentId, StoreId};
 use crate::vfs::{OpenMode, Vfs};
@@ -130,7 +132,9 @@ pub(super) fn scan(vfs: &dyn Vfs, folder: &Path, mark_path: &Path, known: Known)
 }
 
 fn marks_damage(marks: Marks, fresh: bool) -> Option<String> {
-    marks.damage.filter(|_| !(fresh && marks.highest.durable == Lsn::ZERO))
+    marks
+        .damage
+        .filter(|_| !(fresh && marks.highest.durable == Lsn::ZERO))
 }
 
 struct UsedHead {
@@ -154,7 +158,9 @@ fn read_heads(
 ) -> Result<(Vec<UsedHead>, Vec<BadHead>)> {
     let mut used = Vec::new();
     let mut bad = Vec::new();
-    let entries = vfs.read_dir(folder).map_err(|e| Error::io("list", folder, e))?;
+    let entries = vfs
+        .read_dir(folder)
+        .map_err(|e| Error::io("list", folder, e))?;
     for entry in entries {
         let path = folder.join(&entry.name);
         let Some(id) = parse_name(&entry.name) else {
@@ -164,9 +170,13 @@ fn read_heads(
             continue;
         };
         scan.highest_id = scan.highest_id.max(id);
-        let file = vfs.open(&path, OpenMode::Read).map_err(|e| Error::io("open", &path, e))?;
+        let file = vfs
+            .open(&path, OpenMode::Read)
+            .map_err(|e| Error::io("open", &path, e))?;
         let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
-        let read = file.read_at(&mut bytes, 0).map_err(|e| Error::io("read", &path, e))?;
+        let read = file
+            .read_at(&mut bytes, 0)
+            .map_err(|e| Error::io("read", &path, e))?;
         bytes.truncate(read);
         match SegmentHeader::decode(&bytes, id, store, &path)? {
             Head::Used(header) => used.push(UsedHead {
@@ -200,11 +210,15 @@ fn chain(
     // trimmed when somebody stopped.
     let reaches = |head: &UsedHead| head.header.base <= known.snapshot;
     let usable = |head: &&UsedHead| head.header.base <= known.reach;
-    let first = used.iter().rposition(reaches).or(used.first().filter(usable).map(|_| 0));
+    let first = used
+        .iter()
+        .rposition(reaches)
+        .or(used.first().filter(usable).map(|_| 0));
     let Some(first) = first else {
         return no_beginning(folder, &used, bad, known, scan);
     };
-    scan.garbage.extend(used.drain(..first).map(|head| head.path));
+    scan.garbage
+        .extend(used.drain(..first).map(|head| head.path));
     let mut used = used.into_iter().peekable();
     scan.last = used.peek().map_or(Lsn::ZERO, |head| head.header.base);
     let mut before: Option<SegmentId> = None;
@@ -249,7 +263,10 @@ fn drop_superseded(used: &mut Vec<UsedHead>, scan: &mut Scan) {
 }
 
 fn head_of(scan: &Scan) -> (SegmentId, Lsn) {
-    let id = scan.segments.last().map_or(SegmentId::ZERO, |s| s.header.id);
+    let id = scan
+        .segments
+        .last()
+        .map_or(SegmentId::ZERO, |s| s.header.id);
     (id, scan.last.next())
 }
 
@@ -267,7 +284,13 @@ fn missing(
     let path = segment_path(folder, expected.next());
     match bad.iter().find(|head| head.id > expected) {
         Some(head) => damaged(&head.path, head.id, 0, lsn, head.what.clone()),
-        None => damaged(&path, expected.next(), 0, lsn, "the segment is missing".into()),
+        None => damaged(
+            &path,
+            expected.next(),
+            0,
+            lsn,
+            "the segment is missing".into(),
+        ),
     }
 }
 
@@ -278,7 +301,10 @@ fn no_beginning(
     known: Known,
     scan: &mut Scan,
 ) -> Result<()> {
-    if let Some(base) = known.fresh_base.filter(|_| used.is_empty() && bad.is_empty()) {
+    if let Some(base) = known
+        .fresh_base
+        .filter(|_| used.is_empty() && bad.is_empty())
+    {
         scan.last = base;
         scan.mark = base;
         return Ok(());
@@ -299,7 +325,10 @@ fn no_beginning(
             head.header.id,
             0,
             lsn,
-            format!("the log begins behind LSN {}: a segment before it is missing", head.header.base),
+            format!(
+                "the log begins behind LSN {}: a segment before it is missing",
+                head.header.base
+            ),
         ),
         (None, None) => Corruption::new(
             folder,

@@ -120,7 +120,9 @@ impl SegmentHeader {
         if header.store != store {
             return Ok(Head::Bad(format!("it belongs to store {}", header.store)));
         }
-        if format == 0 || u32_at(bytes, 16) as usize != SEGMENT_HEADER_BYTES || u32_at(bytes, 20) != 0
+        if format == 0
+            || u32_at(bytes, 16) as usize != SEGMENT_HEADER_BYTES
+            || u32_at(bytes, 20) != 0
         {
             return Ok(Head::Bad("format, length or flags are unknown".into()));
         }
@@ -193,7 +195,9 @@ fn write_zeros(file: &dyn VfsFile, from: u64, to: u64) -> std::io::Result<()> {
     let zeros = vec![0; ZEROS_AT_ONCE.min(usize::try_from(to - from).unwrap_or(usize::MAX))];
     let mut at = from;
     while at < to {
-        let part = zeros.len().min(usize::try_from(to - at).unwrap_or(usize::MAX));
+        let part = zeros
+            .len()
+            .min(usize::try_from(to - at).unwrap_or(usize::MAX));
         file.write_at(&zeros[..part], at)?;
         at += part as u64;
     }
@@ -241,7 +245,9 @@ pub(super) fn reopen(
     capacity: u64,
 ) -> Result<Segment> {
     let path = segment_path(folder, id);
-    let file = vfs.open(&path, OpenMode::Write).map_err(|e| Error::io("open", &path, e))?;
+    let file = vfs
+        .open(&path, OpenMode::Write)
+        .map_err(|e| Error::io("open", &path, e))?;
     Ok(Segment {
         id,
         file,
@@ -251,8 +257,17 @@ pub(super) fn reopen(
 }
 
 /// The error for damage in a segment.
-pub(super) fn damaged(path: &Path, id: SegmentId, offset: u64, lsn: Lsn, what: String) -> Corruption {
-    Corruption::new(path, what).segment(id).offset(offset).lsn(lsn)
+pub(super) fn damaged(
+    path: &Path,
+    id: SegmentId,
+    offset: u64,
+    lsn: Lsn,
+    what: String,
+) -> Corruption {
+    Corruption::new(path, what)
+        .segment(id)
+        .offset(offset)
+        .lsn(lsn)
 }
 
 #[cfg(test)]
@@ -307,7 +322,13 @@ mod tests {
         let path = segment_path(Path::new("w"), SegmentId::new(0xab));
         let name = path.file_name().unwrap().to_str().unwrap();
         assert_eq!(parse_name(name), Some(SegmentId::new(0xab)));
-        for other in ["00000000000000AB.log", "ab.log", "00000000000000ab.log.tmp", "mark", ""] {
+        for other in [
+            "00000000000000AB.log",
+            "ab.log",
+            "00000000000000ab.log.tmp",
+            "mark",
+            "",
+        ] {
             assert_eq!(parse_name(other), None, "{other}");
         }
     }

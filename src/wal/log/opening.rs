@@ -69,7 +69,10 @@ impl Log {
         let superseded = scan.segments.pop_if(|last| last.header.base >= base);
         let before = match &superseded {
             Some(last) => last.header.before,
-            None => scan.segments.last().map_or(SegmentId::ZERO, |last| last.header.id),
+            None => scan
+                .segments
+                .last()
+                .map_or(SegmentId::ZERO, |last| last.header.id),
         };
         let header = SegmentHeader {
             store,
@@ -126,7 +129,10 @@ impl Log {
                 sealed,
                 spares: Vec::new(),
                 next_id: id.next(),
-                base: scan.segments.first().map_or(base, |first| first.header.base),
+                base: scan
+                    .segments
+                    .first()
+                    .map_or(base, |first| first.header.base),
             }),
             progress: Mutex::new(Progress {
                 written: open_lsn,
@@ -226,10 +232,12 @@ fn clear_away(vfs: &dyn Vfs, folder: &Path, scan: &Scan) -> Result<()> {
     for path in &scan.aside {
         let mut name = path.as_os_str().to_owned();
         name.push(".lost");
-        vfs.rename(path, Path::new(&name)).map_err(|e| Error::io("put aside", path, e))?;
+        vfs.rename(path, Path::new(&name))
+            .map_err(|e| Error::io("put aside", path, e))?;
     }
     if !scan.garbage.is_empty() || !scan.aside.is_empty() {
-        vfs.sync_dir(folder).map_err(|e| Error::io("sync", parent(folder), e))?;
+        vfs.sync_dir(folder)
+            .map_err(|e| Error::io("sync", parent(folder), e))?;
     }
     Ok(())
 }
@@ -239,7 +247,9 @@ fn sealed(vfs: &dyn Vfs, scan: &Scan, base: Lsn) -> Result<Vec<Sealed>> {
         let last = info.last.min(base);
         let end = match last < info.last {
             // The new segment has what is above.
-            true => visit(vfs, (info.header.id, &info.path), last, last, &mut |_| Ok(()))?,
+            true => visit(vfs, (info.header.id, &info.path), last, last, &mut |_| {
+                Ok(())
+            })?,
             false => info.end,
         };
         Ok(Sealed {
@@ -264,7 +274,11 @@ impl Log {
     ) -> Result<()> {
         let mut parts: Vec<_> = {
             let disk = self.disk.lock();
-            let current = (disk.current.id, disk.current.path.clone(), disk.current_last);
+            let current = (
+                disk.current.id,
+                disk.current.path.clone(),
+                disk.current_last,
+            );
             let sealed = disk.sealed.iter().map(|s| (s.id, s.path.clone(), s.last));
             sealed.chain([current]).collect()
         };
@@ -275,10 +289,16 @@ impl Log {
             if last <= after {
                 continue;
             }
-            visit(&*self.vfs, (id, &path), after, last, &mut |frame| match frame.kind {
-                FrameKind::Commit => visitor(frame.lsn, frame.time_micros, frame.body),
-                FrameKind::Open | FrameKind::Close => Ok(()),
-            })?;
+            visit(
+                &*self.vfs,
+                (id, &path),
+                after,
+                last,
+                &mut |frame| match frame.kind {
+                    FrameKind::Commit => visitor(frame.lsn, frame.time_micros, frame.body),
+                    FrameKind::Open | FrameKind::Close => Ok(()),
+                },
+            )?;
             after = after.max(last);
         }
         Ok(())

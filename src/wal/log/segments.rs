@@ -25,15 +25,23 @@ impl Log {
         let needed = (SEGMENT_HEADER_BYTES + frame_bytes(body)) as u64;
         let current = {
             let tail = self.tail.lock();
-            if tail.next.as_ref().is_some_and(|next| next.capacity >= needed) {
+            if tail
+                .next
+                .as_ref()
+                .is_some_and(|next| next.capacity >= needed)
+            {
                 return Ok(());
             }
             tail.segment.capacity
         };
         let capacity = (current.saturating_mul(2))
-            .clamp(self.options.segment_bytes_min, self.options.segment_bytes_max)
+            .clamp(
+                self.options.segment_bytes_min,
+                self.options.segment_bytes_max,
+            )
             .max(needed.next_multiple_of(4096));
-        let taken = disk.sealed.iter().map(|sealed| sealed.bytes).sum::<u64>() + disk.current.capacity;
+        let taken =
+            disk.sealed.iter().map(|sealed| sealed.bytes).sum::<u64>() + disk.current.capacity;
         if taken + capacity > self.options.log_bytes_max {
             return Err(Error::Busy {
                 reason: format!(
@@ -76,7 +84,10 @@ impl Log {
     /// Uses a trimmed segment again: its old frames name another segment.
     fn recycle(&self, spare: &PathBuf, id: SegmentId, capacity: u64) -> Result<Segment> {
         let path = segment_path(&self.folder, id);
-        let renamed = self.vfs.rename(spare, &path).and_then(|()| self.vfs.sync_dir(&self.folder));
+        let renamed = self
+            .vfs
+            .rename(spare, &path)
+            .and_then(|()| self.vfs.sync_dir(&self.folder));
         renamed.map_err(|e| Error::io("recycle the log segment", &path, e))?;
         segment::reopen(&*self.vfs, &self.folder, id, capacity)
     }
@@ -92,7 +103,9 @@ impl Log {
                 && capacity >= disk.current.capacity;
             if wanted {
                 let spare = self.folder.join(format!("{:016x}.spare", oldest.id.get()));
-                self.vfs.rename(&path, &spare).map_err(|e| Error::io("set aside", &path, e))?;
+                self.vfs
+                    .rename(&path, &spare)
+                    .map_err(|e| Error::io("set aside", &path, e))?;
                 disk.spares.push((spare, capacity));
             } else {
                 self.remove(&path)?;
@@ -147,7 +160,11 @@ impl Log {
             .set_len(end)
             .and_then(|()| current.file.sync())
             .map_err(|e| Error::io("cut the log segment", &current.path, e))?;
-        for sealed in disk.sealed.iter_mut().filter(|sealed| sealed.end < sealed.bytes) {
+        for sealed in disk
+            .sealed
+            .iter_mut()
+            .filter(|sealed| sealed.end < sealed.bytes)
+        {
             self.vfs
                 .open(&sealed.path, OpenMode::Write)
                 .and_then(|file| file.set_len(sealed.end).and_then(|()| file.sync()))
@@ -155,7 +172,11 @@ impl Log {
             sealed.bytes = sealed.end;
         }
         let spares = std::mem::take(&mut disk.spares);
-        for path in spares.into_iter().map(|(path, _)| path).chain(next.map(|n| n.path.clone())) {
+        for path in spares
+            .into_iter()
+            .map(|(path, _)| path)
+            .chain(next.map(|n| n.path.clone()))
+        {
             self.remove(&path)?;
         }
         self.sync_folder()?;
@@ -165,14 +186,19 @@ impl Log {
     fn append_close(&self, tail: &mut Tail) -> Option<Lsn> {
         let lsn = tail.last.next();
         let time = tail.last_time_micros;
-        self.append_frame(tail, lsn, time, FrameKind::Close, &[]).then_some(lsn)
+        self.append_frame(tail, lsn, time, FrameKind::Close, &[])
+            .then_some(lsn)
     }
 
     fn remove(&self, path: &PathBuf) -> Result<()> {
-        self.vfs.remove_file(path).map_err(|e| Error::io("remove", path, e))
+        self.vfs
+            .remove_file(path)
+            .map_err(|e| Error::io("remove", path, e))
     }
 
     fn sync_folder(&self) -> Result<()> {
-        self.vfs.sync_dir(&self.folder).map_err(|e| Error::io("sync", &self.folder, e))
+        self.vfs
+            .sync_dir(&self.folder)
+            .map_err(|e| Error::io("sync", &self.folder, e))
     }
 }
