@@ -1,11 +1,7 @@
 //! Bad input: folders that are no stores, stores of later versions, limits, values
 //! that are no values, closed stores. Each is a typed error, and nothing is lost.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "this is how a test fails"
-)]
+#![expect(clippy::unwrap_used, reason = "this is how a test fails")]
 
 use std::collections::BTreeMap;
 use std::fs;

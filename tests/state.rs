@@ -72,6 +72,7 @@ fn a_user_writes_it_in_memory_and_on_disk() {
     scratch.global().set("kept", 7).unwrap();
     let store = scratch.persist(folder.path().join("c")).unwrap();
     assert_eq!(store.global().get::<u32>("kept").unwrap(), Some(7));
+    assert!(store.recovery().is_clean(), "{:?}", store.recovery());
     what_a_user_writes(&store).unwrap();
     drop(store);
     let store = Store::open(folder.path().join("c")).unwrap();

@@ -1,11 +1,7 @@
 //! Scopes are walls: whatever the bytes of ids and keys, what is written to one
 //! scope is read there and nowhere else, cleared with it and with no other.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "this is how a test fails"
-)]
+#![expect(clippy::unwrap_used, reason = "this is how a test fails")]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

@@ -26,11 +26,19 @@ use crate::scope::prefix_end;
 pub(super) struct Switching {
     /// Earlier images, and the blocks that their successor freed: they go once
     /// nobody holds that image or an earlier one.
-    superseded: VecDeque<(Arc<Image>, Vec<(BlockId, u32)>)>,
+    superseded: VecDeque<Superseded>,
     /// Blocks that no image names.
     doomed: Vec<(BlockId, u32)>,
     /// The backend failed: it has to be opened again before it is used.
     pub(super) suspect: bool,
+}
+
+/// An image that was replaced.
+#[derive(Debug)]
+struct Superseded {
+    image: Arc<Image>,
+    /// The blocks that its successor does without.
+    freed: Vec<(BlockId, u32)>,
 }
 
 impl Switching {
@@ -44,7 +52,7 @@ impl Switching {
 
     /// Everything that is or will be of no use.
     fn all_doomed(&self) -> Vec<(BlockId, u32)> {
-        let superseded = self.superseded.iter().flat_map(|(_, freed)| freed);
+        let superseded = self.superseded.iter().flat_map(|earlier| &earlier.freed);
         self.doomed.iter().chain(superseded).copied().collect()
     }
 }
@@ -126,7 +134,10 @@ impl Engine {
             blocks: merged.blocks,
         };
         self.switch(disk, manifest, blocks, sealed.generation)?;
-        switching.superseded.push_back((old, merged.freed));
+        switching.superseded.push_back(Superseded {
+            image: old,
+            freed: merged.freed,
+        });
         self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
         Ok(sealed.lsn)
     }
@@ -184,7 +195,7 @@ impl Engine {
             {
                 merge.clear(&slot.prefix, prefix_end(&slot.prefix).as_deref())?;
             }
-            newest_of(&tables, sealed.lsn, &mut |key, lsn, cell| {
+            newest_of(&tables, sealed.lsn, |key, lsn, cell| {
                 full.clear();
                 full.extend_from_slice(&slot.prefix);
                 full.extend_from_slice(key);
@@ -196,11 +207,11 @@ impl Engine {
 
     /// Deletes blocks that nobody can read any more.
     fn delete_superseded(&self, disk: &Disk, switching: &mut Switching) {
-        while let Some((image, _)) = switching.superseded.front()
-            && Arc::strong_count(image) == 1
-            && let Some((_, freed)) = switching.superseded.pop_front()
+        while let Some(earlier) = switching.superseded.front()
+            && Arc::strong_count(&earlier.image) == 1
+            && let Some(earlier) = switching.superseded.pop_front()
         {
-            switching.doomed.extend(freed);
+            switching.doomed.extend(earlier.freed);
         }
         let image = self.current(disk);
         if let Ok(blocks) = image.blocks()
@@ -219,7 +230,7 @@ impl Engine {
 fn newest_of(
     tables: &[Arc<Table>],
     at: Lsn,
-    visitor: &mut dyn FnMut(&[u8], Lsn, &Stored) -> Result<(), ImageError>,
+    mut visitor: impl FnMut(&[u8], Lsn, &Stored) -> Result<(), ImageError>,
 ) -> Result<(), ImageError> {
     use std::ops::Bound::Unbounded;
     let upto_clear = tables.iter().position(|table| table.cleared(at).is_some());

@@ -25,20 +25,18 @@ impl Engine {
         if !self.options.background {
             return Ok(());
         }
-        let bodies: [(&str, fn(&Self)); 3] = [
-            ("evenkeel-log", Self::serve_log),
-            ("evenkeel-checkpoint", Self::serve_checkpoints),
-            ("evenkeel-snapshot", Self::serve_snapshots),
-        ];
-        let mut threads = self.threads.lock();
-        for (name, body) in bodies {
-            let engine = Arc::clone(self);
-            let thread = std::thread::Builder::new().name(name.into());
-            let handle = thread.spawn(move || body(&engine)).map_err(|e| {
-                Error::io("start a thread for", self.path().unwrap_or("".as_ref()), e)
-            })?;
-            threads.handles.push(handle);
-        }
+        self.start_thread("evenkeel-log", Self::serve_log)?;
+        self.start_thread("evenkeel-checkpoint", Self::serve_checkpoints)?;
+        self.start_thread("evenkeel-snapshot", Self::serve_snapshots)
+    }
+
+    fn start_thread(self: &Arc<Self>, name: &str, body: fn(&Self)) -> Result<()> {
+        let engine = Arc::clone(self);
+        let thread = std::thread::Builder::new().name(name.into());
+        let handle = thread
+            .spawn(move || body(&engine))
+            .map_err(|e| Error::io("start a thread for", self.path().unwrap_or("".as_ref()), e))?;
+        self.threads.lock().handles.push(handle);
         Ok(())
     }
 

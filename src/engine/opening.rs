@@ -171,18 +171,17 @@ impl Engine {
             self.visible.store(image_lsn.get(), Ordering::Release);
         }
         let mut replayed = 0;
-        disk.log
-            .replay((image_lsn, last), &mut |lsn, micros, body| {
-                let batch = self.batch_of(body, lsn, disk.folder.root())?;
-                self.replay(&batch, lsn, micros);
-                replayed += 1;
-                // Writers were stopped at this, so there is rarely more; what is there is
-                // merged in the background once the store is open.
-                if self.held.load(Ordering::Relaxed) > self.options.memtable_bytes {
-                    self.checkpoint()?;
-                }
-                Ok(())
-            })?;
+        disk.log.replay((image_lsn, last), |lsn, micros, body| {
+            let batch = self.batch_of(body, lsn, disk.folder.root())?;
+            self.replay(&batch, lsn, micros);
+            replayed += 1;
+            // Writers were stopped at this, so there is rarely more; what is there is
+            // merged in the background once the store is open.
+            if self.held.load(Ordering::Relaxed) > self.options.memtable_bytes {
+                self.checkpoint()?;
+            }
+            Ok(())
+        })?;
         // The log went on by a frame that says that it was opened.
         let opened = disk.log.last();
         self.sequencer.lock().last = opened;
@@ -226,13 +225,12 @@ impl Engine {
                 let mut stale = empty_manifest(self.store, highest);
                 stale.lsn = snapshot;
                 let stale = Arc::new(Image::new(stale, None, 0));
-                if snapshot > Lsn::ZERO {
-                    self.rebuild(
-                        disk,
-                        &mut switching,
-                        &stale,
-                        "the manifest is missing or damaged",
-                    )?;
+                let why = "the manifest is missing or damaged";
+                if snapshot > Lsn::ZERO && folders.is_empty() {
+                    // A store that was persisted begins with a snapshot alone.
+                    self.build_image(disk, &mut switching, &stale, why, snapshot)?;
+                } else if snapshot > Lsn::ZERO {
+                    self.rebuild(disk, &mut switching, &stale, why)?;
                 } else {
                     let fresh = empty_manifest(self.store, highest + 1);
                     *disk.image.write() = Arc::new(Image::new(fresh, None, 0));

@@ -99,7 +99,7 @@ impl Engine {
 fn write_all(view: &View, writer: &mut SnapshotWriter, block_bytes: usize) -> Result<()> {
     let mut builder = BlockBuilder::new();
     for slot in view.scopes()? {
-        view.for_each(&slot, &mut |key, lsn, cell| {
+        view.for_each(&slot, |key, lsn, cell| {
             let full = full_key(&slot, key);
             if !builder.is_empty() && builder.len_bytes_with(&full, cell.len()) > block_bytes {
                 push(writer, std::mem::replace(&mut builder, BlockBuilder::new()))?;

@@ -104,18 +104,26 @@ impl Engine {
         why: &str,
     ) -> Result<Arc<Image>> {
         let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
-        let rebuilt = self.rebuild_from(disk, switching, broken, why, snapshot);
-        match rebuilt {
+        let image = match self.build_image(disk, switching, broken, why, snapshot) {
             // A newer snapshot took the place of the one that was being read.
             Err(_) if disk.snapshot.load(Ordering::Acquire) != snapshot.get() => {
                 let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
-                self.rebuild_from(disk, switching, broken, why, snapshot)
+                self.build_image(disk, switching, broken, why, snapshot)?
             }
-            rebuilt => rebuilt,
-        }
+            built => built?,
+        };
+        self.counters.rebuilds.fetch_add(1, Ordering::Relaxed);
+        let lsn = image.manifest.lsn;
+        disk.recovery.lock().healed.push(Healed {
+            path: disk.folder.image(broken.manifest.folder),
+            what: why.to_owned(),
+            action: format!("rebuilt from snapshot {snapshot} and the log up to LSN {lsn}"),
+        });
+        Ok(image)
     }
 
-    fn rebuild_from(
+    /// Builds an image at the LSN of `broken` and switches to it.
+    pub(super) fn build_image(
         &self,
         disk: &Disk,
         switching: &mut Switching,
@@ -153,12 +161,6 @@ impl Engine {
         *switching = Switching::new(merged.freed);
         // The old folder is of no use; if it cannot be removed now, opening does it.
         let _ = remove_folder(disk, broken.manifest.folder);
-        self.counters.rebuilds.fetch_add(1, Ordering::Relaxed);
-        disk.recovery.lock().healed.push(Healed {
-            path: disk.folder.image(broken.manifest.folder),
-            what: why.to_owned(),
-            action: format!("rebuilt from snapshot {snapshot} and the log up to LSN {lsn}"),
-        });
         Ok(image)
     }
 
@@ -235,15 +237,14 @@ impl Engine {
             Ok(())
         };
         if upto > snapshot {
-            disk.log
-                .replay((snapshot, upto), &mut |lsn, micros, body| {
-                    time = time.max(micros);
-                    collect(body, lsn, disk.folder.root(), &mut changes)?;
-                    match changes.bytes > CHANGES_BYTES {
-                        true => apply(std::mem::take(&mut changes), &mut merged),
-                        false => Ok(()),
-                    }
-                })?;
+            disk.log.replay((snapshot, upto), |lsn, micros, body| {
+                time = time.max(micros);
+                collect(body, lsn, disk.folder.root(), &mut changes)?;
+                match changes.bytes > CHANGES_BYTES {
+                    true => apply(std::mem::take(&mut changes), &mut merged),
+                    false => Ok(()),
+                }
+            })?;
             apply(changes, &mut merged)?;
         }
         Ok((merged, time))

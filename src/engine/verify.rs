@@ -98,7 +98,7 @@ impl Engine {
             }
         }
         let mut commits = 0;
-        let read = disk.log.replay((lsn, disk.log.durable()), &mut |_, _, _| {
+        let read = disk.log.replay((lsn, disk.log.durable()), |_, _, _| {
             commits += 1;
             Ok(())
         });

@@ -177,7 +177,7 @@ impl View {
     pub(crate) fn for_each(
         &self,
         slot: &Slot,
-        visitor: &mut dyn FnMut(&[u8], Lsn, &[u8]) -> Result<()>,
+        mut visitor: impl FnMut(&[u8], Lsn, &[u8]) -> Result<()>,
     ) -> Result<()> {
         let mut after: Option<Vec<u8>> = None;
         loop {

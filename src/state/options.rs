@@ -375,7 +375,7 @@ impl Builder {
     }
 
     pub(super) fn components(&self) -> Components {
-        let sled = || Arc::new(SledBackend::new(self.sled.clone())) as Arc<dyn ImageBackend>;
+        let sled = || Arc::new(SledBackend::new(self.sled)) as Arc<dyn ImageBackend>;
         Components {
             vfs: self.vfs.clone().unwrap_or_else(|| Arc::new(RealVfs)),
             backend: self.backend.clone().unwrap_or_else(sled),

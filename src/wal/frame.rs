@@ -127,7 +127,9 @@ pub(super) fn seal(frames: &mut [u8], durable: Lsn) {
     let mut rest = frames;
     while rest.len() >= FRAME_HEADER_BYTES {
         let length = u32_at(rest, 4) as usize;
-        if length < FRAME_HEADER_BYTES || length > rest.len() {
+        if !(FRAME_HEADER_BYTES..=FRAME_BYTES_MAX).contains(&length)
+            || !length.is_multiple_of(FRAME_ALIGN)
+        {
             return;
         }
         let (frame, behind) = rest.split_at_mut(length);
@@ -148,8 +150,7 @@ pub(super) fn read(bytes: &[u8], segment: SegmentId) -> Result<Frame<'_>, NoFram
         return Err(NoFrame::Bad("the header is cut short".into()));
     }
     let length = u32_at(bytes, 4) as usize;
-    if length < FRAME_HEADER_BYTES
-        || length > FRAME_BYTES_MAX
+    if !(FRAME_HEADER_BYTES..=FRAME_BYTES_MAX).contains(&length)
         || !length.is_multiple_of(FRAME_ALIGN)
     {
         return Err(NoFrame::Bad(format!("length {length} is out of bounds")));

@@ -270,7 +270,7 @@ impl Log {
     pub(crate) fn replay(
         &self,
         (after, upto): (Lsn, Lsn),
-        visitor: &mut dyn FnMut(Lsn, u64, &[u8]) -> Result<()>,
+        mut visitor: impl FnMut(Lsn, u64, &[u8]) -> Result<()>,
     ) -> Result<()> {
         let mut parts: Vec<_> = {
             let disk = self.disk.lock();

@@ -1,7 +1,7 @@
 //! Owns the segments of an open log beyond the one in use: making room, trimming,
 //! recycling, and the clean close.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{Disk, Log, Tail};
@@ -82,7 +82,7 @@ impl Log {
     }
 
     /// Uses a trimmed segment again: its old frames name another segment.
-    fn recycle(&self, spare: &PathBuf, id: SegmentId, capacity: u64) -> Result<Segment> {
+    fn recycle(&self, spare: &Path, id: SegmentId, capacity: u64) -> Result<Segment> {
         let path = segment_path(&self.folder, id);
         let renamed = self
             .vfs
@@ -190,7 +190,7 @@ impl Log {
             .then_some(lsn)
     }
 
-    fn remove(&self, path: &PathBuf) -> Result<()> {
+    fn remove(&self, path: &Path) -> Result<()> {
         self.vfs
             .remove_file(path)
             .map_err(|e| Error::io("remove", path, e))
