@@ -1,4 +1,37 @@
 //! `evenkeel`: an embedded, persistent state engine for workers and jobs.
+//!
+//! A [`Store`] keeps the state of workers, workflows, steps and jobs in scopes. Every
+//! change goes through a write-ahead log; sled holds an image of the state, which is
+//! verified at each read and rebuilt where it is damaged.
+//!
+//! ```
+//! use evenkeel::{Scope, Store};
+//! use serde_json::json;
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("state");
+//! let store = Store::open(&path)?;
+//! let order = store.scope(Scope::workflow("order-42"));
+//! order.set("config", json!({"region": "eu"}))?; // durable when it returns
+//! order.increment("attempts", 1)?; // atomic
+//! store.transact(|tx| {
+//!     // All or nothing, over any scopes.
+//!     let stock = tx.scope(Scope::custom("stock"));
+//!     let left: i64 = stock.get("widget")?.unwrap_or(10);
+//!     stock.set("widget", left - 1)?;
+//!     tx.scope(Scope::workflow("order-42")).set("reserved", true)
+//! })?;
+//! store.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! - What is durable when: [`Durability`], [`Store::submit`], [`Store::barrier`].
+//! - What is refused: [`Limits`], [`Error`].
+//! - What opening found: [`Store::recovery`], [`Salvage`]; what is damaged:
+//!   [`Store::verify`].
+//! - How it is proved: `docs/reliability.md`, and the module `testing` behind the
+//!   feature of that name.
+
+#![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
 mod clock;
 mod codec;
