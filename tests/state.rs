@@ -203,3 +203,29 @@ fn a_panicking_closure_rolls_back() {
     assert_eq!(store.global().get::<u32>("a").unwrap(), None);
     store.global().set("a", 2).unwrap();
 }
+
+#[test]
+fn a_scan_lives_through_a_checkpoint_while_there_is_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let builder = Store::builder()
+        .background(false)
+        .memtable_bytes(1024 * 1024);
+    let store = builder.open(folder.path()).unwrap();
+    let scope = store.with_durability(Durability::Memory).global();
+    for i in 0..1_000 {
+        scope.set(format!("{i:04}"), 1).unwrap();
+    }
+    let mut scan = scope.scan("").unwrap();
+    assert_eq!(scan.next().unwrap().unwrap().value::<u32>().unwrap(), 1);
+    for i in 0..2_000 {
+        scope.set(format!("{i:04}"), 2).unwrap();
+    }
+    store.checkpoint().unwrap();
+    for i in 0..500 {
+        scope.set(format!("{i:04}"), 3).unwrap();
+    }
+    let rest: Vec<u32> = scan.map(|entry| entry.unwrap().value().unwrap()).collect();
+    assert_eq!(rest, [1; 999]);
+    assert_eq!(scope.get::<u32>("0000").unwrap(), Some(3));
+    assert_eq!(scope.len().unwrap(), 2_000);
+}

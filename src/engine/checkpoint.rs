@@ -163,6 +163,7 @@ impl Engine {
         let generation = sequencer.generation;
         if let Some(newest) = sequencer.generations.get_mut(&generation) {
             newest.end = last;
+            newest.bytes = self.active.load(Ordering::Relaxed);
         }
         let unmerged = || sequencer.generations.range(after + 1..);
         let lsn = unmerged().next_back()?.1.end;

@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Engine;
+use super::sequencer::Sequencer;
 use crate::clock;
 use crate::error::{Error, Result};
 
@@ -142,16 +143,11 @@ impl Engine {
         let Some(image) = self.image() else { return };
         let (generations, upto) = {
             let mut sequencer = self.sequencer.lock();
-            let short = self.held.load(Ordering::Relaxed) > self.options.memtable_bytes / 2;
-            while short
-                && sequencer
-                    .views
-                    .generation()
-                    .is_some_and(|needed| needed < image.generation)
+            while self.views_hold_too_much(&sequencer, image.generation)
                 && let Some(view) = sequencer
                     .views
                     .oldest()
-                    .and_then(|n| sequencer.views.close(n))
+                    .and_then(|number| sequencer.views.close(number))
             {
                 view.expired.store(true, Ordering::Release);
             }
@@ -177,6 +173,22 @@ impl Engine {
         // Under the lock, so that nobody misses it between looking and waiting.
         let _pressure = self.room_lock.lock();
         self.room.notify_all();
+    }
+
+    /// True where views keep tables that the image has, and too little memory would
+    /// be left for writers until the next checkpoint.
+    fn views_hold_too_much(&self, sequencer: &Sequencer, merged: u64) -> bool {
+        let Some(needed) = sequencer
+            .views
+            .generation()
+            .filter(|&needed| needed < merged)
+        else {
+            return false;
+        };
+        let free = sequencer.generations.range(..=needed);
+        let free: u64 = free.map(|(_, generation)| generation.bytes).sum();
+        let kept = self.held.load(Ordering::Relaxed).saturating_sub(free);
+        kept > self.options.memtable_bytes / 4 * 3
     }
 
     pub(super) fn close_view(&self, number: u64) {

@@ -29,6 +29,8 @@ pub(crate) struct Generation {
     pub(crate) slots: Vec<Arc<Slot>>,
     /// The last LSN in it, once it is sealed.
     pub(crate) end: Lsn,
+    /// What it takes in memory, once it is sealed.
+    pub(crate) bytes: u64,
 }
 
 /// The open views, by number: older ones first.
