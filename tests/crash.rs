@@ -242,6 +242,71 @@ fn at_random() {
     assert!(replayed() || covered, "{all}");
 }
 
+/// Everything that a store does, so short that every call of it is tried and not a
+/// sample.
+fn whole_life() -> Workload {
+    let (a, b) = (Scope::workflow("a"), Scope::step("a", "b"));
+    let round = |i: u32| {
+        Step::Transact(vec![
+            Write::Set(a.clone(), format!("k{}", i % 5), text(i, 900)),
+            Write::Set(b.clone(), format!("k{}", i % 3), text(i, 300)),
+            Write::Increment(Scope::Global, "n".into(), 1),
+        ])
+    };
+    Workload::new("whole-life")
+        .settings(|builder| {
+            builder
+                .memtable_bytes(64 * 1024)
+                .segment_bytes(8 * 1024, 8 * 1024)
+                .block_bytes(1024)
+        })
+        .steps((0..8).map(round))
+        .step(Step::Checkpoint)
+        .step(Step::Commit(Write::Clear(b.clone())))
+        .steps((8..10).map(round))
+        .step(Step::Snapshot)
+        .steps((10..17).map(round))
+        .step(Step::Commit(Write::Delete(a.clone(), "k1".into())))
+        .step(Step::Snapshot)
+        .step(Step::Submit(vec![global("s", 1), global("t", 2)]))
+        .step(Step::Written(global("w", 1)))
+        .step(Step::Wait)
+        .step(Step::Reopen)
+        .steps((17..19).map(round))
+        .step(Step::Transact(vec![
+            Write::Clear(a.clone()),
+            global("c", 1),
+        ]))
+        .step(Step::Submit(vec![global("s", 3)]))
+        .step(Step::DropAndOpen)
+        .steps((19..21).map(round))
+}
+
+#[test]
+fn every_call_of_a_whole_life() {
+    let workload = whole_life();
+    if replayed() {
+        run(&workload);
+        return;
+    }
+    // Before, in and after every call; then recoveries that are stopped themselves.
+    let every = Plan {
+        nested: 0,
+        random_images: 2,
+        violations: 1,
+        ..Plan::all(1)
+    };
+    let found = drive(&workload, &every).unwrap_or_else(|violation| panic!("{violation}"));
+    println!("every call, {found}");
+    assert!(found.points >= 2 * found.operations, "{found}");
+    let nested = drive(&workload, &plan(4 * POINTS));
+    let nested = nested.unwrap_or_else(|violation| panic!("{violation}"));
+    println!("and stopped again, {nested}");
+    let covered = found.checkpoints >= 3 && found.snapshots >= 2 && nested.nested > 0;
+    assert!(covered, "{found}; {nested}");
+    assert!(found.recycled >= 1 && found.trimmed >= 3, "{found}");
+}
+
 /// Only one case was run.
 fn replayed() -> bool {
     std::env::var("EVENKEEL_CRASH").is_ok()
