@@ -12,8 +12,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::task::Waker;
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -21,13 +21,13 @@ use super::LogOptions;
 use super::frame::{self, FrameKind, frame_bytes};
 use super::mark::{Mark, MarkWriter};
 use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader};
-use crate::clock;
 use crate::error::{Error, Result};
 use crate::ids::{Epoch, Lsn, SegmentId, StoreId};
 use crate::vfs::Vfs;
 
 mod opening;
 mod segments;
+mod service;
 
 /// Zeros behind the last frame, so that a reader of a recycled segment sees where
 /// it ends.
@@ -43,6 +43,7 @@ pub(crate) struct Log {
     options: LogOptions,
     tail: Mutex<Tail>,
     disk: Mutex<Disk>,
+    pool: Mutex<Pool>,
     progress: Mutex<Progress>,
     changed: Condvar,
     requested: Condvar,
@@ -93,14 +94,20 @@ struct Disk {
     mark: MarkWriter,
     buffer: Vec<u8>,
     sealed: Vec<Sealed>,
-    spares: Vec<(PathBuf, u64)>,
-    next_id: SegmentId,
     /// The last LSN before the oldest segment.
     base: Lsn,
 }
 
-/// A segment that is written no more.
+/// What segments are made of. Locked for as long as one is made or given up, which
+/// the leader does not wait for. Locks are taken in the order pool, disk, tail.
 #[derive(Debug)]
+struct Pool {
+    spares: Vec<(PathBuf, u64)>,
+    next_id: SegmentId,
+}
+
+/// A segment that is written no more.
+#[derive(Clone, Debug)]
 struct Sealed {
     id: SegmentId,
     path: PathBuf,
@@ -131,6 +138,8 @@ struct Counters {
     bytes: AtomicU64,
     writes: AtomicU64,
     syncs: AtomicU64,
+    segments: AtomicU64,
+    segment_bytes: AtomicU64,
 }
 
 /// How far a frame has to get.
@@ -423,7 +432,17 @@ impl Log {
             bytes: old.capacity,
             capacity: old.capacity,
         });
+        self.note_segments(disk);
         Ok(())
+    }
+
+    /// For [`Log::stats`], which must not wait for a sync.
+    fn note_segments(&self, disk: &Disk) {
+        let sealed: u64 = disk.sealed.iter().map(|sealed| sealed.bytes).sum();
+        let count = disk.sealed.len() as u64 + 1;
+        let bytes = sealed + disk.current.capacity;
+        self.stats.segments.store(count, Ordering::Relaxed);
+        self.stats.segment_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Syncs the current segment, then writes the mark: in this order, and before
@@ -445,111 +464,6 @@ impl Log {
         disk.mark.write(mark)
     }
 
-    /// The outcome of [`Log::sync`] for a task: ready, or the task is woken later.
-    /// Somebody has to call [`Log::serve`].
-    pub(crate) fn poll_sync(&self, lsn: Lsn, context: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.durable() >= lsn {
-            return Poll::Ready(Ok(()));
-        }
-        let mut progress = self.progress.lock();
-        if progress.durable >= lsn {
-            return Poll::Ready(Ok(()));
-        }
-        if let Err(e) = progress.check() {
-            return Poll::Ready(Err(e));
-        }
-        progress.wakers.push((lsn, context.waker().clone()));
-        self.request(&mut progress, Duration::ZERO);
-        Poll::Pending
-    }
-
-    /// Asks whoever serves the log to sync within this time.
-    pub(crate) fn sync_within(&self, duration: Duration) {
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX - 1);
-        fence(Ordering::SeqCst);
-        // Asked for in as short a time already: the common case in a stream of commits.
-        if self.asked_micros.load(Ordering::Relaxed) <= micros {
-            return;
-        }
-        let mut progress = self.progress.lock();
-        if progress.durable < self.last() {
-            self.asked_micros.store(micros, Ordering::Relaxed);
-            self.request(&mut progress, duration);
-        }
-    }
-
-    fn request(&self, progress: &mut Progress, within: Duration) {
-        let due = clock::deadline(within);
-        if progress.sync_due.is_none_or(|earlier| due < earlier) {
-            progress.sync_due = Some(due);
-            self.requested.notify_all();
-        }
-    }
-
-    /// Syncs what was asked for by [`Log::sync_within`], if its time has come.
-    pub(crate) fn sync_if_due(&self) -> Result<()> {
-        let due = self.progress.lock().sync_due;
-        match due.is_some_and(|due| due <= clock::monotonic()) {
-            true => self.sync(self.last()),
-            false => Ok(()),
-        }
-    }
-
-    /// Serves requests to sync until [`Log::stop_serving`]; between bursts it makes
-    /// the mark durable. To be run by a thread of its own.
-    pub(crate) fn serve(&self, idle_after: Duration) {
-        let mut mark_synced = true;
-        loop {
-            let mut progress = self.progress.lock();
-            if progress.stopping || progress.poison.is_some() {
-                return;
-            }
-            if std::mem::take(&mut progress.prepare) {
-                drop(progress);
-                // A full disk shows when the space is really needed.
-                let _ = self.prepare_next();
-                continue;
-            }
-            let due = progress.sync_due;
-            match due {
-                Some(due) if due <= clock::monotonic() => {
-                    progress.sync_due = None;
-                    self.asked_micros.store(u64::MAX, Ordering::Relaxed);
-                    fence(Ordering::SeqCst);
-                    drop(progress);
-                    // A failure poisons the log, which ends this loop.
-                    let _ = self.sync(self.last());
-                    mark_synced = false;
-                }
-                Some(due) => {
-                    self.requested.wait_until(&mut progress, due);
-                }
-                None => {
-                    let before = progress.durable;
-                    let timed_out = self
-                        .requested
-                        .wait_for(&mut progress, idle_after)
-                        .timed_out();
-                    let idle = timed_out && progress.durable == before;
-                    mark_synced &= progress.durable == before;
-                    drop(progress);
-                    if idle && !mark_synced {
-                        // Best effort: the mark only narrows what a power cut
-                        // leaves open, and the next sync reports a dead disk.
-                        let _ = self.disk.lock().mark.sync();
-                        mark_synced = true;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Ends [`Log::serve`].
-    pub(crate) fn stop_serving(&self) {
-        self.progress.lock().stopping = true;
-        self.requested.notify_all();
-    }
-
     /// The failure that stopped the log, if one did.
     pub(crate) fn check(&self) -> Result<()> {
         match self.poisoned.load(Ordering::Acquire) {
@@ -560,14 +474,13 @@ impl Log {
 
     /// What was done so far.
     pub(crate) fn stats(&self) -> LogStats {
-        let disk = self.disk.lock();
         LogStats {
             frames: self.stats.frames.load(Ordering::Relaxed),
             bytes: self.stats.bytes.load(Ordering::Relaxed),
             writes: self.stats.writes.load(Ordering::Relaxed),
             syncs: self.stats.syncs.load(Ordering::Relaxed),
-            segments: disk.sealed.len() as u64 + 1,
-            segment_bytes: disk.sealed.iter().map(|s| s.bytes).sum::<u64>() + disk.current.capacity,
+            segments: self.stats.segments.load(Ordering::Relaxed),
+            segment_bytes: self.stats.segment_bytes.load(Ordering::Relaxed),
         }
     }
 }

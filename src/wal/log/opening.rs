@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Counters, Disk, Log, Progress, Sealed, Tail};
+use super::{Counters, Disk, Log, Pool, Progress, Sealed, Tail};
 use crate::error::{Error, Result};
 use crate::ids::{Epoch, Lsn, SegmentId};
 use crate::vfs::{Vfs, parent};
@@ -127,12 +127,14 @@ impl Log {
                 mark: marks,
                 buffer: Vec::new(),
                 sealed,
-                spares: Vec::new(),
-                next_id: id.next(),
                 base: scan
                     .segments
                     .first()
                     .map_or(base, |first| first.header.base),
+            }),
+            pool: Mutex::new(Pool {
+                spares: Vec::new(),
+                next_id: id.next(),
             }),
             progress: Mutex::new(Progress {
                 written: open_lsn,
@@ -153,6 +155,7 @@ impl Log {
             epoch,
             options,
         };
+        log.note_segments(&log.disk.lock());
         Ok(Opening {
             log,
             epoch,

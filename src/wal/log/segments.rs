@@ -3,8 +3,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::{Disk, Log, Tail};
+use super::{Log, Pool, Sealed, Tail};
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, SegmentId};
 use crate::vfs::OpenMode;
@@ -20,8 +21,7 @@ impl Log {
     /// its limit; the log is as it was.
     pub(crate) fn make_room(&self, body: usize) -> Result<()> {
         self.check()?;
-        // The leader's lock: one segment is made at a time.
-        let mut disk = self.disk.lock();
+        let mut pool = self.pool.lock();
         let needed = (SEGMENT_HEADER_BYTES + frame_bytes(body)) as u64;
         let current = {
             let tail = self.tail.lock();
@@ -40,8 +40,7 @@ impl Log {
                 self.options.segment_bytes_max,
             )
             .max(needed.next_multiple_of(4096));
-        let taken =
-            disk.sealed.iter().map(|sealed| sealed.bytes).sum::<u64>() + disk.current.capacity;
+        let taken = self.stats.segment_bytes.load(Ordering::Relaxed);
         if taken + capacity > self.options.log_bytes_max {
             return Err(Error::Busy {
                 reason: format!(
@@ -50,7 +49,7 @@ impl Log {
                 ),
             });
         }
-        let made = Arc::new(self.make_segment(&mut disk, capacity)?);
+        let made = Arc::new(self.make_segment(&mut pool, capacity)?);
         let unused = self.tail.lock().next.replace(made);
         match unused {
             Some(small) => self.remove(&small.path),
@@ -70,12 +69,12 @@ impl Log {
         }
     }
 
-    fn make_segment(&self, disk: &mut Disk, capacity: u64) -> Result<Segment> {
-        let id = disk.next_id;
+    fn make_segment(&self, pool: &mut Pool, capacity: u64) -> Result<Segment> {
+        let id = pool.next_id;
         // Also where making it fails: a file of that number may stay behind.
-        disk.next_id = id.next();
-        let spare = disk.spares.iter().position(|&(_, len)| len >= capacity);
-        match spare.map(|at| disk.spares.swap_remove(at)) {
+        pool.next_id = id.next();
+        let spare = pool.spares.iter().position(|&(_, len)| len >= capacity);
+        match spare.map(|at| pool.spares.swap_remove(at)) {
             Some((path, len)) => self.recycle(&path, id, len),
             None => segment::preallocate(&*self.vfs, &self.folder, id, capacity),
         }
@@ -94,30 +93,40 @@ impl Log {
 
     /// Gives up segments whose every LSN is at most `upto`. Returns how many.
     pub(crate) fn trim(&self, upto: Lsn) -> Result<usize> {
-        let mut disk = self.disk.lock();
+        let mut pool = self.pool.lock();
         let mut count = 0;
         // One at a time: what could not be given up is still known, and tried again.
-        while let Some(oldest) = disk.sealed.first().filter(|sealed| sealed.last <= upto) {
-            let (path, last, capacity) = (oldest.path.clone(), oldest.last, oldest.capacity);
-            let wanted = disk.spares.len() < self.options.spare_segments_max
-                && capacity >= disk.current.capacity;
+        while let Some(oldest) = self.oldest(upto) {
+            let path = &oldest.path;
+            let wanted = pool.spares.len() < self.options.spare_segments_max
+                && oldest.capacity >= self.disk.lock().current.capacity;
             if wanted {
                 let spare = self.folder.join(format!("{:016x}.spare", oldest.id.get()));
                 self.vfs
-                    .rename(&path, &spare)
-                    .map_err(|e| Error::io("set aside", &path, e))?;
-                disk.spares.push((spare, capacity));
+                    .rename(path, &spare)
+                    .map_err(|e| Error::io("set aside", path, e))?;
+                pool.spares.push((spare, oldest.capacity));
             } else {
-                self.remove(&path)?;
+                self.remove(path)?;
             }
+            let mut disk = self.disk.lock();
             disk.sealed.remove(0);
-            disk.base = last;
+            disk.base = oldest.last;
+            self.note_segments(&disk);
             count += 1;
         }
         if count > 0 {
             self.sync_folder()?;
         }
         Ok(count)
+    }
+
+    /// The oldest segment, if its every LSN is at most `upto`. Only who holds the
+    /// pool takes it away.
+    fn oldest(&self, upto: Lsn) -> Option<Sealed> {
+        let disk = self.disk.lock();
+        let oldest = disk.sealed.first();
+        oldest.filter(|sealed| sealed.last <= upto).cloned()
     }
 
     /// The last LSN before the log begins.
@@ -152,6 +161,7 @@ impl Log {
             self.make_room(0)?;
         };
         self.sync(lsn)?;
+        let mut pool = self.pool.lock();
         let mut disk = self.disk.lock();
         let end = self.tail.lock().offset;
         let current = &disk.current;
@@ -171,7 +181,7 @@ impl Log {
                 .map_err(|e| Error::io("cut the log segment", &sealed.path, e))?;
             sealed.bytes = sealed.end;
         }
-        let spares = std::mem::take(&mut disk.spares);
+        let spares = std::mem::take(&mut pool.spares);
         for path in spares
             .into_iter()
             .map(|(path, _)| path)
