@@ -204,7 +204,8 @@ fn fault_32_whole_frames_of_an_earlier_epoch_are_never_replayed() {
         bytes[at..at + old.len()].copy_from_slice(old);
         let image = image.crash(Loss::Nothing);
         image.write(&newer, &bytes).unwrap();
-        life.check_all(&image, &format!("from old frame {from} on"));
+        let store = life.check_all(&image, &format!("from old frame {from} on"));
+        assert_eq!(store.recovery().cut, None, "it is a clean end");
     }
 }
 

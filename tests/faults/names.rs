@@ -271,3 +271,21 @@ fn fault_22_the_log_is_trimmed_to_what_is_durable_and_verified() {
         }
     }
 }
+
+#[test]
+fn fault_22_no_image_is_ahead_of_the_durable_log() {
+    fn ahead(life: &mut Life) -> Result<()> {
+        life.open()?;
+        life.commits(2)?;
+        for _ in 0..3 {
+            life.written()?;
+        }
+        life.store().checkpoint()?;
+        life.acked = life.states.len() - 1;
+        Ok(())
+    }
+    let calls = operations(Life::new, ahead);
+    lose_power(Life::new, ahead, &calls, &LOSSES, |life, image, what| {
+        life.check(image, &what);
+    });
+}
