@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::engine::report::{Recovery, Verification};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::scope::Scope;
 use crate::state::commit::Commit;
@@ -163,8 +163,14 @@ impl Store {
     /// [`crate::Error::Closed`], [`crate::Error::Poisoned`], or [`crate::Error::Corrupt`] where the image is damaged
     /// and cannot be healed.
     pub fn scopes(&self) -> Result<Vec<Scope>> {
-        self.shared.enter()?;
-        let slots = self.shared.engine.view().scopes()?;
+        let slots = loop {
+            self.shared.enter()?;
+            match self.shared.engine.view().scopes() {
+                // It had to make room; the next view begins at the newer image.
+                Err(Error::ViewExpired) => {}
+                outcome => break outcome?,
+            }
+        };
         Ok(slots
             .iter()
             .filter_map(|slot| Scope::decode(&slot.prefix))
