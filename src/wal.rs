@@ -17,6 +17,7 @@ mod segment;
 
 pub(crate) use frame::FRAME_BYTES_MAX;
 pub(crate) use log::{Log, LogStats};
+pub(crate) use mark::create_marks;
 pub(crate) use scan::Known;
 pub use scan::{LogLoss, TailCut};
 

@@ -307,7 +307,8 @@ impl Engine {
         let generation = sequencer.generation;
         let mut change = 0;
         for (at, (writes, state)) in batch.writes.iter().zip(states).enumerate() {
-            if state.enter(generation) {
+            if let Some(bytes) = state.enter(generation) {
+                change += bytes;
                 let entry = sequencer.generations.entry(generation).or_default();
                 entry.slots.push(Arc::clone(&writes.slot));
             }

@@ -31,6 +31,7 @@ use crate::clock;
 use crate::error::{Corruption, Error, Result};
 use crate::ids::{Lsn, StoreId};
 use crate::vfs::{Vfs, VfsLock, parent, read_file, write_file_atomically};
+use crate::wal::create_marks;
 
 /// The format of folders that this version writes, and the newest that it reads.
 pub(crate) const FORMAT: u32 = 1;
@@ -218,6 +219,8 @@ fn create(vfs: &dyn Vfs, root: &Path, now_micros: u64) -> Result<StoreId> {
     );
     // The name of the folder itself may not be durable yet, if its making was cut off.
     sync_names(vfs, root).map_err(|e| Error::io("sync the folder of", root, e))?;
+    // From now on missing marks are damage.
+    create_marks(vfs, &root.join("marks"), store)?;
     write_format(vfs, root, store, now_micros)?;
     Ok(store)
 }

@@ -85,6 +85,7 @@ impl Engine {
             }
             let failure = self.snapshot_if_due().err().map(|e| e.to_string());
             self.room_lock.lock().snapshot_failure = failure;
+            self.room.notify_all();
         }
     }
 
@@ -132,7 +133,12 @@ impl Engine {
             }
             _ => Ok(()),
         };
-        let log_closed = disk.log.close();
+        // Without its checkpoint it is not closed cleanly: the next opening is to look
+        // at it as after a kill.
+        let log_closed = match &sealed {
+            Ok(()) => disk.log.close(),
+            Err(_) => Ok(()),
+        };
         disk.folder.unlock();
         log_closed.and(sealed).and(image_closed)
     }

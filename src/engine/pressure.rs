@@ -72,24 +72,40 @@ impl Engine {
         }
     }
 
-    /// Makes room in the log; where that is at its limit, asks for the snapshot that
+    /// Makes room in the log; where that is at its limit, waits for the snapshot that
     /// lets it be trimmed.
     pub(super) fn make_room(&self, body: usize) -> Result<()> {
         let Some(disk) = &self.disk else {
             return Ok(());
         };
-        let refused = match disk.log.make_room(body) {
-            Err(Error::Busy { reason }) => Error::Busy { reason },
-            made => return made,
-        };
-        if self.options.background {
-            self.room_lock.lock().checkpoint_wanted = true;
+        let deadline = clock::deadline(self.options.stall);
+        loop {
+            let refused = match disk.log.make_room(body) {
+                Err(Error::Busy { reason }) => reason,
+                made => return made,
+            };
+            if !self.options.background {
+                self.checkpoint()?;
+                self.snapshot_if_due()?;
+                return disk.log.make_room(body);
+            }
+            let mut pressure = self.room_lock.lock();
+            self.check()?;
+            pressure.checkpoint_wanted = true;
+            pressure.snapshot_wanted = true;
             self.room.notify_all();
-            return Err(refused);
+            let late = self.room.wait_until(&mut pressure, deadline).timed_out();
+            let failure = pressure
+                .failure
+                .as_ref()
+                .or(pressure.snapshot_failure.as_ref());
+            if late || failure.is_some() {
+                let why = failure.map(|why| format!(": {why}")).unwrap_or_default();
+                return Err(Error::Busy {
+                    reason: format!("{refused}{why}"),
+                });
+            }
         }
-        self.checkpoint()?;
-        self.snapshot_if_due()?;
-        disk.log.make_room(body)
     }
 
     fn no_room(&self, why: &str) -> Error {

@@ -12,7 +12,31 @@ use super::table::Slot;
 
 const SHARDS: usize = 32;
 
-type Shard = RwLock<HashMap<Box<[u8]>, Arc<Slot>>>;
+/// A shard is looked through for idle slots when it has grown to this many, and
+/// then each time that it has doubled.
+const SWEEP_AT_LEAST: usize = 128;
+
+type Shard = RwLock<Part>;
+
+/// The slots of a shard.
+#[derive(Debug, Default)]
+struct Part {
+    slots: HashMap<Box<[u8]>, Arc<Slot>>,
+    sweep_at: usize,
+}
+
+impl Part {
+    /// Forgets what holds nothing and nobody holds, if there may be much of it:
+    /// what a handle made that only read, for one.
+    fn sweep(&mut self) {
+        if self.slots.len() < self.sweep_at.max(SWEEP_AT_LEAST) {
+            return;
+        }
+        self.slots
+            .retain(|_, slot| Arc::strong_count(slot) > 1 || !slot.read().is_empty());
+        self.sweep_at = self.slots.len() * 2;
+    }
+}
 
 /// All slots, by encoded scope.
 #[derive(Debug)]
@@ -41,11 +65,12 @@ impl Slots {
     /// The slot of a scope, made if need be.
     pub(crate) fn get(&self, prefix: &[u8]) -> Arc<Slot> {
         let shard = self.shard(prefix);
-        if let Some(slot) = shard.read().get(prefix) {
+        if let Some(slot) = shard.read().slots.get(prefix) {
             return Arc::clone(slot);
         }
         let mut shard = shard.write();
-        let slot = shard.entry(prefix.into()).or_insert_with(|| {
+        shard.sweep();
+        let slot = shard.slots.entry(prefix.into()).or_insert_with(|| {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             Arc::new(Slot::new(number, prefix))
         });
@@ -58,7 +83,7 @@ impl Slots {
         let mut shard = shard.write();
         // One reference is the map's, one is ours; new ones need the shard's lock.
         if Arc::strong_count(&slot) == 2 && slot.read().is_empty() {
-            shard.remove(&slot.prefix);
+            shard.slots.remove(&slot.prefix);
         }
     }
 
@@ -66,13 +91,16 @@ impl Slots {
     pub(crate) fn all(&self) -> Vec<Arc<Slot>> {
         let mut all = Vec::new();
         for shard in &self.shards {
-            all.extend(shard.read().values().map(Arc::clone));
+            all.extend(shard.read().slots.values().map(Arc::clone));
         }
         all
     }
 
     /// How many slots there are.
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().len()).sum()
+        self.shards
+            .iter()
+            .map(|shard| shard.read().slots.len())
+            .sum()
     }
 }

@@ -16,6 +16,10 @@ use crate::ids::Lsn;
 const ENTRY_OVERHEAD_BYTES: u64 = 120;
 const VERSION_OVERHEAD_BYTES: u64 = 48;
 
+/// What a scope costs in memory while anything of it is there, roughly: its slot, its
+/// place in the map, a table.
+const TABLE_BYTES: i64 = 400;
+
 /// The bytes of a value as stored; `None` where the key is deleted.
 pub(crate) type Stored = Option<Arc<[u8]>>;
 
@@ -311,13 +315,15 @@ impl SlotState {
         self.active.is_empty() && self.older.is_empty()
     }
 
-    /// Goes on to a newer generation. True if this one has nothing of it yet.
-    pub(crate) fn enter(&mut self, generation: u64) -> bool {
+    /// Goes on to a newer generation. Where this one has nothing of it yet, what the
+    /// table takes in memory before it holds anything.
+    pub(crate) fn enter(&mut self, generation: u64) -> Option<i64> {
         if self.active.generation < generation {
             self.seal();
             self.active.generation = generation;
         }
-        self.active.is_empty()
+        let fresh = self.active.is_empty();
+        fresh.then(|| self.active.grown(TABLE_BYTES))
     }
 
     fn seal(&mut self) {
@@ -437,7 +443,7 @@ mod tests {
         let slot = Slot::new(0, b"");
         slot.write().enter(1);
         slot.write().put(b"k", lsn(1), cell(1), NO_VIEWS);
-        assert!(slot.write().enter(2));
+        assert!(slot.write().enter(2).is_some());
         slot.write().put(b"k", lsn(2), cell(2), NO_VIEWS);
         assert_eq!(slot.find(b"k", lsn(9)), Found::Version(lsn(2), cell(2)));
         let sealed = slot.write().sealed(0, 1);

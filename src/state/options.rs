@@ -20,7 +20,7 @@ use crate::wal::FRAME_BYTES_MAX;
 const MIB: u64 = 1024 * 1024;
 
 /// What sled takes beyond its cache.
-const SLED_FLOOR_BYTES: u64 = 80 * MIB;
+const SLED_FLOOR_BYTES: u64 = 112 * MIB;
 
 /// When a commit is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -209,7 +209,7 @@ impl Builder {
         self
     }
 
-    /// What sled may take in memory, in bytes. Default 96 MiB, at least 80 MiB: sled
+    /// What sled may take in memory, in bytes. Default 128 MiB, at least 112 MiB: sled
     /// keeps a few leaves in each of its 256 shards, however small its cache is
     /// (`docs/design.md`); what is above that becomes its cache. The blocks that
     /// are read often are in the store's own cache.

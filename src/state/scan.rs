@@ -64,7 +64,7 @@ impl Entry {
 #[must_use = "a scan does nothing until it is iterated"]
 pub struct Scan {
     /// Keeps the store open.
-    _shared: Arc<Shared>,
+    shared: Arc<Shared>,
     view: View,
     slot: Arc<Slot>,
     scope: Arc<Scope>,
@@ -103,7 +103,7 @@ impl Scan {
         let view = shared.engine.view();
         let limits = shared.settings.limits.codec();
         Self {
-            _shared: Arc::clone(shared),
+            shared: Arc::clone(shared),
             view,
             slot,
             scope,
@@ -115,6 +115,10 @@ impl Scan {
     }
 
     fn advance(&mut self) -> Result<Option<Entry>> {
+        if self.chunk.is_empty() && self.from.is_none() {
+            return Ok(None);
+        }
+        self.shared.enter()?;
         while self.chunk.is_empty() {
             let Some(from) = self.from.take() else {
                 return Ok(None);

@@ -111,6 +111,11 @@ pub(super) fn read(vfs: &dyn Vfs, path: &Path, store: StoreId) -> Result<Marks> 
     Ok(marks)
 }
 
+/// Makes the file of a store that has no log yet.
+pub(crate) fn create_marks(vfs: &dyn Vfs, path: &Path, store: StoreId) -> Result<()> {
+    MarkWriter::create(vfs, path, store, Mark::default()).map(drop)
+}
+
 /// Writes the mark after each sync.
 #[derive(Debug)]
 pub(super) struct MarkWriter {
