@@ -409,3 +409,33 @@ fn limits_out_of_bounds_are_refused_before_a_folder_is_made() {
         assert!(!path.exists());
     }
 }
+
+#[test]
+fn scopes_that_were_only_looked_at_cost_no_memory() {
+    let store = Store::in_memory();
+    for i in 0..50_000 {
+        let scope = store.scope(Scope::job(format!("absent-{i}")));
+        assert_eq!(scope.get::<u32>("x").unwrap(), None);
+    }
+    let held = store.stats().unwrap().scopes_in_memory;
+    assert!(held < 10_000, "{held} scopes are held for nothing");
+}
+
+#[test]
+fn scopes_that_were_cleared_make_room_again() {
+    let disk = SimDisk::new(1);
+    let store = on(&disk).memtable_bytes(256 * 1024).open("s").unwrap();
+    let store = store.with_durability(Durability::Memory);
+    for round in 0..10 {
+        for i in 0..1_000 {
+            let scope = store.scope(Scope::job(format!("{round}-{i}")));
+            scope.set("x", 1).unwrap();
+            scope.clear().unwrap();
+        }
+    }
+    store.checkpoint().unwrap();
+    let stats = store.stats().unwrap();
+    assert!(stats.checkpoints > 1, "what scopes cost is not counted");
+    assert!(stats.scopes_in_memory < 5_000, "{stats:?}");
+    assert!(store.scopes().unwrap().is_empty());
+}

@@ -473,3 +473,32 @@ fn promise_8_writers_are_refused_while_the_image_cannot_be_written() {
         }
     });
 }
+
+#[test]
+fn promise_8_a_log_at_its_limit_makes_writers_wait_for_the_snapshot() {
+    let disk = SimDisk::new(9);
+    let store = on(&disk)
+        .background(true)
+        .segment_bytes(8192, 8192)
+        .log_bytes_max(64 * 1024)
+        .snapshot_log_bytes(16 * 1024)
+        .memtable_bytes(64 * 1024)
+        .open("s")
+        .unwrap();
+    std::thread::scope(|threads| {
+        for thread in 0..4 {
+            let scope = store.scope(Scope::worker(thread.to_string()));
+            threads.spawn(move || {
+                for i in 0..100_u32 {
+                    // 2 KB each, 800 KB in all: the log is trimmed many times.
+                    scope.set(format!("{}", i % 10), "x".repeat(2000)).unwrap();
+                }
+            });
+        }
+    });
+    let stats = store.stats().unwrap();
+    assert!(
+        stats.snapshots > 0 && stats.log_bytes_on_disk <= 64 * 1024,
+        "{stats:?}"
+    );
+}
