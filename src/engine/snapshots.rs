@@ -49,6 +49,7 @@ impl Engine {
             return Ok(self.visible());
         };
         let _one_at_a_time = disk.snapshotting.lock();
+        disk.log.check()?;
         let mut attempts = 0;
         let lsn = loop {
             let Some(image) = self.image() else {

@@ -121,12 +121,15 @@ impl Log {
         Ok(count)
     }
 
-    /// The oldest segment, if its every LSN is at most `upto`. Only who holds the
-    /// pool takes it away.
+    /// The oldest segment, if its every LSN is at most `upto` and the one that follows
+    /// it is durable: else a power cut could leave neither. Only who holds the pool
+    /// takes it away.
     fn oldest(&self, upto: Lsn) -> Option<Sealed> {
         let disk = self.disk.lock();
         let oldest = disk.sealed.first();
-        oldest.filter(|sealed| sealed.last <= upto).cloned()
+        oldest
+            .filter(|sealed| sealed.last <= upto && sealed.last < disk.durable)
+            .cloned()
     }
 
     /// The last LSN before the log begins.
