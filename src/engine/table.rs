@@ -263,6 +263,9 @@ pub(crate) struct SlotState {
 pub(crate) struct Usage {
     /// The image that `image_keys` and `image_bytes` were counted in, from above.
     pub(crate) image: Option<Lsn>,
+    /// Tables up to this generation are in that image: a view may keep them here for
+    /// a while, but they do not count.
+    pub(crate) generation: u64,
     pub(crate) image_keys: u64,
     pub(crate) image_bytes: u64,
     /// How much the upper bound was found to be above the truth.
@@ -373,7 +376,8 @@ impl SlotState {
     pub(crate) fn upper_bound(&self) -> (u64, u64) {
         let mut keys = 0;
         let mut bytes = 0;
-        for table in self.tables() {
+        let counted = |table: &&Table| table.generation > self.usage.generation;
+        for table in self.tables().take_while(counted) {
             keys += table.live_keys;
             bytes += table.live_bytes;
             if !table.cleared.is_empty() {

@@ -81,6 +81,7 @@ impl Engine {
         let blocks = &image.manifest.blocks[range];
         state.usage = super::table::Usage {
             image: Some(image.manifest.lsn),
+            generation: image.generation,
             image_keys: blocks.iter().map(|block| u64::from(block.entries)).sum(),
             image_bytes: blocks.iter().map(|block| block.live_bytes).sum(),
             ..Default::default()
