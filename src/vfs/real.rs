@@ -97,7 +97,7 @@ impl Vfs for RealVfs {
             .mode(FILE_MODE)
             .open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Box::new(RealLock { _file: file })),
+            Ok(()) => Ok(Box::new(RealLock { file })),
             Err(TryLockError::WouldBlock) => Err(ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(e)) => Err(e),
         }
@@ -169,11 +169,19 @@ fn advanced(offset: u64, done: usize) -> io::Result<u64> {
         .ok_or_else(|| ErrorKind::FileTooLarge.into())
 }
 
-/// The kernel lets go of the lock when the last handle of this opening is closed:
-/// by the drop, or by the end of the process.
+/// The kernel lets go of the lock when the last handle of this opening is closed, at
+/// the latest by the end of the process. A process that is being started has copies
+/// of all handles for a moment, so the drop lets go of it by word.
 #[derive(Debug)]
 struct RealLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // Closing the handle does the same, if perhaps a little later.
+        let _ = self.file.unlock();
+    }
 }
 
 impl VfsLock for RealLock {}
