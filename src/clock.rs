@@ -2,8 +2,10 @@
 //! either, so that a test can supply its own.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::sync;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Where a store takes the time of its commits from.
 ///
@@ -61,7 +63,7 @@ impl Clock for ManualClock {
 /// The monotonic instant, for waiting and for measuring, never for state.
 #[expect(clippy::disallowed_methods, reason = "this is where time comes in")]
 pub(crate) fn monotonic() -> Instant {
-    Instant::now()
+    sync::instant(Instant::now)
 }
 
 /// The instant after `wait` from now; one that is further away than any process
@@ -72,9 +74,8 @@ pub(crate) fn deadline(wait: Duration) -> Instant {
 
 /// A pause between two looks at something that gives no signal, such as a lock
 /// that another library lets go of late.
-#[expect(clippy::disallowed_methods, reason = "there is no event to wait for")]
 pub(crate) fn pause(duration: Duration) {
-    std::thread::sleep(duration);
+    sync::pause(duration);
 }
 
 /// Sixteen random bytes from the operating system.

@@ -22,6 +22,7 @@
 //! stack in proportion to the depth limit. Entries of a map stand in the order in
 //! which the type gave them, so equal values may have different bytes.
 
+pub(crate) mod cell;
 mod de;
 pub(crate) mod primitive;
 mod ser;

@@ -11,6 +11,9 @@
 pub(crate) mod body;
 mod checkpoint;
 mod commit;
+mod events;
+mod expiry;
+pub(crate) mod feed;
 pub(crate) mod folder;
 mod image_state;
 mod maintenance;
@@ -32,14 +35,14 @@ mod verify;
 pub(crate) mod view;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, StoreId};
 use crate::image::store::CacheCounts;
+use crate::observe::{Count, Level, Spread, Summary};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, RwLock};
 use crate::wal::{Log, LogStats};
 
 pub(crate) use commit::{Batch, Op, Read, SlotBatch};
@@ -74,7 +77,9 @@ pub(crate) struct Engine {
     room_lock: Mutex<pressure::Pressure>,
     closed: AtomicBool,
     threads: Mutex<Threads>,
-    counters: Counters,
+    pub(crate) figures: Figures,
+    feed: feed::Feed,
+    expiry: expiry::Expiry,
 }
 
 /// What a store with a folder has beyond memory.
@@ -93,13 +98,39 @@ struct Disk {
     recovery: Mutex<Recovery>,
 }
 
-#[derive(Debug, Default)]
-struct Counters {
-    commits: AtomicU64,
-    conflicts: AtomicU64,
-    checkpoints: AtomicU64,
-    snapshots: AtomicU64,
-    rebuilds: AtomicU64,
+/// What an engine counts and measures. Times are in nanoseconds.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    commits: Count,
+    conflicts: Count,
+    rebuilds: Count,
+    /// From the call to its acknowledgement, of commits that wait for the disk.
+    pub(crate) commit: Spread,
+    checkpoint: Spread,
+    snapshot: Spread,
+    memtable_bytes: Level,
+    cache_bytes: Level,
+    image_bytes: Level,
+    log_bytes: Level,
+}
+
+impl Figures {
+    /// Those of the store in this folder.
+    fn new(root: Option<&std::path::Path>) -> Self {
+        let of = root.map_or("memory".into(), |root| root.display().to_string());
+        Self {
+            commits: Count::new("evenkeel_commits_total", &of),
+            conflicts: Count::new("evenkeel_conflicts_total", &of),
+            rebuilds: Count::new("evenkeel_image_rebuilds_total", &of),
+            commit: Spread::new("evenkeel_commit_seconds", &of),
+            checkpoint: Spread::new("evenkeel_checkpoint_seconds", &of),
+            snapshot: Spread::new("evenkeel_snapshot_seconds", &of),
+            memtable_bytes: Level::new("evenkeel_memtable_bytes", &of),
+            cache_bytes: Level::new("evenkeel_cache_bytes", &of),
+            image_bytes: Level::new("evenkeel_image_bytes", &of),
+            log_bytes: Level::new("evenkeel_log_bytes", &of),
+        }
+    }
 }
 
 /// Figures of an open engine.
@@ -110,6 +141,7 @@ pub(crate) struct EngineStats {
     pub(crate) checkpoints: u64,
     pub(crate) snapshots: u64,
     pub(crate) rebuilds: u64,
+    pub(crate) expired: u64,
     pub(crate) visible: Lsn,
     pub(crate) durable: Lsn,
     pub(crate) image_lsn: Lsn,
@@ -117,12 +149,16 @@ pub(crate) struct EngineStats {
     pub(crate) memtable_bytes: u64,
     pub(crate) scopes_in_memory: u64,
     pub(crate) views: u64,
+    pub(crate) watches: u64,
     pub(crate) log: LogStats,
     pub(crate) image_blocks: u64,
     pub(crate) image_entries: u64,
     pub(crate) image_live_bytes: u64,
     pub(crate) image_bytes_on_disk: u64,
     pub(crate) cache: CacheCounts,
+    pub(crate) commit: Summary,
+    pub(crate) checkpoint: Summary,
+    pub(crate) snapshot: Summary,
     pub(crate) last_failure: Option<String>,
 }
 
@@ -130,6 +166,11 @@ impl Engine {
     /// The slot of an encoded scope.
     pub(crate) fn slot(&self, prefix: &[u8]) -> Arc<Slot> {
         self.slots.get(prefix)
+    }
+
+    /// Sets how long values of an encoded scope last that do not say it; 0 for ever.
+    pub(crate) fn set_default_ttl(&self, prefix: &[u8], micros: u64) {
+        self.slots.set_ttl(prefix, micros);
     }
 
     /// The LSN of the last commit that can be read.
@@ -210,17 +251,24 @@ impl Engine {
     /// Figures for a look inside.
     pub(crate) fn stats(&self) -> EngineStats {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let checkpoint = self.figures.checkpoint.summary();
+        let snapshot = self.figures.snapshot.summary();
         let mut stats = EngineStats {
-            commits: count(&self.counters.commits),
-            conflicts: count(&self.counters.conflicts),
-            checkpoints: count(&self.counters.checkpoints),
-            snapshots: count(&self.counters.snapshots),
-            rebuilds: count(&self.counters.rebuilds),
+            commits: self.figures.commits.get(),
+            conflicts: self.figures.conflicts.get(),
+            checkpoints: checkpoint.count,
+            snapshots: snapshot.count,
+            rebuilds: self.figures.rebuilds.get(),
+            commit: self.figures.commit.summary(),
+            checkpoint,
+            snapshot,
+            expired: count(&self.expiry.removed),
             visible: self.visible(),
             durable: self.durable(),
             memtable_bytes: count(&self.held),
             scopes_in_memory: self.slots.len() as u64,
             views: self.sequencer.lock().views.len() as u64,
+            watches: self.feed.watches(),
             ..EngineStats::default()
         };
         if let Some(disk) = &self.disk {
@@ -246,7 +294,19 @@ impl Engine {
                 .or(pressure.snapshot_failure.as_ref())
                 .cloned();
         }
+        self.figures.memtable_bytes.set(stats.memtable_bytes);
+        self.figures.cache_bytes.set(stats.cache.bytes);
+        self.figures.image_bytes.set(stats.image_bytes_on_disk);
+        self.figures.log_bytes.set(stats.log.segment_bytes);
         stats
+    }
+
+    /// Tells how much is held now. That is asked of each part, so it happens after
+    /// checkpoints and snapshots, and not with each commit.
+    fn tell_levels(&self) {
+        if cfg!(feature = "metrics") {
+            self.stats();
+        }
     }
 
     /// The image as it is now; `None` for a store without a folder.

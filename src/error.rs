@@ -88,6 +88,19 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// The disk is too full to open the store; all that was acknowledged is still in
+    /// it. Make room, then open it again.
+    #[error(
+        "the disk is full: opening {} needs {needed} bytes of room; make room, then open it again",
+        path.display()
+    )]
+    DiskFull {
+        /// The folder that has to be written to.
+        path: PathBuf,
+        /// Free bytes with which it opens.
+        needed: u64,
+    },
+
     /// A limit would be exceeded; nothing was written. Raise the limit, or write less.
     #[error("{limit} is limited to {max}, this would need {actual} ({at})")]
     LimitExceeded {
@@ -143,6 +156,23 @@ pub enum Error {
         message: String,
     },
 
+    /// No factory makes a resource of this type. Register one with
+    /// `Builder::resource` or `Builder::scope_resource`.
+    #[error("no factory makes {resource}; register one before the store is opened")]
+    NoResource {
+        /// The type that was asked for.
+        resource: &'static str,
+    },
+
+    /// The factory of a resource failed. Nothing was kept; it may be asked for again.
+    #[error("the factory of {resource} failed: {source}")]
+    ResourceFailed {
+        /// The type that it makes.
+        resource: &'static str,
+        /// What the factory said.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+
     /// A store was used inside a closure of its own transaction. Use the
     /// transaction's handle, or move the call out of the closure.
     #[error("the store was used inside its own transaction; use the transaction's handle")]
@@ -152,6 +182,45 @@ pub enum Error {
     /// room. Start it again.
     #[error("the view is too old and its versions are gone; start the scan or transaction again")]
     ViewExpired,
+
+    /// The log does not reach back to where a watch stands: it was trimmed behind a
+    /// snapshot. Read the state in a transaction and go on from its LSN; asked again,
+    /// the watch goes on behind `scan_from`.
+    #[error(
+        "the log begins at LSN {oldest}, the changes before it are gone; read the state at LSN {scan_from} or later, and watch from there"
+    )]
+    Trimmed {
+        /// The first LSN that the log still has.
+        oldest: Lsn,
+        /// What was missed is in every state of this LSN or a later one.
+        scan_from: Lsn,
+    },
+
+    /// A watch of a store without a folder was slower than its buffer is large. Read
+    /// the state in a transaction and go on from its LSN; asked again, the watch goes
+    /// on behind `scan_from`.
+    #[error(
+        "the watch was too slow: the changes behind LSN {after} are gone up to LSN {scan_from}; read the state at that LSN or later, and watch from there"
+    )]
+    Lagged {
+        /// The last LSN that the watch had passed.
+        after: Lsn,
+        /// What was missed is in every state of this LSN or a later one.
+        scan_from: Lsn,
+    },
+
+    /// A cursor only moves forward: another consumer, or this one before it was
+    /// restarted, has been there. What this transaction did is done already; nothing
+    /// was written.
+    #[error("cursor {name:?} is at LSN {at} and cannot be advanced to {to}: that is done already")]
+    CursorPassed {
+        /// The name of the cursor.
+        name: String,
+        /// Where it stands.
+        at: Lsn,
+        /// Where it was to go.
+        to: Lsn,
+    },
 
     /// The store cannot take more at the moment. Wait, then try again.
     #[error("the store is busy: {reason}; try again later")]
@@ -249,6 +318,17 @@ impl Error {
             op,
             path: path.as_ref().to_path_buf(),
             source,
+        }
+    }
+
+    /// True where the disk had no room, or its user may not have more of it.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        match self {
+            Self::DiskFull { .. } => true,
+            Self::Io { source, .. } => matches!(source.kind(), StorageFull | QuotaExceeded),
+            _ => false,
         }
     }
 

@@ -3,6 +3,10 @@
 
 use std::fmt;
 
+/// No counter ever gets this far: a number on disk that is not below it was never given,
+/// whatever its checksum says, and there would soon be none after it.
+pub(crate) const OUT_OF_REACH: u64 = 1 << 62;
+
 macro_rules! counter {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -69,6 +73,20 @@ counter! {
     /// The number of a block of the image. Never given twice.
     BlockId
 }
+
+macro_rules! in_files {
+    ($($name:ident)*) => {$(
+        impl $name {
+            /// True if counting can get there.
+            #[must_use]
+            pub(crate) const fn is_in_reach(self) -> bool {
+                self.0 < OUT_OF_REACH
+            }
+        }
+    )*};
+}
+
+in_files!(Lsn Epoch SegmentId BlockId);
 
 impl From<Lsn> for Version {
     fn from(lsn: Lsn) -> Self {

@@ -97,4 +97,14 @@ pub enum ImageErrorKind {
     Damaged,
     /// No answer in time: the backend is given up, and rebuilt.
     TimedOut,
+    /// The disk has no room for it. Nothing of the call counts, and the image goes on
+    /// answering as it did before; the same call may work when there is room.
+    Full,
+}
+
+impl ImageErrorKind {
+    /// True where the disk is at fault, and not what is on it.
+    pub(crate) const fn is_of_the_disk(self) -> bool {
+        matches!(self, Self::Io | Self::Full)
+    }
 }

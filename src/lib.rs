@@ -26,12 +26,16 @@
 //!
 //! - What is durable when: [`Durability`], [`Store::submit`], [`Store::barrier`].
 //! - What is refused: [`Limits`], [`Error`].
+//! - What is made anew and never stored: [`Resource`].
+//! - Workflow state by the names that programs know: [`WorkflowStateManager`].
+//! - Figures and events: [`Stats`], [`Traced`], and the features `metrics` and `tracing`.
 //! - What opening found: [`Store::recovery`], [`Salvage`]; what is damaged:
 //!   [`Store::verify`].
 //! - How it is proved: `docs/reliability.md`, and the module `testing` behind the
 //!   feature of that name.
 
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
+#![cfg_attr(doctest, doc = include_str!("../docs/observing.md"))]
 
 mod clock;
 mod codec;
@@ -39,11 +43,14 @@ mod engine;
 mod error;
 mod ids;
 mod image;
+mod observe;
 mod scope;
 mod state;
+mod sync;
 mod value;
 mod vfs;
 mod wal;
+mod workflow;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::report::{Healed, Recovery, Verification};
@@ -51,14 +58,17 @@ pub use error::{Corruption, Error, Result};
 pub use ids::{BlockId, Epoch, Lsn, SegmentId, StoreId, Version};
 pub use image::sled::{SledBackend, SledOptions};
 pub use image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
-pub use scope::Scope;
+pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{
-    Builder, Commit, Durability, Entry, Key, KeyHandle, Keys, Limits, Salvage, Scan, ScopeHandle,
-    Stats, Store, Transaction, TransactionScan, TransactionScope, Versioned,
+    Builder, Change, ChangeKind, ChangeSet, Commit, Cursor, Durability, Entry, Key, KeyHandle,
+    Keys, Limits, Previous, Resource, Salvage, Scan, ScopeHandle, SetOptions, Stats, Store, Timing,
+    Traced, Transaction, TransactionScan, TransactionScope, Versioned, Watch, WatchFilter,
+    WatchStream, WatchValues,
 };
 pub use value::Value;
 pub use vfs::{DirEntry, OpenMode, RealVfs, Vfs, VfsFile, VfsLock};
 pub use wal::{LogLoss, TailCut};
+pub use workflow::{StateAccessor, StateScope, WorkflowStateManager};
 
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -11,7 +11,7 @@
 //! full key  = scope , key bytes
 //! scope     = tag , component*        as many components as the kind has
 //! tag       = 01 global | 02 workflow | 03 step | 04 custom
-//!           | 05 worker | 06 routine  | 07 job
+//!           | 05 worker | 06 routine  | 07 job  | 08 system
 //! component = byte* , 00 01           a byte 00 is written as 00 FF
 //! ```
 //!
@@ -68,7 +68,62 @@ pub enum Scope {
     },
     /// One job, by its id.
     Job(String),
+    /// A part of the store's own bookkeeping. Nobody else can name one, and
+    /// [`crate::Store::scopes`] does not list them.
+    System(SystemScope),
 }
+
+/// A kind of scope, whatever its ids.
+///
+/// ```
+/// use evenkeel::{ScopeKind, Store, WatchFilter};
+/// let store = Store::in_memory();
+/// let jobs = store.watch(WatchFilter::kind(ScopeKind::Job))?;
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum ScopeKind {
+    /// [`Scope::Global`].
+    Global,
+    /// [`Scope::Workflow`].
+    Workflow,
+    /// [`Scope::Step`].
+    Step,
+    /// [`Scope::Custom`].
+    Custom,
+    /// [`Scope::Worker`].
+    Worker,
+    /// [`Scope::Routine`].
+    Routine,
+    /// [`Scope::Job`].
+    Job,
+}
+
+impl ScopeKind {
+    /// True for the encoding of a scope of this kind.
+    pub(crate) fn is_of(self, prefix: &[u8]) -> bool {
+        let tag = match self {
+            Self::Global => Tag::Global,
+            Self::Workflow => Tag::Workflow,
+            Self::Step => Tag::Step,
+            Self::Custom => Tag::Custom,
+            Self::Worker => Tag::Worker,
+            Self::Routine => Tag::Routine,
+            Self::Job => Tag::Job,
+        };
+        prefix.first() == Some(&(tag as u8))
+    }
+}
+
+/// True for the encoding of a part of the store's own bookkeeping.
+pub(crate) fn is_system(prefix: &[u8]) -> bool {
+    prefix.first() == Some(&(Tag::System as u8))
+}
+
+/// The name of a part of the store's own bookkeeping.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SystemScope(String);
 
 /// The kinds as tags, in the order in which the variants of [`Scope`] are declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +136,7 @@ enum Tag {
     Worker = 5,
     Routine = 6,
     Job = 7,
+    System = 8,
 }
 
 impl Tag {
@@ -93,6 +149,7 @@ impl Tag {
             5 => Self::Worker,
             6 => Self::Routine,
             7 => Self::Job,
+            8 => Self::System,
             _ => return None,
         })
     }
@@ -101,7 +158,7 @@ impl Tag {
     fn components(self) -> usize {
         match self {
             Self::Global => 0,
-            Self::Workflow | Self::Custom | Self::Worker | Self::Job => 1,
+            Self::Workflow | Self::Custom | Self::Worker | Self::Job | Self::System => 1,
             Self::Step | Self::Routine => 2,
         }
     }
@@ -174,6 +231,11 @@ impl Scope {
         Self::Job(id.into())
     }
 
+    /// A part of the store's own bookkeeping. It is no user's: its names are ours.
+    pub(crate) fn system(name: impl Into<String>) -> Self {
+        Self::System(SystemScope(name.into()))
+    }
+
     /// Refuses a scope that is too long to be written.
     pub(crate) fn validate(&self) -> Result<()> {
         let (_, components) = self.parts();
@@ -234,6 +296,7 @@ impl Scope {
                 routine_id: two,
             },
             Tag::Job => Self::Job(one),
+            Tag::System => Self::System(SystemScope(one)),
         };
         Some((scope, bytes.len() - rest.len()))
     }
@@ -253,6 +316,7 @@ impl Scope {
                 routine_id,
             } => (Tag::Routine, [Some(worker_id), Some(routine_id)]),
             Self::Job(id) => (Tag::Job, [Some(id), None]),
+            Self::System(SystemScope(name)) => (Tag::System, [Some(name), None]),
         }
     }
 
@@ -276,6 +340,7 @@ impl Scope {
             Self::Worker(_) => "worker",
             Self::Routine { .. } => "routine",
             Self::Job(_) => "job",
+            Self::System(_) => "system scope",
         }
     }
 }
@@ -294,7 +359,11 @@ impl fmt::Display for Scope {
                 worker_id,
                 routine_id,
             } => write!(f, "routine {routine_id:?} of worker {worker_id:?}"),
-            Self::Workflow(id) | Self::Custom(id) | Self::Worker(id) | Self::Job(id) => {
+            Self::Workflow(id)
+            | Self::Custom(id)
+            | Self::Worker(id)
+            | Self::Job(id)
+            | Self::System(SystemScope(id)) => {
                 write!(f, "{} {id:?}", self.kind())
             }
         }

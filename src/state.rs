@@ -1,5 +1,5 @@
 //! Owns what a user holds: the store, handles of scopes, transactions, and their
-//! limits. It turns values into cells and errors into words; what makes them
+//! limits, and what is kept beside them and never stored. It turns values into cells and errors into words; what makes them
 //! durable is the engine's.
 
 mod cell;
@@ -7,18 +7,30 @@ mod commit;
 mod handle;
 mod key;
 mod options;
+mod resource;
 mod scan;
 mod stats;
 mod store;
+mod trace;
 mod transaction;
 mod transaction_scope;
+mod ttl;
+mod watch;
 
 pub use commit::Commit;
 pub use handle::{ScopeHandle, Versioned};
 pub use key::{Key, KeyHandle};
 pub use options::{Builder, Durability, Limits, Salvage};
+pub use resource::Resource;
 pub use scan::{Entry, Keys, Scan};
-pub use stats::Stats;
+pub use stats::{Stats, Timing};
 pub use store::Store;
+pub use trace::Traced;
 pub use transaction::Transaction;
 pub use transaction_scope::{TransactionScan, TransactionScope};
+pub use ttl::SetOptions;
+pub use watch::Watch;
+pub use watch::changes::{Change, ChangeKind, ChangeSet, Previous};
+pub use watch::cursor::Cursor;
+pub use watch::filter::{WatchFilter, WatchValues};
+pub use watch::stream::WatchStream;

@@ -14,11 +14,13 @@ mod mark;
 mod reader;
 mod scan;
 mod segment;
+#[cfg(feature = "testing")]
+pub(crate) mod suite;
 
 pub(crate) use frame::FRAME_BYTES_MAX;
-pub(crate) use log::{Log, LogStats};
+pub(crate) use log::{Log, LogPlace, LogStats, Passed};
 pub(crate) use mark::create_marks;
-pub(crate) use scan::Known;
+pub(crate) use scan::{Known, Room};
 pub use scan::{LogLoss, TailCut};
 
 /// The settings of the log.

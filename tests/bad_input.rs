@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use evenkeel::testing::{FolderBackend, SimDisk};
-use evenkeel::{Builder, Commit, Durability, Error, Scope, Store, Version};
+use evenkeel::{Builder, Commit, Durability, Error, Scope, Store, Version, Vfs as _};
 use serde_json::json;
 
 /// The bytes of every file below a folder, by path.
@@ -105,6 +105,39 @@ fn a_file_is_no_folder() {
         matches!(error, Error::Io { .. } | Error::NotAStore { .. }),
         "{error}"
     );
+}
+
+/// Behind the highest number there is no other: a file named after it must not be taken
+/// for the newest segment, whose successor would have its name.
+#[test]
+fn files_with_the_highest_numbers_are_strangers() {
+    let names = [
+        "wal/ffffffffffffffff.log",
+        "snapshots/ffffffffffffffff.snap",
+        "image/18446744073709551615/0000000000000001.piece",
+    ];
+    for name in names {
+        for content in [&b""[..], b"somebody else's", &[0; 8192]] {
+            let disk = SimDisk::new(0);
+            let store = on(&disk).open("state").unwrap();
+            store.global().set("a", 1).unwrap();
+            store.close().unwrap();
+            drop(store);
+            if name.starts_with("image") {
+                disk.create_dir(Path::new("state/image/18446744073709551615"))
+                    .unwrap();
+                disk.remove("state/MANIFEST").unwrap();
+            }
+            disk.write(Path::new("state").join(name), content).unwrap();
+            for round in 1..4 {
+                let store = on(&disk).open("state").unwrap();
+                let got: Option<u32> = store.global().get("a").unwrap();
+                assert_eq!(got, Some(round), "{name}, opening {round}");
+                store.global().increment("a", 1).unwrap();
+                store.close().unwrap();
+            }
+        }
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@
 
 use evenkeel::Scope;
 use evenkeel::testing::crash::{
-    Case, Plan, Step, Summary, Workload, Write, drive, drive_faults, replay, text,
+    Case, Nested, Plan, Step, Summary, Workload, Write, drive, drive_faults, replay, text,
 };
 
 /// How many points CI draws for each workload.
@@ -177,6 +177,38 @@ fn reopening() {
 }
 
 #[test]
+fn a_lost_image_is_rebuilt() {
+    let workload = Workload::new("lost-image")
+        .steps(numbered(30, 900))
+        .step(Step::Snapshot)
+        .steps(numbered(30, 900))
+        .step(Step::Checkpoint)
+        .steps(numbered(3, 100))
+        .step(Step::LoseImage)
+        .steps(numbered(3, 100))
+        .step(Step::LoseImage)
+        .step(Step::DropAndOpen);
+    let summary = run(&workload);
+    assert!(replayed() || summary.rebuilds >= 50, "{summary}");
+}
+
+#[test]
+fn failed_syncs_reopening_and_another_crash() {
+    let mut workload = Workload::new("failed-syncs");
+    for i in 0..8_u32 {
+        let writes = vec![global("lost", i), global(i, text(i, 1500))];
+        workload = workload
+            .steps(numbered(3, 700))
+            .step(Step::LoseSync(writes))
+            .set(Scope::Global, "behind", i);
+        if i % 3 == 1 {
+            workload = workload.step(Step::Checkpoint).step(Step::Snapshot);
+        }
+    }
+    run(&workload);
+}
+
+#[test]
 fn persisting() {
     let workload = Workload::new("persisting")
         .steps(numbered(40, 400))
@@ -242,6 +274,36 @@ fn at_random() {
     assert!(replayed() || covered, "{all}");
 }
 
+/// Every recovery is stopped at every call as well.
+#[test]
+fn every_call_of_every_recovery() {
+    let workload = Workload::new("twice")
+        .set(Scope::Global, "a", 1)
+        .step(Step::Transact(vec![
+            global("a", 2),
+            Write::Set(Scope::job("j"), "b".into(), text("b", 3000)),
+        ]))
+        .step(Step::Checkpoint)
+        .set(Scope::Global, "a", 3);
+    if replayed() {
+        run(&workload);
+        return;
+    }
+    let every = Plan {
+        random_images: 0,
+        ..Plan::all(1)
+    };
+    let sampled = Plan {
+        points: Some(40),
+        ..every
+    };
+    let all = std::env::var("EVENKEEL_CRASH_POINTS").is_ok_and(|points| points == "all");
+    let found = drive(&workload, if all { &every } else { &sampled });
+    let found = found.unwrap_or_else(|violation| panic!("{violation}"));
+    println!("every call of every recovery, {found}");
+    assert!(found.nested > 50 * found.points, "{found}");
+}
+
 /// Everything that a store does, so short that every call of it is tried and not a
 /// sample.
 fn whole_life() -> Workload {
@@ -291,7 +353,7 @@ fn every_call_of_a_whole_life() {
     }
     // Before, in and after every call; then recoveries that are stopped themselves.
     let every = Plan {
-        nested: 0,
+        nested: Nested::Sample(0),
         random_images: 2,
         violations: 1,
         ..Plan::all(1)
@@ -305,6 +367,28 @@ fn every_call_of_a_whole_life() {
     let covered = found.checkpoints >= 3 && found.snapshots >= 2 && nested.nested > 0;
     assert!(covered, "{found}; {nested}");
     assert!(found.recycled >= 1 && found.trimmed >= 3, "{found}");
+}
+
+/// A promise that the store was told not to keep is found, with the one commit that
+/// shows it.
+#[test]
+fn what_is_found_is_reduced_to_the_steps_that_it_needs() {
+    let lax = |builder: evenkeel::Builder| {
+        builder.durability(evenkeel::Durability::Interval(
+            std::time::Duration::from_secs(1_000_000),
+        ))
+    };
+    let workload = Workload::random(5, 40).settings(lax);
+    let Err(found) = drive(&workload, &Plan::sample(30, 1)) else {
+        panic!("commits that are not synced survive every power cut");
+    };
+    let (steps, shortest) = found.shortest.as_ref().unwrap();
+    assert!(steps.len() <= 2, "{found}");
+    assert!(
+        shortest.what.contains("acknowledged ones are lost"),
+        "{found}"
+    );
+    assert!(found.to_string().contains("these steps alone"), "{found}");
 }
 
 /// Only one case was run.

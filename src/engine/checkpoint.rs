@@ -8,18 +8,20 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::image_state::Image;
 use super::merge::{Merge, Merged};
 use super::table::{Slot, Stored, Table};
 use super::{Disk, Engine};
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Lsn};
 use crate::image::manifest::Manifest;
 use crate::image::store::Blocks;
 use crate::image::{ImageError, ImageErrorKind};
+use crate::observe::{self, Work};
 use crate::scope::prefix_end;
+use crate::sync::atomic::Ordering;
 
 /// What only the holder of the switch touches.
 #[derive(Debug, Default)]
@@ -31,6 +33,9 @@ pub(super) struct Switching {
     doomed: Vec<(BlockId, u32)>,
     /// The backend failed: it has to be opened again before it is used.
     pub(super) suspect: bool,
+    /// A checkpoint found no room: pieces that no manifest speaks of have to go before
+    /// their numbers are used again.
+    pub(super) leftovers: bool,
 }
 
 /// An image that was replaced.
@@ -73,7 +78,11 @@ impl Engine {
             return Ok(self.visible());
         };
         self.check()?;
-        self.checkpoint_unchecked(disk)
+        let outcome = self.checkpoint_unchecked(disk);
+        if let Err(e) = &outcome {
+            self.room_lock.lock().failure = Some(e.to_string());
+        }
+        outcome
     }
 
     /// The same for a store that is being closed.
@@ -85,7 +94,7 @@ impl Engine {
         }
         let mut outcome = self.merge_sealed(disk, &mut switching);
         if let Err(Failure::Image(e)) = &outcome
-            && e.kind != ImageErrorKind::Io
+            && !e.kind.is_of_the_disk()
         {
             let broken = self.current(disk);
             self.rebuild(disk, &mut switching, &broken, &e.to_string())?;
@@ -93,7 +102,10 @@ impl Engine {
         }
         let lsn = outcome.map_err(|failure| match failure {
             Failure::Image(e) => {
-                switching.suspect = true;
+                match e.kind == ImageErrorKind::Full {
+                    true => switching.leftovers = true,
+                    false => switching.suspect = true,
+                }
                 self.beyond_healing(&e)
             }
             Failure::Other(e) => e,
@@ -102,6 +114,7 @@ impl Engine {
         self.room_lock.lock().failure = None;
         self.retire();
         self.delete_superseded(disk, &mut switching);
+        self.tell_levels();
         Ok(lsn)
     }
 
@@ -114,12 +127,18 @@ impl Engine {
         let Some(sealed) = self.seal(old.generation) else {
             return Ok(old.manifest.lsn);
         };
+        let begun = clock::monotonic();
+        let _span = observe::span(Work::Checkpoint, disk.folder.root());
         disk.log.sync(sealed.lsn)?;
         let old = match old.manifest.blocks.is_empty() && !old.is_open() {
             true => self.first_image(disk, &old)?,
             false => old,
         };
         let blocks = Arc::clone(old.blocks()?);
+        if switching.leftovers {
+            blocks.delete_from(old.manifest.next_block)?;
+            switching.leftovers = false;
+        }
         let merged = self.merge(&old, &blocks, &sealed)?;
         blocks.sync()?;
         let mut doomed = switching.all_doomed();
@@ -138,7 +157,8 @@ impl Engine {
             image: old,
             freed: merged.freed,
         });
-        self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+        self.figures.checkpoint.record_since(begun);
+        self.tell_done("checkpoint written", sealed.lsn);
         Ok(sealed.lsn)
     }
 
@@ -170,7 +190,8 @@ impl Engine {
         let slots = unmerged()
             .flat_map(|(_, part)| part.slots.iter().map(Arc::clone))
             .collect();
-        let time_micros = sequencer.time_micros;
+        // What somebody has seen as expired stays so behind the next opening.
+        let time_micros = self.expiry.seen();
         sequencer.generation += 1;
         self.active.store(0, Ordering::Relaxed);
         Some(Sealed {
@@ -220,6 +241,8 @@ impl Engine {
         {
             match blocks.delete(&switching.doomed) {
                 Ok(()) => switching.doomed.clear(),
+                // They are still known.
+                Err(e) if e.kind == ImageErrorKind::Full => {}
                 // The manifest names them, so the next opening deletes them.
                 Err(_) => switching.suspect = true,
             }

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::task::Waker;
 
 use super::Engine;
 use super::body::BodyWriter;
@@ -14,8 +14,11 @@ use super::sequencer::Sequencer;
 use super::table::{Found, Garbage, Slot, SlotState, Stored};
 use super::usage::Pass;
 use super::view::View;
+use crate::codec::cell::{NEVER, deadline, has_expired};
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
+use crate::sync::RwLockWriteGuard;
+use crate::sync::atomic::Ordering;
 
 /// How often the commit step is tried again before it gives up: each time because
 /// of something that was then attended to.
@@ -66,6 +69,9 @@ pub(crate) struct Read {
 pub(crate) struct Batch {
     pub(crate) writes: Vec<SlotBatch>,
     pub(crate) reads: Vec<Read>,
+    /// The earliest deadline of what was read as present: from then on it would have
+    /// been read as absent.
+    pub(crate) expires: Option<u64>,
 }
 
 /// What an attempt came to.
@@ -160,6 +166,18 @@ impl Engine {
         view: Option<&View>,
         ticket: Option<u64>,
     ) -> Result<Option<Lsn>> {
+        let committed = self.commit_batch(batch, view.map(View::lsn), ticket)?;
+        self.expire_in_passing();
+        Ok(committed)
+    }
+
+    /// The same, of a view that may be gone, and removes nothing that has expired.
+    pub(super) fn commit_batch(
+        self: &Arc<Self>,
+        batch: &Batch,
+        view: Option<Lsn>,
+        ticket: Option<u64>,
+    ) -> Result<Option<Lsn>> {
         self.check()?;
         let ready = match batch.has_modify() {
             true => None,
@@ -174,12 +192,12 @@ impl Engine {
             let bases = self.bases(batch)?;
             match self.attempt(batch, (view, &bases), ready.as_ref(), ticket, &passes)? {
                 Attempt::Done(lsn) => {
-                    self.counters.commits.fetch_add(1, Ordering::Relaxed);
+                    self.figures.commits.increment();
                     self.after_commit()?;
                     return Ok(Some(lsn));
                 }
                 Attempt::Lost => {
-                    self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+                    self.figures.conflicts.increment();
                     return Ok(None);
                 }
                 Attempt::NoRoom(body) => self.make_room(body)?,
@@ -221,7 +239,7 @@ impl Engine {
     fn attempt(
         &self,
         batch: &Batch,
-        (view, bases): (Option<&View>, &Bases),
+        (view, bases): (Option<Lsn>, &Bases),
         ready: Option<&BodyWriter>,
         ticket: Option<u64>,
         passes: &[Pass],
@@ -234,12 +252,12 @@ impl Engine {
         }
         if let Some(view) = view
             && !batch.reads.is_empty()
-            && (view.lsn() < sequencer.retired
-                || batch
-                    .reads
-                    .iter()
-                    .any(|read| read.changed_since(view.lsn())))
+            && (view < sequencer.retired || batch.reads.iter().any(|read| read.changed_since(view)))
         {
+            return Ok(Attempt::Lost);
+        }
+        let time_micros = self.now();
+        if batch.expires.is_some_and(|expires| expires <= time_micros) {
             return Ok(Attempt::Lost);
         }
         if ready.is_none() && bases.read_at < sequencer.retired {
@@ -252,7 +270,7 @@ impl Engine {
             .collect();
         let resolved = match ready {
             Some(_) => Vec::new(),
-            None => resolve(batch, &states, bases)?,
+            None => resolve(batch, &states, bases, time_micros)?,
         };
         for (at, writes) in batch.writes.iter().enumerate() {
             let cells = resolved.get(at).map(Vec::as_slice);
@@ -268,7 +286,6 @@ impl Engine {
                 built.bytes()
             }
         };
-        let time_micros = sequencer.time_micros.max(self.clock.now_micros());
         let lsn = match &self.disk {
             None => sequencer.last.next(),
             Some(disk) => match disk.log.append(time_micros, body)? {
@@ -278,6 +295,8 @@ impl Engine {
         };
         sequencer.last = lsn;
         sequencer.time_micros = time_micros;
+        // Before it is applied: what it overwrites is still there.
+        let note = self.note(batch, &states, (lsn, time_micros), body);
         self.apply(
             &mut sequencer,
             batch,
@@ -287,8 +306,10 @@ impl Engine {
             &mut garbage,
         );
         self.visible.store(lsn.get(), Ordering::Release);
+        let woken = note.map(|note| self.feed.push(note, self.options.watch_bytes));
         drop(states);
         drop(sequencer);
+        woken.into_iter().flatten().for_each(Waker::wake);
         Ok(Attempt::Done(lsn))
     }
 
@@ -299,7 +320,7 @@ impl Engine {
         sequencer: &mut Sequencer,
         batch: &Batch,
         resolved: &[Vec<Stored>],
-        states: &mut [parking_lot::RwLockWriteGuard<'_, SlotState>],
+        states: &mut [RwLockWriteGuard<'_, SlotState>],
         lsn: Lsn,
         garbage: &mut Vec<Garbage>,
     ) {
@@ -317,13 +338,20 @@ impl Engine {
                 change += cleared;
                 garbage.push(dropped);
             }
+            let mut earliest = NEVER;
             for (op, (key, written)) in writes.ops.iter().enumerate() {
                 let cell = match (resolved.get(at), written) {
                     (Some(cells), _) => cells[op].clone(),
                     (None, Op::Put(cell)) => Some(Arc::clone(cell)),
                     (None, Op::Delete | Op::Modify(_)) => None,
                 };
+                let expires = cell.as_deref().and_then(deadline);
+                earliest = earliest.min(expires.unwrap_or(NEVER));
                 change += state.put(key, lsn, cell, pins);
+            }
+            if earliest < NEVER {
+                writes.slot.earliest.fetch_min(earliest, Ordering::SeqCst);
+                self.expiry.note(earliest);
             }
         }
         self.account(change);
@@ -340,17 +368,20 @@ impl Engine {
             .collect();
         sequencer.last = lsn;
         sequencer.time_micros = sequencer.time_micros.max(time_micros);
+        self.expiry.see(time_micros);
         self.apply(&mut sequencer, batch, &[], &mut states, lsn, &mut garbage);
         self.visible.store(lsn.get(), Ordering::Release);
     }
 }
 
-/// Computes what modifies write.
+/// Computes what modifies write; what has expired at `now` is absent to them.
 fn resolve(
     batch: &Batch,
-    states: &[parking_lot::RwLockWriteGuard<'_, SlotState>],
+    states: &[RwLockWriteGuard<'_, SlotState>],
     bases: &Bases,
+    now: u64,
 ) -> Result<Vec<Vec<Stored>>> {
+    let lives = |cell: &&[u8]| !has_expired(cell, || now);
     let mut resolved = Vec::with_capacity(batch.writes.len());
     for (at, writes) in batch.writes.iter().enumerate() {
         let mut cells = Vec::with_capacity(writes.ops.len());
@@ -359,10 +390,14 @@ fn resolve(
                 Op::Put(cell) => Some(Arc::clone(cell)),
                 Op::Delete => None,
                 Op::Modify(modify) => match states[at].find(key, Lsn::new(u64::MAX)) {
-                    Found::Version(lsn, cell) => modify(cell.as_deref().map(|cell| (lsn, cell)))?,
+                    Found::Version(lsn, cell) => {
+                        let cell = cell.as_deref().filter(lives);
+                        modify(cell.map(|cell| (lsn, cell)))?
+                    }
                     Found::Unknown => {
                         let base = bases.found[at][op].as_ref();
-                        modify(base.map(|(lsn, cell)| (*lsn, &**cell)))?
+                        let base = base.map(|(lsn, cell)| (*lsn, &**cell));
+                        modify(base.filter(|(_, cell)| lives(cell)))?
                     }
                 },
             });

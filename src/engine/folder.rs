@@ -25,11 +25,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::clock;
 use crate::error::{Corruption, Error, Result};
-use crate::ids::{Lsn, StoreId};
+use crate::ids::{Lsn, OUT_OF_REACH, StoreId};
+use crate::sync::Mutex;
 use crate::vfs::{Vfs, VfsLock, parent, read_file, write_file_atomically};
 use crate::wal::create_marks;
 
@@ -82,6 +81,7 @@ impl Folder {
             Some(_) => {}
         }
         check_names(&*vfs, &root)?;
+        refuse_newer(&*vfs, &root.join("FORMAT"))?;
         let lock = vfs.lock(&root.join("LOCK")).map_err(|e| match e.kind() {
             io::ErrorKind::WouldBlock => Error::Locked { path: root.clone() },
             _ => Error::io("lock", root.join("LOCK"), e),
@@ -163,6 +163,8 @@ impl Folder {
                 .then(|| u64::from_str_radix(digits, 16).ok())
                 .flatten()
                 .map(Lsn::new)
+                // A stranger: no commit could come after it.
+                .filter(|lsn| lsn.is_in_reach())
         };
         let mut lsns: Vec<_> = entries
             .iter()
@@ -170,6 +172,51 @@ impl Folder {
             .collect();
         lsns.sort_unstable();
         Ok(lsns)
+    }
+
+    /// Removes snapshots that are old, and files that were never finished.
+    pub(crate) fn remove_snapshots(&self, is_old: impl Fn(Lsn) -> bool) -> Result<()> {
+        let folder = self.snapshots();
+        let mut old: Vec<_> = self.list_snapshots()?;
+        old.retain(|&lsn| is_old(lsn));
+        let mut paths: Vec<_> = old.into_iter().map(|lsn| self.snapshot(lsn)).collect();
+        let entries = self.vfs.read_dir(&folder);
+        let entries = entries.map_err(|e| Error::io("list", &folder, e))?;
+        let unfinished = entries.iter().filter(|entry| entry.name.ends_with(".tmp"));
+        paths.extend(unfinished.map(|entry| folder.join(&entry.name)));
+        for path in &paths {
+            self.vfs
+                .remove_file(path)
+                .map_err(|e| Error::io("remove", path, e))?;
+        }
+        match paths.is_empty() {
+            true => Ok(()),
+            false => self
+                .vfs
+                .sync_dir(&folder)
+                .map_err(|e| Error::io("sync", &folder, e)),
+        }
+    }
+
+    /// The numbers of the images that are there by name.
+    pub(crate) fn list_images(&self) -> Result<Vec<u64>> {
+        let folder = self.images();
+        let found = self.vfs.read_dir(&folder);
+        let found = found.map_err(|e| Error::io("list", &folder, e))?;
+        let numbers = found
+            .iter()
+            .filter_map(|entry| entry.name.parse::<u64>().ok());
+        Ok(numbers.filter(|&number| number < OUT_OF_REACH).collect())
+    }
+
+    /// Removes the folder of an image that is not used any more.
+    pub(crate) fn remove_image(&self, number: u64) -> io::Result<()> {
+        let folder = self.image(number);
+        if self.vfs.metadata(&folder)?.is_some() {
+            self.vfs.remove_dir_all(&folder)?;
+            self.vfs.sync_dir(&self.images())?;
+        }
+        Ok(())
     }
 }
 
@@ -198,8 +245,7 @@ fn check_names(vfs: &dyn Vfs, root: &Path) -> Result<()> {
     if entries.iter().any(|entry| entry.name == "FORMAT") {
         return Ok(());
     }
-    let ours = |name: &str| NAMES.contains(&name.strip_suffix(".tmp").unwrap_or(name));
-    match entries.iter().find(|entry| !ours(&entry.name)) {
+    match entries.iter().find(|entry| !is_ours(&entry.name)) {
         None => Ok(()),
         Some(other) => Err(Error::NotAStore {
             path: root.to_path_buf(),
@@ -208,9 +254,51 @@ fn check_names(vfs: &dyn Vfs, root: &Path) -> Result<()> {
     }
 }
 
+fn is_ours(name: &str) -> bool {
+    NAMES.contains(&name.strip_suffix(".tmp").unwrap_or(name))
+}
+
+/// True for a folder with nothing in it but what a store has.
+pub(crate) fn holds_only_ours(vfs: &dyn Vfs, folder: &Path) -> bool {
+    let entries = vfs.read_dir(folder);
+    entries.is_ok_and(|entries| entries.iter().all(|entry| is_ours(&entry.name)))
+}
+
+/// A later version may keep its lock elsewhere: ours must not be made in its folder.
+/// Any other fault of the format file is for whoever has the lock.
+fn refuse_newer(vfs: &dyn Vfs, format: &Path) -> Result<()> {
+    let there = vfs.metadata(format);
+    if there
+        .map_err(|e| Error::io("look at", format, e))?
+        .is_none()
+    {
+        return Ok(());
+    }
+    match read_format(vfs, format) {
+        Ok(_) | Err(Error::Corrupt(_)) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
 fn create(vfs: &dyn Vfs, root: &Path, now_micros: u64) -> Result<StoreId> {
-    if !is_empty(vfs, &root.join("wal"))? {
-        let what = "the format file is missing, but there is a log";
+    // They are made after it: this was a store.
+    for (name, of) in [
+        ("wal", "a log"),
+        ("snapshots", "a snapshot"),
+        ("image", "an image"),
+    ] {
+        if !is_empty(vfs, &root.join(name))? {
+            let what = format!("the format file is missing, but there is {of}");
+            return Err(Corruption::new(root.join("FORMAT"), what).into());
+        }
+    }
+    let manifest = root.join("MANIFEST");
+    let there = vfs.metadata(&manifest);
+    if there
+        .map_err(|e| Error::io("look at", &manifest, e))?
+        .is_some()
+    {
+        let what = "the format file is missing, but there is a manifest";
         return Err(Corruption::new(root.join("FORMAT"), what).into());
     }
     make_folders(vfs, root)?;

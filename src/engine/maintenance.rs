@@ -1,12 +1,13 @@
 //! Owns the threads of an engine and its end.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Engine;
 use crate::error::{Error, Result};
+use crate::observe::{self, Work};
+use crate::sync::atomic::Ordering;
+use crate::sync::thread::{self, JoinHandle};
 
 /// How long the log has to be quiet before its mark is synced.
 const IDLE_AFTER: Duration = Duration::from_millis(50);
@@ -25,14 +26,15 @@ impl Engine {
         if !self.options.background {
             return Ok(());
         }
-        self.start_thread("evenkeel-log", Self::serve_log)?;
-        self.start_thread("evenkeel-checkpoint", Self::serve_checkpoints)?;
-        self.start_thread("evenkeel-snapshot", Self::serve_snapshots)
+        self.start_thread("evenkeel-log", |engine| engine.serve_log())?;
+        self.start_thread("evenkeel-checkpoint", |engine| engine.serve_checkpoints())?;
+        self.start_thread("evenkeel-snapshot", |engine| engine.serve_snapshots())?;
+        self.start_thread("evenkeel-expiry", Self::serve_expiry)
     }
 
-    fn start_thread(self: &Arc<Self>, name: &str, body: fn(&Self)) -> Result<()> {
+    fn start_thread(self: &Arc<Self>, name: &str, body: fn(&Arc<Self>)) -> Result<()> {
         let engine = Arc::clone(self);
-        let thread = std::thread::Builder::new().name(name.into());
+        let thread = thread::Builder::new().name(name.into());
         let handle = thread
             .spawn(move || body(&engine))
             .map_err(|e| Error::io("start a thread for", self.path().unwrap_or("".as_ref()), e))?;
@@ -58,6 +60,9 @@ impl Engine {
                 }
             }
             let outcome = self.checkpoint();
+            if let Err(e) = &outcome {
+                self.tell_failed("the checkpoint failed", e);
+            }
             let mut pressure = self.room_lock.lock();
             let failed = outcome.is_err();
             pressure.checkpoint_wanted = false;
@@ -83,8 +88,11 @@ impl Engine {
                 }
                 pressure.snapshot_wanted = false;
             }
-            let failure = self.snapshot_if_due().err().map(|e| e.to_string());
-            self.room_lock.lock().snapshot_failure = failure;
+            if let Err(e) = self.snapshot_if_due() {
+                self.tell_failed("the snapshot failed", &e);
+                // One that was not due makes no earlier failure good.
+                self.room_lock.lock().snapshot_failure = Some(e.to_string());
+            }
             self.room.notify_all();
         }
     }
@@ -105,13 +113,15 @@ impl Engine {
                 return Ok(());
             }
         }
+        self.wake_watches();
         let Some(disk) = &self.disk else {
             return Ok(());
         };
+        let _span = observe::span(Work::Close, disk.folder.root());
         self.room_lock.lock().stopping = true;
         self.room.notify_all();
         disk.log.stop_serving();
-        let myself = std::thread::current().id();
+        let myself = thread::current().id();
         for handle in threads
             .handles
             .drain(..)
@@ -140,6 +150,7 @@ impl Engine {
             Err(_) => Ok(()),
         };
         disk.folder.unlock();
+        self.tell_done("closed", disk.log.durable());
         log_closed.and(sealed).and(image_closed)
     }
 }

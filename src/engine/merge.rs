@@ -216,10 +216,12 @@ impl<'a> Merge<'a> {
         let builder = std::mem::replace(&mut self.builder, BlockBuilder::new());
         let first_key = builder.first_key().unwrap_or_default().to_vec();
         let entries = u32::try_from(builder.entry_count()).unwrap_or(u32::MAX);
-        let live_bytes = builder.live_bytes();
+        let (live_bytes, deadline) = (builder.live_bytes(), builder.deadline());
         let bytes = builder.finish();
-        self.blocks
-            .push(self.sink.put(&bytes, &first_key, entries, live_bytes)?);
+        let meta = self
+            .sink
+            .put(&bytes, &first_key, entries, live_bytes, deadline)?;
+        self.blocks.push(meta);
         Ok(())
     }
 
@@ -227,9 +229,11 @@ impl<'a> Merge<'a> {
     pub(super) fn add(&mut self, section: &Section) -> Result<(), ImageError> {
         let bytes = section.block.bytes();
         let first_key = section.first_key();
+        let (entries, live_bytes) = (section.entries, section.live_bytes);
+        let deadline = section.block.deadline();
         let meta = self
             .sink
-            .put(bytes, &first_key, section.entries, section.live_bytes)?;
+            .put(bytes, &first_key, entries, live_bytes, deadline)?;
         self.blocks.push(meta);
         Ok(())
     }

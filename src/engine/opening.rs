@@ -7,33 +7,40 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::body::{BodyOp, read_body};
 use super::checkpoint::Switching;
 use super::commit::{Batch, Op, SlotBatch};
+use super::expiry::Expiry;
+use super::feed::Feed;
 use super::folder::Folder;
 use super::image_state::Image;
 use super::maintenance::Threads;
 use super::options::EngineOptions;
+use super::persist::remove_unfinished;
 use super::pressure::Pressure;
-use super::rebuild::remove_folder;
+use super::rebuild::cleared;
 use super::report::{Healed, Recovery};
 use super::reservation::Reservations;
 use super::sequencer::Sequencer;
 use super::slots::Slots;
 use super::snapshot::{self, SnapshotReader};
-use super::{Counters, Disk, Engine};
+use super::{Disk, Engine, Figures};
 use crate::clock::Clock;
 use crate::error::{Corruption, Error, Result};
 use crate::ids::{BlockId, Lsn, StoreId};
 use crate::image::manifest::Manifest;
 use crate::image::store::Blocks;
 use crate::image::{ImageBackend, ImageError, ImageErrorKind};
+use crate::observe::{self, Work};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, RwLock};
 use crate::vfs::Vfs;
-use crate::wal::{Known, Log};
+use crate::wal::{Known, Log, Room};
+
+/// What sled may write before it is open: a snapshot of its own, and a segment of 2 MiB
+/// that it fills with zeros where it was torn.
+const IMAGE_ROOM_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The parts that an engine works with.
 #[derive(Clone, Debug)]
@@ -67,6 +74,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
         disk: Option<Disk>,
     ) -> Self {
+        let figures = Figures::new(disk.as_ref().map(|disk| disk.folder.root()));
         Self {
             options,
             store,
@@ -85,19 +93,53 @@ impl Engine {
             room_lock: Mutex::new(Pressure::default()),
             closed: AtomicBool::new(false),
             threads: Mutex::new(Threads::default()),
-            counters: Counters::default(),
+            figures,
+            feed: Feed::default(),
+            expiry: Expiry::default(),
         }
     }
 
     /// Opens the store in `root`, or makes one.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`] where there is no room even after all that the store does
+    /// without was removed.
     pub(crate) fn open(
         root: &Path,
         options: EngineOptions,
         components: Components,
     ) -> Result<Arc<Self>> {
+        let _span = observe::span(Work::Open, root);
+        let vfs = Arc::clone(&components.vfs);
+        let opened = match Self::open_with(root, options.clone(), components.clone(), Room::Ample) {
+            Err(e) if e.is_disk_full() => {
+                let scarce = Self::open_with(root, options, components, Room::Scarce);
+                scarce.map_err(|e| match e {
+                    Error::Io { ref path, .. } if e.is_disk_full() => Error::DiskFull {
+                        path: path.clone(),
+                        needed: IMAGE_ROOM_BYTES,
+                    },
+                    e => e,
+                })
+            }
+            opened => opened,
+        }?;
+        remove_unfinished(&*vfs, root);
+        Ok(opened)
+    }
+
+    fn open_with(
+        root: &Path,
+        options: EngineOptions,
+        components: Components,
+        room: Room,
+    ) -> Result<Arc<Self>> {
         let now = components.clock.now_micros();
         let folder = Folder::open(Arc::clone(&components.vfs), root, now)?;
         let vouched = read_vouched(&folder)?;
+        if room == Room::Scarce {
+            give_back(&folder, vouched.manifest.as_ref())?;
+        }
         let image_lsn = vouched.manifest.as_ref().map(|manifest| manifest.lsn);
         // To where the log was being trimmed: without snapshots, to the image.
         let trimmed = match (options.snapshots, image_lsn) {
@@ -113,6 +155,7 @@ impl Engine {
             reach: image_lsn.unwrap_or(vouched.snapshot),
             fresh_base: None,
             salvage: options.salvage,
+            room,
         };
         let log_options = options.log.clone();
         let vfs = Arc::clone(&components.vfs);
@@ -135,13 +178,15 @@ impl Engine {
                 action: "the marks in the log were used, and the file was written anew".into(),
             });
         }
+        let mut log = opening.log;
+        log.tell_as(&folder.root().display().to_string());
         let disk = Disk {
             image: RwLock::new(Arc::new(Image::new(
                 empty_manifest(folder.store, 1),
                 None,
                 0,
             ))),
-            log: opening.log,
+            log,
             backend: components.backend,
             switching: Mutex::new(Switching::default()),
             snapshotting: Mutex::new(()),
@@ -152,7 +197,12 @@ impl Engine {
         let store = disk.folder.store;
         let engine = Self::assemble(options, store, components.clock, Some(disk));
         let engine = Arc::new(engine);
+        for healed in &engine.recovery().healed {
+            engine.tell_healed(healed);
+        }
         engine.recover(vouched.manifest, opening.last, opening.last_time_micros)?;
+        engine.tell_opened(root, &engine.recovery());
+        engine.tell_levels();
         engine.start_threads()?;
         Ok(engine)
     }
@@ -168,7 +218,11 @@ impl Engine {
             let mut sequencer = self.sequencer.lock();
             sequencer.last = image_lsn;
             sequencer.time_micros = time.max(disk.image.read().manifest.time_micros);
+            self.expiry.see(sequencer.time_micros);
             self.visible.store(image_lsn.get(), Ordering::Release);
+        }
+        for block in &disk.image.read().manifest.blocks {
+            self.expiry.note(block.deadline);
         }
         let mut replayed = 0;
         disk.log.replay((image_lsn, last), |lsn, micros, body| {
@@ -178,7 +232,11 @@ impl Engine {
             // Writers were stopped at this, so there is rarely more; what is there is
             // merged in the background once the store is open.
             if self.held.load(Ordering::Relaxed) > self.options.memtable_bytes {
-                self.checkpoint()?;
+                match self.checkpoint() {
+                    // It can be read all the same; writers are told when they come.
+                    Err(e) if e.is_disk_full() => {}
+                    done => drop(done?),
+                }
             }
             Ok(())
         })?;
@@ -193,11 +251,13 @@ impl Engine {
             // A clean close leaves a manifest, unless nothing was ever written.
             let missing = !vouched && recovery.closed_cleanly && replayed > 0;
             if missing && recovery.healed.is_empty() {
-                recovery.healed.push(Healed {
+                let healed = Healed {
                     path: disk.folder.manifest(),
                     what: "the manifest is missing, though the store was closed".into(),
                     action: "the state was read back from the log".into(),
-                });
+                };
+                self.tell_healed(&healed);
+                recovery.healed.push(healed);
             }
         }
         self.check_copies(disk)
@@ -207,13 +267,8 @@ impl Engine {
     fn load_image(&self, disk: &Disk, manifest: Option<Manifest>) -> Result<()> {
         let mut switching = disk.switching.lock();
         let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
-        let found = disk.folder.vfs.read_dir(&disk.folder.images());
-        let found = found.map_err(|e| Error::io("list", disk.folder.images(), e))?;
-        let numbers = found
-            .iter()
-            .filter_map(|entry| entry.name.parse::<u64>().ok());
-        let highest = numbers.clone().max().unwrap_or(0);
-        let folders: Vec<u64> = numbers.collect();
+        let folders = disk.folder.list_images()?;
+        let highest = folders.iter().max().copied().unwrap_or(0);
         match manifest {
             Some(manifest) if !manifest.blocks.is_empty() => {
                 self.open_image(disk, &mut switching, manifest)?;
@@ -240,7 +295,7 @@ impl Engine {
         let used = disk.image.read().manifest.folder;
         for number in folders.into_iter().filter(|&number| number != used) {
             // Best effort: what is left of an earlier image is in nobody's way.
-            let _ = remove_folder(disk, number);
+            let _ = disk.folder.remove_image(number);
         }
         Ok(())
     }
@@ -254,16 +309,20 @@ impl Engine {
                     blocks.read_uncached(meta)?;
                 }
             }
-            blocks.delete(&manifest.doomed)?;
-            blocks.delete_from(manifest.next_block)?;
-            Ok(blocks)
+            let doomed = cleared(blocks.delete(&manifest.doomed))?;
+            let leftovers = cleared(blocks.delete_from(manifest.next_block))?;
+            Ok((blocks, doomed, leftovers))
         });
         match opened {
-            Ok(blocks) => {
+            Ok((blocks, doomed, leftovers)) => {
+                if !doomed {
+                    *switching = Switching::new(manifest.doomed.clone());
+                }
+                switching.leftovers = !leftovers;
                 *disk.image.write() = Arc::new(Image::new(manifest, Some(Arc::new(blocks)), 0));
                 Ok(())
             }
-            Err(e) if e.kind == ImageErrorKind::Io => Err(self.beyond_healing(&e)),
+            Err(e) if e.kind.is_of_the_disk() => Err(self.beyond_healing(&e)),
             Err(e) => {
                 let broken = Arc::new(Image::new(manifest, None, 0));
                 self.rebuild(disk, switching, &broken, &e.to_string())
@@ -313,11 +372,13 @@ impl Engine {
         let lsn = self.snapshot()?;
         let mut recovery = disk.recovery.lock();
         recovery.snapshot_lsn = lsn;
-        recovery.healed.push(Healed {
+        let healed = Healed {
             path: disk.folder.snapshots(),
             what,
             action: format!("a new snapshot was written at LSN {lsn}"),
-        });
+        };
+        self.tell_healed(&healed);
+        recovery.healed.push(healed);
         Ok(())
     }
 
@@ -383,6 +444,22 @@ fn empty_manifest(store: StoreId, folder: u64) -> Manifest {
         doomed: Vec::new(),
         blocks: Vec::new(),
     }
+}
+
+/// Removes, before anything is written, what no opening would read.
+fn give_back(folder: &Folder, manifest: Option<&Manifest>) -> Result<()> {
+    folder.remove_snapshots(|_| false)?;
+    // Without a manifest nobody knows yet.
+    let Some(manifest) = manifest else {
+        return Ok(());
+    };
+    for number in folder.list_images()? {
+        if number != manifest.folder {
+            let removed = folder.remove_image(number);
+            removed.map_err(|e| Error::io("remove", folder.image(number), e))?;
+        }
+    }
+    Ok(())
 }
 
 fn read_vouched(folder: &Folder) -> Result<Vouched> {

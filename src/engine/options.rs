@@ -29,7 +29,11 @@ pub(crate) struct EngineOptions {
     pub(crate) memory_bytes_max: u64,
     pub(crate) scope_keys_max: u64,
     pub(crate) scope_bytes_max: u64,
+    /// What commits that are noted for watches may take.
+    pub(crate) watch_bytes: usize,
     pub(crate) salvage: bool,
+    /// Events may name keys.
+    pub(crate) tell_keys: bool,
 }
 
 impl Default for EngineOptions {
@@ -47,7 +51,9 @@ impl Default for EngineOptions {
             memory_bytes_max: 4 * 1024 * 1024 * 1024,
             scope_keys_max: 10_000_000,
             scope_bytes_max: 64 * 1024 * 1024 * 1024,
+            watch_bytes: 8 * 1024 * 1024,
             salvage: false,
+            tell_keys: false,
         }
     }
 }

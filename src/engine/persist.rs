@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Engine;
-use super::folder::{create_dirs, make_folders, snapshot_path, write_format};
+use super::folder::{create_dirs, holds_only_ours, make_folders, snapshot_path, write_format};
 use super::opening::Components;
 use super::options::EngineOptions;
 use super::snapshot::{SnapshotHeader, SnapshotWriter};
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::ids::{Lsn, StoreId};
 use crate::image::block::BlockBuilder;
 use crate::vfs::{Vfs, parent};
-use crate::wal::{Known, Log};
+use crate::wal::{Known, Log, Room};
 
 impl Engine {
     /// Writes all that is visible now to a new store at `path` and opens it. Keys
@@ -65,7 +65,7 @@ impl Engine {
                 store,
                 origin: None,
                 lsn: view.lsn(),
-                time_micros: self.sequencer.lock().time_micros.max(now),
+                time_micros: self.now().max(now),
             };
             let folder = root.join("snapshots");
             let path = snapshot_path(&folder, view.lsn());
@@ -82,6 +82,7 @@ impl Engine {
             reach: view.lsn(),
             fresh_base: Some(view.lsn()),
             salvage: false,
+            room: Room::Ample,
         };
         let (wal, marks) = (root.join("wal"), root.join("marks"));
         let opening = Log::open(
@@ -153,6 +154,23 @@ fn building_name(path: &Path) -> Result<PathBuf> {
     building.push(name);
     building.push(".building");
     Ok(path.with_file_name(building))
+}
+
+/// Removes what a persisting to `path` left behind when it was killed, now that there is
+/// a store. Best effort: it is in nobody's way.
+pub(super) fn remove_unfinished(vfs: &dyn Vfs, path: &Path) {
+    let Ok(building) = building_name(path) else {
+        return;
+    };
+    let there = matches!(vfs.metadata(&building), Ok(Some(found)) if found.is_dir);
+    // Somebody else may call a folder so.
+    if !there || !holds_only_ours(vfs, &building) {
+        return;
+    }
+    if let Ok(lock) = vfs.lock(&building.join("LOCK")) {
+        let _ = vfs.remove_dir_all(&building);
+        drop(lock);
+    }
 }
 
 fn take_place(vfs: &dyn Vfs, building: &Path) -> Result<Box<dyn crate::vfs::VfsLock>> {

@@ -1,12 +1,11 @@
 //! Owns the bound on memory: when writers wait, when they are refused, and which
 //! views have to go to make room.
 
-use std::sync::atomic::Ordering;
-
 use super::Engine;
 use super::sequencer::Sequencer;
 use crate::clock;
 use crate::error::{Error, Result};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// What writers and the threads of the engine tell each other.
 #[derive(Debug, Default)]
@@ -120,7 +119,7 @@ impl Engine {
 
     /// Counts what the memtable gained or lost.
     pub(super) fn account(&self, change: i64) {
-        let add = |counter: &std::sync::atomic::AtomicU64| match u64::try_from(change) {
+        let add = |counter: &AtomicU64| match u64::try_from(change) {
             Ok(more) => counter.fetch_add(more, Ordering::Relaxed),
             Err(_) => counter.fetch_sub(change.unsigned_abs(), Ordering::Relaxed),
         };
@@ -149,7 +148,9 @@ impl Engine {
         let snapshot_failure = self.snapshot_if_due().err().map(|e| e.to_string());
         let mut pressure = self.room_lock.lock();
         pressure.failure = failure;
-        pressure.snapshot_failure = snapshot_failure;
+        if snapshot_failure.is_some() {
+            pressure.snapshot_failure = snapshot_failure;
+        }
         Ok(())
     }
 

@@ -1,9 +1,9 @@
 //! Owns healing: opening the image again after the disk refused, and building it
 //! anew from snapshot and log where it is damaged.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::body::{BodyOp, read_body};
 use super::checkpoint::Switching;
@@ -17,6 +17,8 @@ use crate::ids::{BlockId, Lsn};
 use crate::image::manifest::Manifest;
 use crate::image::store::Blocks;
 use crate::image::{ImageError, ImageErrorKind};
+use crate::observe::{self, Work};
+use crate::sync::atomic::Ordering;
 
 /// How much of the log is merged at a time.
 const CHANGES_BYTES: usize = 16 * 1024 * 1024;
@@ -40,12 +42,12 @@ impl Engine {
             // Somebody else was here first.
             return Ok(current);
         }
-        match error.kind {
-            ImageErrorKind::Io => {
+        match error.kind.is_of_the_disk() {
+            true => {
                 self.reopen_image(disk, &mut switching)?;
                 Ok(Arc::clone(&disk.image.read()))
             }
-            _ => self.rebuild(disk, &mut switching, &current, &error.to_string()),
+            false => self.rebuild(disk, &mut switching, &current, &error.to_string()),
         }
     }
 
@@ -57,8 +59,10 @@ impl Engine {
             .map(|disk| disk.folder.images())
             .unwrap_or_default();
         match error.kind {
-            ImageErrorKind::Io => {
-                Error::io(error.op, path, std::io::Error::other(error.reason.clone()))
+            ImageErrorKind::Io => Error::io(error.op, path, io::Error::other(error.reason.clone())),
+            ImageErrorKind::Full => {
+                let full = io::Error::new(io::ErrorKind::StorageFull, error.reason.clone());
+                Error::io(error.op, path, full)
             }
             _ => Corruption::new(path, error.reason.clone()).into(),
         }
@@ -76,18 +80,19 @@ impl Engine {
         let folder = disk.folder.image(old.manifest.folder);
         let blocks = disk.backend.open(&folder).and_then(|image| {
             let blocks = Blocks::new(image, self.options.cache_bytes);
-            blocks.delete_from(old.manifest.next_block)?;
-            Ok(blocks)
+            let cleared = cleared(blocks.delete_from(old.manifest.next_block))?;
+            Ok((blocks, cleared))
         });
         match blocks {
-            Ok(blocks) => {
+            Ok((blocks, cleared)) => {
+                switching.leftovers = !cleared;
                 let manifest = old.manifest.clone();
                 let image = Image::new(manifest, Some(Arc::new(blocks)), old.generation);
                 *disk.image.write() = Arc::new(image);
                 switching.suspect = false;
                 Ok(())
             }
-            Err(e) if e.kind == ImageErrorKind::Io => Err(self.beyond_healing(&e)),
+            Err(e) if e.kind.is_of_the_disk() => Err(self.beyond_healing(&e)),
             Err(e) => self
                 .rebuild(disk, switching, &old, &e.to_string())
                 .map(drop),
@@ -103,6 +108,7 @@ impl Engine {
         broken: &Arc<Image>,
         why: &str,
     ) -> Result<Arc<Image>> {
+        let _span = observe::span(Work::Rebuild, disk.folder.root());
         let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
         let image = match self.build_image(disk, switching, broken, why, snapshot) {
             // A newer snapshot took the place of the one that was being read.
@@ -112,13 +118,16 @@ impl Engine {
             }
             built => built?,
         };
-        self.counters.rebuilds.fetch_add(1, Ordering::Relaxed);
+        self.figures.rebuilds.increment();
         let lsn = image.manifest.lsn;
-        disk.recovery.lock().healed.push(Healed {
+        self.tell_done("image rebuilt", lsn);
+        let healed = Healed {
             path: disk.folder.image(broken.manifest.folder),
             what: why.to_owned(),
             action: format!("rebuilt from snapshot {snapshot} and the log up to LSN {lsn}"),
-        });
+        };
+        self.tell_healed(&healed);
+        disk.recovery.lock().healed.push(healed);
         Ok(image)
     }
 
@@ -160,7 +169,7 @@ impl Engine {
         let image = self.switch(disk, manifest, blocks, broken.generation)?;
         *switching = Switching::new(merged.freed);
         // The old folder is of no use; if it cannot be removed now, opening does it.
-        let _ = remove_folder(disk, broken.manifest.folder);
+        let _ = disk.folder.remove_image(broken.manifest.folder);
         Ok(image)
     }
 
@@ -251,6 +260,15 @@ impl Engine {
     }
 }
 
+/// Whether what is of no use was removed: on a full disk it stays for now, and what is
+/// of use can be read.
+pub(super) fn cleared(outcome: Result<(), ImageError>) -> Result<bool, ImageError> {
+    match outcome {
+        Err(e) if e.kind == ImageErrorKind::Full => Ok(false),
+        outcome => outcome.map(|()| true),
+    }
+}
+
 fn collect(body: &[u8], lsn: Lsn, path: &Path, changes: &mut Changes) -> Result<()> {
     let mut scope: Option<&[u8]> = None;
     let read = read_body(body, |op| {
@@ -268,14 +286,4 @@ fn collect(body: &[u8], lsn: Lsn, path: &Path, changes: &mut Changes) -> Result<
         Ok(())
     });
     read.map_err(|what| Corruption::new(path, what).lsn(lsn))?
-}
-
-/// Removes the folder of an image that is not used any more.
-pub(super) fn remove_folder(disk: &Disk, number: u64) -> std::io::Result<()> {
-    let folder = disk.folder.image(number);
-    if disk.folder.vfs.metadata(&folder)?.is_some() {
-        disk.folder.vfs.remove_dir_all(&folder)?;
-        disk.folder.vfs.sync_dir(&disk.folder.images())?;
-    }
-    Ok(())
 }

@@ -4,12 +4,11 @@
 //! What stays true: a ticket joins all its queues at once, so tickets never wait
 //! for each other in a circle; who touches other keys waits for nobody.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::clock;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Condvar, Mutex};
 
 /// A key of a slot, or the whole slot.
 #[derive(Clone, Debug, PartialEq, Eq)]

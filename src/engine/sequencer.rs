@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::table::{Pins, Slot};
 use crate::ids::Lsn;
+use crate::sync::atomic::AtomicBool;
 
 /// The state under the sequencer's lock.
 #[derive(Debug, Default)]

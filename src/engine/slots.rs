@@ -2,13 +2,12 @@
 //! or it has anything in memory.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::RwLock;
 
 use super::table::Slot;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{HashState, RwLock};
 
 const SHARDS: usize = 32;
 
@@ -21,7 +20,7 @@ type Shard = RwLock<Part>;
 /// The slots of a shard.
 #[derive(Debug, Default)]
 struct Part {
-    slots: HashMap<Box<[u8]>, Arc<Slot>>,
+    slots: HashMap<Box<[u8]>, Arc<Slot>, HashState>,
     sweep_at: usize,
 }
 
@@ -42,16 +41,19 @@ impl Part {
 #[derive(Debug)]
 pub(crate) struct Slots {
     shards: Vec<Shard>,
-    hasher: RandomState,
+    hasher: HashState,
     next: AtomicU64,
+    /// How long values last by default, by encoded scope, where it is not for ever.
+    ttls: RwLock<HashMap<Box<[u8]>, u64, HashState>>,
 }
 
 impl Default for Slots {
     fn default() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            hasher: RandomState::new(),
+            hasher: HashState::default(),
             next: AtomicU64::new(1),
+            ttls: RwLock::default(),
         }
     }
 }
@@ -72,9 +74,25 @@ impl Slots {
         shard.sweep();
         let slot = shard.slots.entry(prefix.into()).or_insert_with(|| {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            Arc::new(Slot::new(number, prefix))
+            let ttl = self.ttls.read().get(prefix).copied().unwrap_or(0);
+            Arc::new(Slot::new(number, prefix, ttl))
         });
         Arc::clone(slot)
+    }
+
+    /// Sets how long values of a scope last that do not say it; 0 for ever.
+    pub(crate) fn set_ttl(&self, prefix: &[u8], micros: u64) {
+        // Before the slot is looked up: one that is made meanwhile reads it.
+        let mut ttls = self.ttls.write();
+        match micros {
+            0 => ttls.remove(prefix),
+            _ => ttls.insert(prefix.into(), micros),
+        };
+        drop(ttls);
+        let shard = self.shard(prefix).read();
+        if let Some(slot) = shard.slots.get(prefix) {
+            slot.ttl.store(micros, Ordering::Relaxed);
+        }
     }
 
     /// Forgets a slot that holds nothing and that nobody holds.

@@ -4,12 +4,13 @@
 //! checkpoints nor writers. The log is trimmed only to a snapshot that was read
 //! back and found whole.
 
-use std::sync::atomic::Ordering;
-
 use super::snapshot::{self, SnapshotHeader, SnapshotWriter};
 use super::{Disk, Engine};
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
+use crate::observe::{self, Work};
+use crate::sync::atomic::Ordering;
 use crate::vfs::temporary_name;
 
 /// So many segments make a snapshot due, however small they are: each opening
@@ -28,6 +29,7 @@ impl Engine {
         };
         if !self.options.snapshots {
             disk.log.trim(image.manifest.lsn)?;
+            self.room_lock.lock().snapshot_failure = None;
             return Ok(());
         }
         let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
@@ -48,8 +50,16 @@ impl Engine {
         let Some(disk) = &self.disk else {
             return Ok(self.visible());
         };
+        let outcome = self.snapshot_and_trim(disk);
+        self.room_lock.lock().snapshot_failure = outcome.as_ref().err().map(Error::to_string);
+        outcome
+    }
+
+    fn snapshot_and_trim(&self, disk: &Disk) -> Result<Lsn> {
         let _one_at_a_time = disk.snapshotting.lock();
         disk.log.check()?;
+        let begun = clock::monotonic();
+        let _span = observe::span(Work::Snapshot, disk.folder.root());
         let mut attempts = 0;
         let lsn = loop {
             let Some(image) = self.image() else {
@@ -61,14 +71,24 @@ impl Engine {
                     attempts += 1;
                     self.heal(&image, &e)?;
                 }
-                Err(Failed::Image(e)) => return Err(self.beyond_healing(&e)),
-                Err(Failed::Other(e)) => return Err(e),
+                Err(failed) => {
+                    // Each attempt has a name of its own: on a disk that is nearly full
+                    // they would take what the log needs. Where that fails too there is
+                    // nothing to add to the first failure.
+                    let _ = disk.folder.remove_snapshots(|_| false);
+                    return Err(match failed {
+                        Failed::Image(e) => self.beyond_healing(&e),
+                        Failed::Other(e) => e,
+                    });
+                }
             }
         };
         disk.snapshot.store(lsn.get(), Ordering::Release);
-        self.counters.snapshots.fetch_add(1, Ordering::Relaxed);
+        self.figures.snapshot.record_since(begun);
+        self.tell_done("snapshot written", lsn);
         self.remove_older_snapshots(disk, lsn)?;
         disk.log.trim(lsn)?;
+        self.tell_levels();
         Ok(lsn)
     }
 
@@ -111,29 +131,7 @@ impl Engine {
 
     /// Removes snapshots before `newest`, and files that were never finished.
     pub(super) fn remove_older_snapshots(&self, disk: &Disk, newest: Lsn) -> Result<()> {
-        let folder = disk.folder.snapshots();
-        let vfs = &*disk.folder.vfs;
-        let mut old: Vec<_> = disk.folder.list_snapshots()?;
-        old.retain(|&lsn| lsn != newest);
-        let mut paths: Vec<_> = old
-            .into_iter()
-            .map(|lsn| disk.folder.snapshot(lsn))
-            .collect();
-        let entries = vfs
-            .read_dir(&folder)
-            .map_err(|e| Error::io("list", &folder, e))?;
-        let unfinished = entries.iter().filter(|entry| entry.name.ends_with(".tmp"));
-        paths.extend(unfinished.map(|entry| folder.join(&entry.name)));
-        for path in &paths {
-            vfs.remove_file(path)
-                .map_err(|e| Error::io("remove", path, e))?;
-        }
-        match paths.is_empty() {
-            true => Ok(()),
-            false => vfs
-                .sync_dir(&folder)
-                .map_err(|e| Error::io("sync", &folder, e)),
-        }
+        disk.folder.remove_snapshots(|lsn| lsn != newest)
     }
 }
 

@@ -4,17 +4,19 @@
 //! What stays true: only the newest generation's table changes; an older one is
 //! shared and read without the lock. A key's versions are in descending order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
-
+use crate::codec::cell::{NEVER, deadline, has_expired};
 use crate::ids::Lsn;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// What an entry costs beyond its key and cell, roughly: nodes, chain, allocations.
 const ENTRY_OVERHEAD_BYTES: u64 = 120;
 const VERSION_OVERHEAD_BYTES: u64 = 48;
+const DEADLINE_BYTES: i64 = 64;
 
 /// What a scope costs in memory while anything of it is there, roughly: its slot, its
 /// place in the map, a table.
@@ -48,6 +50,8 @@ impl Chain {
 pub(crate) struct Table {
     pub(crate) generation: u64,
     keys: BTreeMap<Arc<[u8]>, Chain>,
+    /// Keys whose newest version here has a deadline, by that.
+    deadlines: BTreeSet<(u64, Arc<[u8]>)>,
     /// When the whole scope was cleared, ascending.
     cleared: Vec<Lsn>,
     /// Keys whose newest version here is a value, and the bytes of those.
@@ -150,6 +154,7 @@ impl Table {
     /// Adds a version; returns the change in bytes held.
     fn put(&mut self, key: &[u8], lsn: Lsn, cell: Stored, pins: Pins) -> i64 {
         self.newest = lsn;
+        let expires = cell.as_deref().and_then(deadline);
         let new_live = cell.as_ref().map(|cell| (key.len() + cell.len()) as u64);
         let cleared = self.cleared.last().copied().unwrap_or_default();
         let Some(chain) = self.keys.get_mut(key) else {
@@ -160,8 +165,10 @@ impl Table {
                 cell,
                 older: Vec::new(),
             };
-            self.keys.insert(Arc::from(key), chain);
-            return self.grown(added as i64);
+            let key = Arc::from(key);
+            let change = added as i64 + self.schedule(&key, None, expires);
+            self.keys.insert(key, chain);
+            return self.grown(change);
         };
         let visible = chain.lsn >= cleared;
         let old_live = chain.cell.as_ref().filter(|_| visible);
@@ -169,6 +176,7 @@ impl Table {
         let mut change = version_bytes(&cell) as i64;
         let old = std::mem::replace(&mut chain.cell, cell);
         let old_lsn = std::mem::replace(&mut chain.lsn, lsn);
+        let expired = old.as_deref().and_then(deadline);
         match pins.keeps(old_lsn) {
             true => chain.older.insert(0, (old_lsn, old)),
             false => change -= version_bytes(&old) as i64,
@@ -177,7 +185,20 @@ impl Table {
             change -= pins.prune(&mut chain.older) as i64;
         }
         self.count(old_live, new_live);
+        if (expired.is_some() || expires.is_some())
+            && let Some((key, _)) = self.keys.get_key_value(key)
+        {
+            change += self.schedule(&Arc::clone(key), expired, expires);
+        }
         self.grown(change)
+    }
+
+    /// Replaces a key's deadline; returns the change in bytes held.
+    fn schedule(&mut self, key: &Arc<[u8]>, old: Option<u64>, new: Option<u64>) -> i64 {
+        let entry = |deadline| (deadline, Arc::clone(key));
+        let gone = old.is_some_and(|old| self.deadlines.remove(&entry(old)));
+        let added = new.is_some_and(|new| self.deadlines.insert(entry(new)));
+        (i64::from(added) - i64::from(gone)) * DEADLINE_BYTES
     }
 
     fn grown(&mut self, change: i64) -> i64 {
@@ -202,7 +223,8 @@ impl Table {
         self.newest = lsn;
         self.live_keys = 0;
         self.live_bytes = 0;
-        let mut change = 8;
+        let mut change = 8 - DEADLINE_BYTES * self.deadlines.len() as i64;
+        self.deadlines.clear();
         let mut garbage = BTreeMap::new();
         if pins.views.is_none() {
             self.cleared.clear();
@@ -246,6 +268,12 @@ pub(crate) struct Slot {
     pub(crate) number: u64,
     /// The encoded scope: what its full keys begin with.
     pub(crate) prefix: Box<[u8]>,
+    /// No version in memory expires before this, or it was removed. Changed under the
+    /// lock of the state.
+    pub(crate) earliest: AtomicU64,
+    /// How long values of this scope last that do not say it, in microseconds; 0 for
+    /// ever. Set by whoever knows; nothing here looks at it.
+    pub(crate) ttl: AtomicU64,
     state: RwLock<SlotState>,
 }
 
@@ -274,19 +302,21 @@ pub(crate) struct Usage {
 }
 
 impl Slot {
-    pub(crate) fn new(number: u64, prefix: &[u8]) -> Self {
+    pub(crate) fn new(number: u64, prefix: &[u8], ttl: u64) -> Self {
         Self {
             number,
             prefix: prefix.into(),
+            earliest: AtomicU64::new(NEVER),
+            ttl: AtomicU64::new(ttl),
             state: RwLock::default(),
         }
     }
 
-    pub(crate) fn read(&self) -> parking_lot::RwLockReadGuard<'_, SlotState> {
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, SlotState> {
         self.state.read()
     }
 
-    pub(crate) fn write(&self) -> parking_lot::RwLockWriteGuard<'_, SlotState> {
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, SlotState> {
         self.state.write()
     }
 
@@ -343,6 +373,31 @@ impl SlotState {
 
     pub(crate) fn clear(&mut self, lsn: Lsn, pins: Pins) -> (i64, Garbage) {
         self.active.clear(lsn, pins)
+    }
+
+    /// Keys whose newest version has expired, so many at most, and when the next
+    /// version in memory expires; `now` where there may be more.
+    pub(crate) fn expired(&self, now: u64, at_most: usize) -> (Vec<Arc<[u8]>>, u64) {
+        let mut keys = BTreeSet::new();
+        let mut next = NEVER;
+        for table in self.tables() {
+            for (deadline, key) in &table.deadlines {
+                if *deadline > now {
+                    next = next.min(*deadline);
+                    break;
+                }
+                let found = self.find(key, Lsn::new(u64::MAX));
+                if matches!(found, Found::Version(_, Some(cell)) if has_expired(&cell, || now))
+                    && !keys.contains(key)
+                {
+                    if keys.len() == at_most {
+                        return (keys.into_iter().collect(), now);
+                    }
+                    keys.insert(Arc::clone(key));
+                }
+            }
+        }
+        (keys.into_iter().collect(), next)
     }
 
     /// The sealed tables of generations in `(after, upto]`, newest first.
@@ -410,7 +465,7 @@ mod tests {
         let pins = Pins {
             views: Some((lsn(1), lsn(9))),
         };
-        let slot = Slot::new(0, b"");
+        let slot = Slot::new(0, b"", 0);
         slot.write().put(b"k", lsn(2), cell(2), pins);
         slot.write().put(b"k", lsn(5), cell(5), pins);
         assert_eq!(slot.find(b"k", lsn(1)), Found::Unknown);
@@ -420,7 +475,7 @@ mod tests {
 
     #[test]
     fn a_clear_hides_what_was_before_it_and_nothing_after() {
-        let slot = Slot::new(0, b"");
+        let slot = Slot::new(0, b"", 0);
         slot.write().put(b"a", lsn(1), cell(1), NO_VIEWS);
         slot.write().clear(lsn(2), NO_VIEWS);
         slot.write().put(b"b", lsn(2), cell(2), NO_VIEWS);
@@ -431,7 +486,7 @@ mod tests {
 
     #[test]
     fn versions_go_when_no_view_needs_them() {
-        let slot = Slot::new(0, b"");
+        let slot = Slot::new(0, b"", 0);
         let pins = Pins {
             views: Some((lsn(1), lsn(3))),
         };
@@ -444,7 +499,7 @@ mod tests {
 
     #[test]
     fn generations_are_sealed_in_order_and_retired() {
-        let slot = Slot::new(0, b"");
+        let slot = Slot::new(0, b"", 0);
         slot.write().enter(1);
         slot.write().put(b"k", lsn(1), cell(1), NO_VIEWS);
         assert!(slot.write().enter(2).is_some());
@@ -459,7 +514,7 @@ mod tests {
 
     #[test]
     fn a_range_knows_what_changed_in_it() {
-        let slot = Slot::new(0, b"");
+        let slot = Slot::new(0, b"", 0);
         slot.write().put(b"k", lsn(5), cell(1), NO_VIEWS);
         let changed = |from: &[u8], to: &[u8], since| {
             slot.read()

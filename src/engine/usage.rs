@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::commit::{Op, SlotBatch};
-use super::image_state::Image;
+use super::image_state::{Cell, Image};
 use super::table::{Slot, SlotState, Stored};
 use super::view::{View, full_key};
+use crate::codec::cell::{NEVER, has_expired};
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::image::ImageError;
@@ -23,11 +24,36 @@ pub(super) struct Pass {
     lsn: Lsn,
 }
 
-/// Keys and bytes (of keys and stored values) of a scope.
+/// Keys and bytes (of keys and stored values) of a scope, without what has expired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) keys: u64,
     pub(crate) bytes: u64,
+    /// What has expired and is not removed yet.
+    expired_keys: u64,
+    expired_bytes: u64,
+}
+
+impl Size {
+    /// Where an entry with this cell counts.
+    fn of(&mut self, cell: &[u8], now: impl FnOnce() -> u64) -> (&mut u64, &mut u64) {
+        match has_expired(cell, now) {
+            true => (&mut self.expired_keys, &mut self.expired_bytes),
+            false => (&mut self.keys, &mut self.bytes),
+        }
+    }
+
+    fn add(&mut self, cell: &[u8], entry_bytes: usize, now: impl FnOnce() -> u64) {
+        let (keys, bytes) = self.of(cell, now);
+        *keys += 1;
+        *bytes += entry_bytes as u64;
+    }
+
+    fn subtract(&mut self, cell: &[u8], entry_bytes: usize, now: impl FnOnce() -> u64) {
+        let (keys, bytes) = self.of(cell, now);
+        *keys = keys.saturating_sub(1);
+        *bytes = bytes.saturating_sub(entry_bytes as u64);
+    }
 }
 
 impl Engine {
@@ -145,7 +171,8 @@ impl Engine {
         })
     }
 
-    /// Remembers how far the upper bound is above the truth.
+    /// Remembers how far the upper bound is above the truth. What has expired counts in
+    /// both: its removal lowers the bound, as any other does.
     fn tighten(&self, slot: &Slot, view: &View, size: Size) {
         let mut state = slot.write();
         if state.changed_since(Bound::Unbounded, Bound::Unbounded, view.lsn()) {
@@ -155,8 +182,8 @@ impl Engine {
         state.usage.slack_keys = 0;
         state.usage.slack_bytes = 0;
         let (keys, bytes) = state.upper_bound();
-        state.usage.slack_keys = keys.saturating_sub(size.keys);
-        state.usage.slack_bytes = bytes.saturating_sub(size.bytes);
+        state.usage.slack_keys = keys.saturating_sub(size.keys + size.expired_keys);
+        state.usage.slack_bytes = bytes.saturating_sub(size.bytes + size.expired_bytes);
     }
 
     /// The keys and bytes of a scope as it is now.
@@ -171,7 +198,8 @@ impl Engine {
     }
 
     /// The keys and bytes of a scope in a view, exactly. Costs two blocks of the
-    /// image, and a look-up for each key of the scope that is in memory.
+    /// image, those that hold something expired, and a look-up for each key of the
+    /// scope that is in memory.
     pub(crate) fn size(&self, view: &View, slot: &Slot) -> Result<Size> {
         let (memory, cleared) = {
             let state = slot.read();
@@ -199,12 +227,10 @@ impl Engine {
                 false => view.image_cell(slot, &key)?,
             };
             if let Some(old) = old {
-                size.keys = size.keys.saturating_sub(1);
-                size.bytes = size.bytes.saturating_sub((key.len() + old) as u64);
+                size.subtract(&old, key.len() + old.len(), || view.time());
             }
             if let Some(cell) = cell {
-                size.keys += 1;
-                size.bytes += (key.len() + cell.len()) as u64;
+                size.add(&cell, key.len() + cell.len(), || view.time());
             }
         }
         // After the last look: what made room meanwhile had expired this view first.
@@ -217,19 +243,23 @@ impl View {
     /// The scope's part of the image: inner blocks by their counts, the two at the
     /// ends by reading them.
     fn image_size(&self, slot: &Slot) -> Result<Size> {
-        self.of_image(|image| count(image, slot))
+        self.of_image(|image| count(image, slot, || self.time()))
             .map(Option::unwrap_or_default)
     }
 
-    /// The length of a key's cell in the image.
-    fn image_cell(&self, slot: &Slot, key: &[u8]) -> Result<Option<usize>> {
+    /// A key's cell in the image.
+    fn image_cell(&self, slot: &Slot, key: &[u8]) -> Result<Option<Cell>> {
         let full = full_key(slot, key);
         let found = self.of_image(|image| image.find(&full))?;
-        Ok(found.flatten().map(|(_, cell)| cell.len()))
+        Ok(found.flatten().map(|(_, cell)| cell))
     }
 }
 
-fn count(image: &Image, slot: &Slot) -> std::result::Result<Size, ImageError> {
+fn count(
+    image: &Image,
+    slot: &Slot,
+    now: impl Fn() -> u64,
+) -> std::result::Result<Size, ImageError> {
     let end = prefix_end(&slot.prefix);
     let range = image.manifest.range(&slot.prefix, end.as_deref());
     let prefix_len = slot.prefix.len() as u64;
@@ -237,6 +267,7 @@ fn count(image: &Image, slot: &Slot) -> std::result::Result<Size, ImageError> {
     for at in range.clone() {
         let block = &image.manifest.blocks[at];
         let inner = at > range.start && at + 1 < range.end;
+        let inner = inner && (block.deadline == NEVER || block.deadline > now());
         if inner {
             size.keys += u64::from(block.entries);
             size.bytes += block.live_bytes - prefix_len * u64::from(block.entries);
@@ -247,9 +278,9 @@ fn count(image: &Image, slot: &Slot) -> std::result::Result<Size, ImageError> {
             if end.as_deref().is_some_and(|end| entry.cmp_key(end).is_ge()) {
                 break;
             }
-            let key_len = (entry.prefix.len() + entry.suffix.len()) as u64;
-            size.keys += 1;
-            size.bytes += key_len - prefix_len + entry.cell.len() as u64;
+            let key_len = entry.prefix.len() + entry.suffix.len();
+            let entry_bytes = key_len - slot.prefix.len() + entry.cell.len();
+            size.add(entry.cell, entry_bytes, &now);
         }
     }
     Ok(size)

@@ -1,7 +1,6 @@
 //! Owns reading everything through: image, snapshot and log.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::image_state::Image;
 use super::report::{Healed, Verification};
@@ -9,7 +8,9 @@ use super::snapshot;
 use super::{Disk, Engine};
 use crate::error::{Corruption, Error, Result};
 use crate::ids::Lsn;
-use crate::image::{ImageError, ImageErrorKind};
+use crate::image::ImageError;
+use crate::observe::{self, Work};
+use crate::sync::atomic::Ordering;
 
 impl Engine {
     /// Reads every block, the snapshot and the log, and heals what can be healed.
@@ -19,6 +20,7 @@ impl Engine {
         let Some(disk) = &self.disk else {
             return Ok(report);
         };
+        let _span = observe::span(Work::Verify, disk.folder.root());
         let healed_before = disk.recovery.lock().healed.len();
         if let Some((image, e)) = self.verify_image(disk, &mut report)? {
             // That the backend refused once is no damage: opened again it is asked again.
@@ -33,13 +35,15 @@ impl Engine {
             // and the snapshot that are not.
             self.checkpoint()?;
             let lsn = self.snapshot()?;
-            disk.recovery.lock().healed.push(Healed {
+            let healed = Healed {
                 path: disk.folder.root().to_path_buf(),
                 what,
                 action: format!(
                     "a new snapshot was written at LSN {lsn}, and the log trimmed to it"
                 ),
-            });
+            };
+            self.tell_healed(&healed);
+            disk.recovery.lock().healed.push(healed);
         }
         let recovery = disk.recovery.lock();
         report.healed = recovery
@@ -67,7 +71,7 @@ impl Engine {
                     report.blocks += 1;
                     report.entries += block.len() as u64;
                 }
-                Err(e) if e.kind == ImageErrorKind::Io => return Ok(Some((image, e))),
+                Err(e) if e.kind.is_of_the_disk() => return Ok(Some((image, e))),
                 Err(e) => {
                     let path = disk.folder.image(image.manifest.folder);
                     report.damage.push(Corruption::new(path, e.to_string()));

@@ -6,19 +6,23 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Engine;
 use super::image_state::{Cell, Image};
 use super::sequencer::OpenView;
 use super::table::{Found, Slot, SlotState};
+use crate::codec::cell::has_expired;
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::image::{ImageError, ImageErrorKind};
 use crate::scope::{Scope, prefix_end};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How many entries a scan takes at a time.
 const CHUNK_ENTRIES: usize = 512;
+
+/// Of a view whose time nobody has asked for.
+const UNASKED: u64 = u64::MAX;
 
 /// The newest version there is.
 const NEWEST: Lsn = Lsn::new(u64::MAX);
@@ -31,6 +35,8 @@ pub(crate) struct View {
     lsn: Lsn,
     image: Option<Arc<Image>>,
     expired: Arc<AtomicBool>,
+    /// Store time when it was first asked for.
+    time: AtomicU64,
 }
 
 /// An entry of a scan; `cell` is `None` for a key that was deleted, which only
@@ -46,8 +52,13 @@ pub(crate) struct Chunk {
 }
 
 impl Engine {
-    /// The newest version of a key.
+    /// The newest version of a key, unless it has expired.
     pub(crate) fn read(&self, slot: &Slot, key: &[u8]) -> Result<Option<(Lsn, Cell)>> {
+        let found = self.newest(slot, key)?;
+        Ok(found.filter(|(_, cell)| !has_expired(cell, || self.now())))
+    }
+
+    fn newest(&self, slot: &Slot, key: &[u8]) -> Result<Option<(Lsn, Cell)>> {
         match slot.find(key, NEWEST) {
             Found::Version(lsn, cell) => Ok(cell.map(|cell| (lsn, Cell::Memory(cell)))),
             // Loaded after the miss: what left memory since is in it.
@@ -86,6 +97,7 @@ impl Engine {
             lsn,
             image,
             expired,
+            time: AtomicU64::new(UNASKED),
         }
     }
 }
@@ -111,8 +123,28 @@ impl View {
         }
     }
 
-    /// The version of a key in this view.
+    /// Store time as this view sees it: that of the first time that it was asked for,
+    /// so that what it shows does not change.
+    pub(crate) fn time(&self) -> u64 {
+        match self.time.load(Ordering::SeqCst) {
+            UNASKED => {}
+            time => return time,
+        }
+        let now = self.engine.now();
+        let first = self
+            .time
+            .compare_exchange(UNASKED, now, Ordering::SeqCst, Ordering::SeqCst);
+        first.map_or_else(|earlier| earlier, |_| now)
+    }
+
+    /// The version of a key in this view, unless it has expired.
     pub(crate) fn read(&self, slot: &Slot, key: &[u8]) -> Result<Option<(Lsn, Cell)>> {
+        let found = self.version(slot, key)?;
+        Ok(found.filter(|(_, cell)| !has_expired(cell, || self.time())))
+    }
+
+    /// The version of a key in this view, expired or not.
+    pub(crate) fn version(&self, slot: &Slot, key: &[u8]) -> Result<Option<(Lsn, Cell)>> {
         let found = match slot.find(key, self.lsn) {
             Found::Version(lsn, cell) => cell.map(|cell| (lsn, Cell::Memory(cell))),
             Found::Unknown => {
@@ -151,7 +183,8 @@ impl View {
             .map_err(|e| self.engine.beyond_healing(&e))
     }
 
-    /// The next entries of a scope with `from < key` (or `<=`) and `key < to`.
+    /// The next entries of a scope with `from < key` (or `<=`) and `key < to`, those
+    /// that have expired too.
     pub(crate) fn chunk(&self, slot: &Slot, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Chunk> {
         let (memory, mut until) = memory_entries(&slot.read(), from, to, self.lsn);
         let cleared = slot
@@ -173,7 +206,7 @@ impl View {
         })
     }
 
-    /// Visits all entries of a scope in order.
+    /// Visits all entries of a scope in order, those that have expired too.
     pub(crate) fn for_each(
         &self,
         slot: &Slot,
@@ -226,7 +259,8 @@ impl View {
         loop {
             let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
             let chunk = self.chunk(slot, from, Bound::Unbounded)?;
-            match (chunk.entries.is_empty(), chunk.next) {
+            let expired = |(_, _, cell): &ScanEntry| has_expired(cell, || self.time());
+            match (chunk.entries.iter().all(expired), chunk.next) {
                 (false, _) => return Ok(false),
                 (true, Some(next)) => after = Some(next),
                 (true, None) => return Ok(true),

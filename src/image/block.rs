@@ -8,6 +8,7 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use crate::codec::cell::{NEVER, deadline};
 use crate::ids::Lsn;
 use crate::image::cursor::{Cursor, Malformed};
 
@@ -28,7 +29,7 @@ pub(crate) enum PushError {
 }
 
 /// Collects entries in ascending order of their keys.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct BlockBuilder {
     /// Keys and cells one after the other: the prefix is known only at the end,
     /// so entries are laid out in `finish`.
@@ -36,6 +37,19 @@ pub(crate) struct BlockBuilder {
     entries: Vec<Pending>,
     prefix_len: usize,
     key_bytes: usize,
+    deadline: u64,
+}
+
+impl Default for BlockBuilder {
+    fn default() -> Self {
+        Self {
+            arena: Vec::new(),
+            entries: Vec::new(),
+            prefix_len: 0,
+            key_bytes: 0,
+            deadline: NEVER,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +98,7 @@ impl BlockBuilder {
         self.arena.extend_from_slice(key);
         self.arena.extend_from_slice(cell);
         self.key_bytes += key.len();
+        self.deadline = self.deadline.min(deadline(cell).unwrap_or(NEVER));
         Ok(())
     }
 
@@ -116,6 +131,11 @@ impl BlockBuilder {
     /// The bytes of all keys and cells: what a user would call the size of it.
     pub(crate) fn live_bytes(&self) -> u64 {
         self.arena.len() as u64
+    }
+
+    /// The earliest deadline of an entry.
+    pub(crate) fn deadline(&self) -> u64 {
+        self.deadline
     }
 
     /// The lowest key.
@@ -257,6 +277,7 @@ pub(crate) struct Block {
     bytes: Box<[u8]>,
     count: usize,
     prefix_len: usize,
+    deadline: u64,
 }
 
 impl Block {
@@ -285,6 +306,7 @@ impl Block {
         cursor.check_count(count, OFFSET_BYTES + ENTRY_HEADER_BYTES)?;
         let mut offsets = Cursor::new(cursor.take(count * OFFSET_BYTES)?);
         let mut last: Option<&[u8]> = None;
+        let mut earliest = NEVER;
         for _ in 0..count {
             if offsets.size()? != cursor.at() {
                 return Err(cursor.malformed("an entry is not where the table says"));
@@ -293,7 +315,8 @@ impl Block {
             let _lsn = cursor.u64()?;
             let cell_len = cursor.size()?;
             let suffix = cursor.take(suffix_len)?;
-            cursor.take(cell_len)?;
+            let cell = cursor.take(cell_len)?;
+            earliest = earliest.min(deadline(cell).unwrap_or(NEVER));
             if last.is_some_and(|last| last >= suffix) {
                 return Err(cursor.malformed("the keys are not in ascending order"));
             }
@@ -306,12 +329,18 @@ impl Block {
             bytes: bytes.into_boxed_slice(),
             count,
             prefix_len,
+            deadline: earliest,
         })
     }
 
     /// How many entries there are.
     pub(crate) fn len(&self) -> usize {
         self.count
+    }
+
+    /// The earliest deadline of an entry.
+    pub(crate) fn deadline(&self) -> u64 {
+        self.deadline
     }
 
     /// The block as it is stored.

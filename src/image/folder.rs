@@ -10,10 +10,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::ids::BlockId;
 use crate::image::{Image, ImageBackend, ImageError, ImageErrorKind, PIECE_BYTES_MAX, Piece};
+use crate::sync::Mutex;
 use crate::vfs::{self, OpenMode, Vfs};
 
 const SUFFIX: &str = ".piece";
@@ -94,6 +93,14 @@ impl FolderImage {
         self.vfs.open(path, OpenMode::Create)?.write_at(bytes, 0)
     }
 
+    /// Takes back a piece that the disk had no room for.
+    fn refuse(&self, id: BlockId, error: &io::Error) -> ImageError {
+        match self.remove(id) {
+            Ok(()) => ImageError::new("put", ImageErrorKind::Full, error.to_string()),
+            Err(e) => e,
+        }
+    }
+
     fn remove(&self, id: BlockId) -> Result<(), ImageError> {
         self.state.lock().unsynced.remove(&id);
         let path = self.path(id);
@@ -123,8 +130,12 @@ impl Image for FolderImage {
         for (id, bytes) in pieces {
             let path = self.path(id);
             self.state.lock().unsynced.insert(id);
-            self.write(&path, &bytes)
-                .map_err(|e| self.end("put", &path, &e))?;
+            match self.write(&path, &bytes) {
+                Err(e) if e.kind() == io::ErrorKind::StorageFull => {
+                    return Err(self.refuse(id, &e));
+                }
+                written => written.map_err(|e| self.end("put", &path, &e))?,
+            }
         }
         Ok(())
     }

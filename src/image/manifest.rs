@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::error::{Corruption, Error, Result};
-use crate::ids::{BlockId, Lsn, StoreId};
+use crate::ids::{BlockId, Lsn, OUT_OF_REACH, StoreId};
 use crate::image::cursor::{Cursor, Malformed};
 use crate::vfs::{self, Vfs};
 
@@ -27,7 +27,7 @@ const MAGIC: [u8; 8] = *b"EKIMAGE\n";
 const CRC_END: usize = 12;
 const HEADER_BYTES: usize = 88;
 const DOOMED_BYTES: usize = 12;
-const BLOCK_BYTES_MIN: usize = 40;
+const BLOCK_BYTES_MIN: usize = 48;
 
 /// One block of the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,9 @@ pub(crate) struct BlockMeta {
     pub(crate) entries: u32,
     /// The bytes of its keys and cells.
     pub(crate) live_bytes: u64,
+    /// The earliest deadline of its entries, so that what has expired is found without
+    /// reading the others; the highest number where none has one.
+    pub(crate) deadline: u64,
 }
 
 /// What the image is: which blocks, and of which state.
@@ -118,7 +121,7 @@ impl Manifest {
     ///            block * block_count
     /// doomed   = id:u64 pieces:u32
     /// block    = id:u64 pieces:u32 len:u32 hash:u64 entries:u32 live_bytes:u64
-    ///            key_len:u32 key
+    ///            deadline:u64 key_len:u32 key
     /// ```
     ///
     /// Integers are little-endian. Extension bytes and flags that a reader does not
@@ -169,6 +172,7 @@ impl Manifest {
             bytes.extend_from_slice(&block.hash.to_le_bytes());
             bytes.extend_from_slice(&block.entries.to_le_bytes());
             bytes.extend_from_slice(&block.live_bytes.to_le_bytes());
+            bytes.extend_from_slice(&block.deadline.to_le_bytes());
             bytes.extend_from_slice(&size(block.first_key.len())?.to_le_bytes());
             bytes.extend_from_slice(&block.first_key);
         }
@@ -242,6 +246,10 @@ impl Manifest {
 
     /// What must be true of every manifest, beyond its grammar.
     fn check(&self) -> Result<(), &'static str> {
+        let reached = self.folder < OUT_OF_REACH && self.lsn.is_in_reach();
+        if !(reached && self.next_block.is_in_reach()) {
+            return Err("a number in it was never given");
+        }
         let mut runs = BTreeMap::new();
         let blocks = self.blocks.iter().map(|block| (block.id, block.pieces));
         for (id, pieces) in blocks.chain(self.doomed.iter().copied()) {
@@ -354,6 +362,7 @@ fn decode_block(cursor: &mut Cursor<'_>) -> Result<BlockMeta, Malformed> {
     let hash = cursor.u64()?;
     let entries = cursor.u32()?;
     let live_bytes = cursor.u64()?;
+    let deadline = cursor.u64()?;
     let key_len = cursor.size()?;
     let first_key = cursor.take(key_len)?.into();
     Ok(BlockMeta {
@@ -364,6 +373,7 @@ fn decode_block(cursor: &mut Cursor<'_>) -> Result<BlockMeta, Malformed> {
         hash,
         entries,
         live_bytes,
+        deadline,
     })
 }
 

@@ -20,11 +20,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use crate::clock;
 use crate::ids::BlockId;
 use crate::image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 use lane::{Lane, NoAnswer};
 
@@ -34,6 +34,13 @@ const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
 
 /// sled refuses to run with less than a few hundred bytes.
 const CACHE_BYTES_MIN: u64 = 1024 * 1024;
+
+/// What sled may take of the disk for a byte that it is given: it writes a leaf anew
+/// after some changes, and uses the old room again only when a whole segment is free.
+const GROWTH: u64 = 3;
+
+/// After so many bytes sled is asked to write, so that what is free can be believed.
+const UNWRITTEN_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// How many keys one request deletes, so that each stays far from its deadline.
 const DELETE_BATCH: usize = 1024;
@@ -47,6 +54,10 @@ pub struct SledOptions {
     /// How long a call may take before the image is given up. Default 30 s. What the
     /// kernel takes to sync a file is not counted.
     pub deadline: Duration,
+    /// The bytes that are left free on the disk: what needs more of it is refused before
+    /// sled hears of it. sled that meets a full disk answers nothing any more, reads
+    /// neither. Default 8 MiB, four of sled's segments: three were seen to be needed.
+    pub spare_bytes: u64,
 }
 
 impl Default for SledOptions {
@@ -54,6 +65,7 @@ impl Default for SledOptions {
         Self {
             cache_bytes: 16 * 1024 * 1024,
             deadline: Duration::from_secs(30),
+            spare_bytes: 4 * SEGMENT_BYTES as u64,
         }
     }
 }
@@ -96,6 +108,8 @@ impl ImageBackend for SledBackend {
         Ok(Box::new(SledImage {
             folder: folder.to_path_buf(),
             deadline,
+            spare_bytes: self.options.spare_bytes,
+            unwritten: AtomicU64::new(0),
             writer,
             reader,
             ended: Mutex::new(None),
@@ -137,7 +151,13 @@ fn start(
 ) -> Result<Lane<sled::Db>, ImageError> {
     let started = Lane::start(name, deadline, make).map_err(|e| io_error("open", folder, &e))?;
     let made = started.map_err(|e| unanswered("open", e, deadline))?;
-    made.map_err(|e| ImageError::new("open", kind_of(&e), e.to_string()))
+    made.map_err(|e| {
+        let kind = match &e {
+            sled::Error::Io(e) if e.kind() == io::ErrorKind::StorageFull => ImageErrorKind::Full,
+            e => kind_of(e),
+        };
+        ImageError::new("open", kind, e.to_string())
+    })
 }
 
 /// Two lanes over one database, so that a read does not wait for a flush.
@@ -145,6 +165,9 @@ fn start(
 struct SledImage {
     folder: PathBuf,
     deadline: Duration,
+    spare_bytes: u64,
+    /// Bytes that sled was given, and may not have asked the disk for yet.
+    unwritten: AtomicU64,
     writer: Lane<sled::Db>,
     reader: Lane<sled::Db>,
     /// Why nothing is done any more: closed, or the first failure.
@@ -183,6 +206,30 @@ impl SledImage {
     }
 }
 
+impl SledImage {
+    /// Refuses what may find the disk full, while sled still knows nothing of it.
+    fn require_room(&self, op: &'static str, bytes: usize) -> Result<(), ImageError> {
+        self.usable(op)?;
+        let free = files::free_bytes(&self.folder);
+        let free = free.map_err(|e| io_error(op, &self.folder, &e))?;
+        let unwritten = self.unwritten.fetch_add(bytes as u64, Ordering::Relaxed);
+        let needed = self.spare_bytes + GROWTH * (unwritten + bytes as u64);
+        if free < needed {
+            self.unwritten.fetch_sub(bytes as u64, Ordering::Relaxed);
+            let reason = format!("it needs {needed} bytes of room on the disk, {free} are free");
+            return Err(ImageError::new(op, ImageErrorKind::Full, reason));
+        }
+        Ok(())
+    }
+
+    /// Lets sled take from the disk what it was given.
+    fn write_out(&self, op: &'static str) -> Result<(), ImageError> {
+        self.ask(&self.writer, op, |db| db.flush().map(drop))?;
+        self.unwritten.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
 impl Image for SledImage {
     fn get(&self, ids: &[BlockId]) -> Result<Vec<Option<Vec<u8>>>, ImageError> {
         let keys: Vec<_> = ids.iter().map(|id| key(*id)).collect();
@@ -193,6 +240,11 @@ impl Image for SledImage {
     }
 
     fn put(&self, pieces: Vec<Piece>) -> Result<(), ImageError> {
+        let bytes = pieces.iter().map(|(_, piece)| piece.len()).sum();
+        if self.unwritten.load(Ordering::Relaxed) > UNWRITTEN_BYTES_MAX {
+            self.write_out("put")?;
+        }
+        self.require_room("put", bytes)?;
         // One by one: a `sled::Batch` writes no faster, deletes up to twice as slowly,
         // and buys an atomicity that nobody here needs.
         self.ask(&self.writer, "put", move |db| {
@@ -205,6 +257,7 @@ impl Image for SledImage {
 
     fn delete(&self, ids: &[BlockId]) -> Result<(), ImageError> {
         for ids in ids.chunks(DELETE_BATCH) {
+            self.require_room("delete", 0)?;
             let keys: Vec<_> = ids.iter().map(|id| key(*id)).collect();
             self.ask(&self.writer, "delete", move |db| {
                 keys.iter().try_for_each(|key| db.remove(key).map(drop))
@@ -215,11 +268,17 @@ impl Image for SledImage {
 
     fn delete_from(&self, first: BlockId) -> Result<(), ImageError> {
         loop {
-            let left = self.ask(&self.writer, "delete", move |db| {
+            let keys = self.ask(&self.writer, "delete", move |db| {
                 let keys = db.range(key(first)..).keys().take(DELETE_BATCH);
-                let keys = keys.collect::<sled::Result<Vec<_>>>()?;
-                keys.iter().try_for_each(|key| db.remove(key).map(drop))?;
-                Ok(keys.len())
+                keys.collect::<sled::Result<Vec<_>>>()
+            })?;
+            let left = keys.len();
+            if left == 0 {
+                return Ok(());
+            }
+            self.require_room("delete", 0)?;
+            self.ask(&self.writer, "delete", move |db| {
+                keys.iter().try_for_each(|key| db.remove(key).map(drop))
             })?;
             if left < DELETE_BATCH {
                 return Ok(());
@@ -228,7 +287,7 @@ impl Image for SledImage {
     }
 
     fn sync(&self) -> Result<(), ImageError> {
-        self.ask(&self.writer, "sync", |db| db.flush().map(drop))?;
+        self.write_out("sync")?;
         // Here, not in the lane: the kernel may take long without anything being wrong.
         let synced = files::sync_tree(&self.folder);
         synced.map_err(|e| self.end(io_error("sync", &self.folder, &e)))

@@ -7,7 +7,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -17,6 +16,8 @@ use crate::ids::BlockId;
 use crate::image::block::Block;
 use crate::image::manifest::BlockMeta;
 use crate::image::{Image, ImageError, ImageErrorKind, PIECE_BYTES_MAX, Piece};
+use crate::sync;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// How many bytes go to the backend in one call: enough to share its cost, few enough
 /// to stay far from its deadline.
@@ -94,7 +95,7 @@ impl Blocks {
             return Ok(block);
         }
         let mut missed = false;
-        let block = self.cache.get_or_insert_with(&meta.id, || {
+        let block = sync::read_through(&self.cache, &meta.id, || {
             missed = true;
             self.read_uncached(meta).map(Arc::new)
         });
@@ -121,6 +122,9 @@ impl Blocks {
             .filter(|first| first.cmp_key(&meta.first_key).is_eq());
         if first.is_none() || block.len() != meta.entries as usize {
             return Err(damaged(meta, "it does not hold the keys that it should"));
+        }
+        if block.deadline() != meta.deadline {
+            return Err(damaged(meta, "its values do not expire when they should"));
         }
         Ok(block)
     }
@@ -231,6 +235,7 @@ impl BlockSink<'_> {
         first_key: &[u8],
         entries: u32,
         live_bytes: u64,
+        deadline: u64,
     ) -> Result<BlockMeta, ImageError> {
         let len = u32::try_from(bytes.len());
         let len = len.map_err(|e| ImageError::new("put", ImageErrorKind::Io, e.to_string()))?;
@@ -251,6 +256,7 @@ impl BlockSink<'_> {
             hash: xxh3_64(bytes),
             entries,
             live_bytes,
+            deadline,
         })
     }
 

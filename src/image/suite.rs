@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::ids::BlockId;
 use crate::image::{Image, ImageBackend, PIECE_BYTES_MAX, Piece};
+use crate::sync::thread;
 
 /// Checks a backend in an empty folder, which exists.
 ///
@@ -107,7 +108,7 @@ fn pieces_may_be_empty_and_full(image: &dyn Image) {
 }
 
 fn many_threads_may_call(image: &dyn Image) {
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for thread in 0..4 {
             scope.spawn(move || {
                 for n in 0..50 {

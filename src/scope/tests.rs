@@ -137,7 +137,8 @@ fn the_bytes_on_disk() {
         Scope::step("a\0", "").encode(),
         [3, b'a', 0, 0xFF, 0, 1, 0, 1]
     );
-    assert_eq!(Scope::decode(&[8, 0, 1]), None);
+    assert_eq!(Scope::system("a").encode(), [8, b'a', 0, 1]);
+    assert_eq!(Scope::decode(&[9, 0, 1]), None);
     assert_eq!(Scope::decode(&[2, 0, 2]), None);
     assert_eq!(Scope::decode(&[2, 0x80, 0, 1]), None);
 }

@@ -1,36 +1,53 @@
-//! Owns the cell: a value as it is stored, with its fields.
-//!
-//! ```text
-//! cell := flags u8
-//!         deadline varint   if flags & 1: store time in microseconds since 1970
-//!         class    u8       if flags & 2: sensitivity class
-//!         key id   varint   if flags & 4: the key that the value is encrypted with
-//!         extra    bytes    if flags & 8: extension fields, skipped
-//!         value             the rest (codec)
-//! ```
-//! The fields are reserved: this version writes flags 0 and refuses any other, since
-//! it would return what has expired, or bytes that it cannot decrypt.
+//! Owns the cell: a value as it is stored, behind its head (`codec::cell`), which
+//! says when it expires.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::codec::cell::{put_head, value};
 use crate::codec::{self, CodecLimits, DecodeError, DecodeErrorKind};
 use crate::error::{Corruption, Error, Result};
 use crate::scope::Scope;
 
-const FLAGS: u8 = 0;
-
-/// The cell of a value.
+/// The cell of a value, which expires at this deadline.
 ///
 /// # Errors
 /// [`Error::Serialize`] and [`Error::LimitExceeded`], as the codec has them.
-pub(super) fn encode<T: Serialize + ?Sized>(value: &T, limits: &CodecLimits) -> Result<Arc<[u8]>> {
+pub(super) fn encode<T: Serialize + ?Sized>(
+    value: &T,
+    deadline: Option<u64>,
+    limits: &CodecLimits,
+) -> Result<Arc<[u8]>> {
     let mut bytes = Vec::with_capacity(64);
-    bytes.push(FLAGS);
+    put_head(&mut bytes, deadline);
     codec::encode(value, limits, &mut bytes)?;
     Ok(Arc::from(bytes))
+}
+
+/// The same value with another deadline.
+///
+/// # Errors
+/// [`Error::Corrupt`] where it is no cell.
+pub(super) fn with_deadline(
+    cell: &[u8],
+    deadline: Option<u64>,
+    (scope, key): (&Scope, &str),
+) -> Result<Arc<[u8]>> {
+    let value = value(cell).ok_or_else(|| unknown(scope, key))?;
+    let mut bytes = Vec::with_capacity(value.len() + 10);
+    put_head(&mut bytes, deadline);
+    bytes.extend_from_slice(value);
+    Ok(Arc::from(bytes))
+}
+
+fn damaged(scope: &Scope, key: &str, what: &str) -> Error {
+    Corruption::new("a value", format!("key {key:?} in {scope}: {what}")).into()
+}
+
+fn unknown(scope: &Scope, key: &str) -> Error {
+    damaged(scope, key, "it has fields that this version does not know")
 }
 
 /// The value in a cell.
@@ -43,14 +60,7 @@ pub(super) fn decode<T: DeserializeOwned>(
     limits: &CodecLimits,
     (scope, key): (&Scope, &str),
 ) -> Result<T> {
-    let damaged = |what: String| -> Error {
-        Corruption::new("a value", format!("key {key:?} in {scope}: {what}")).into()
-    };
-    let Some((&FLAGS, value)) = cell.split_first() else {
-        return Err(damaged(
-            "it has fields that this version does not know".into(),
-        ));
-    };
+    let value = value(cell).ok_or_else(|| unknown(scope, key))?;
     codec::decode(value, limits).map_err(|DecodeError { kind, path, reason }| match kind {
         DecodeErrorKind::Type => Error::TypeMismatch {
             scope: scope.to_string(),
@@ -58,7 +68,7 @@ pub(super) fn decode<T: DeserializeOwned>(
             path,
             reason,
         },
-        DecodeErrorKind::Damaged => damaged(format!("{reason} at {path}")),
+        DecodeErrorKind::Damaged => damaged(scope, key, &format!("{reason} at {path}")),
     })
 }
 
@@ -69,10 +79,12 @@ mod tests {
     #[test]
     fn a_cell_reads_back_and_unknown_fields_are_refused() {
         let (limits, scope) = (CodecLimits::default(), Scope::Global);
-        let cell = encode(&7_u32, &limits).unwrap();
         let read = |cell: &[u8]| decode::<u32>(cell, &limits, (&scope, "k"));
+        let cell = encode(&7_u32, Some(300), &limits).unwrap();
         assert_eq!(read(&cell).unwrap(), 7);
-        for flags in 1..=u8::MAX {
+        let cell = encode(&7_u32, None, &limits).unwrap();
+        assert_eq!(read(&cell).unwrap(), 7);
+        for flags in 2..=u8::MAX {
             let mut other = cell.to_vec();
             other[0] = flags;
             assert!(

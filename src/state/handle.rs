@@ -1,12 +1,12 @@
 //! Owns the handle of a scope: reading and writing single keys.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::CodecLimits;
+use crate::codec::cell::deadline;
 use crate::engine::table::Slot;
 use crate::engine::{Batch, Op, SlotBatch};
 use crate::error::{Error, Result};
@@ -16,8 +16,10 @@ use crate::state::cell;
 use crate::state::key::{Key, KeyHandle};
 use crate::state::options::{Durability, Limits};
 use crate::state::scan::{Keys, Scan};
-use crate::state::store::Shared;
-use crate::state::transaction;
+use crate::state::store::{Shared, Store};
+use crate::state::ttl::SetOptions;
+use crate::state::{trace, transaction};
+use crate::sync::atomic::{AtomicI64, Ordering};
 use crate::value::Value;
 
 /// A value and the version of its key.
@@ -52,10 +54,10 @@ pub struct Versioned<T> {
 /// ```
 #[derive(Clone, Debug)]
 pub struct ScopeHandle {
-    shared: Arc<Shared>,
-    scope: Arc<Scope>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) scope: Arc<Scope>,
     place: Place,
-    durability: Durability,
+    pub(super) durability: Durability,
 }
 
 /// Where a scope's keys are, or why there can be none.
@@ -160,7 +162,20 @@ impl ScopeHandle {
         KeyHandle { scope: self, key }
     }
 
-    fn enter(&self) -> Result<&Arc<Slot>> {
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(super) fn store(&self) -> Store {
+        Store::of(Arc::clone(&self.shared), self.durability)
+    }
+
+    /// Checks that there can be such a scope.
+    pub(super) fn check(&self) -> Result<()> {
+        self.place.slot(&self.scope).map(drop)
+    }
+
+    pub(super) fn enter(&self) -> Result<&Arc<Slot>> {
         self.shared.enter()?;
         self.place.slot(&self.scope)
     }
@@ -169,7 +184,7 @@ impl ScopeHandle {
         &self.shared.settings.limits
     }
 
-    fn codec(&self) -> CodecLimits {
+    pub(super) fn codec(&self) -> CodecLimits {
         self.limits().codec()
     }
 
@@ -216,13 +231,13 @@ impl ScopeHandle {
             .is_some())
     }
 
-    /// Sets a key to any value that serde can serialise. `None` is a value, null.
+    /// Sets a key to any value that serde can serialise. `None` is a value, null. It
+    /// lasts as long as the scope's default says, or for ever.
     ///
     /// # Errors
     /// [`Error::Serialize`] and [`Error::LimitExceeded`] before anything is written.
     pub fn set<T: Serialize>(&self, key: impl AsRef<str>, value: T) -> Result<()> {
-        let cell = cell::encode(&value, &self.codec())?;
-        self.write(key.as_ref(), Op::Put(cell)).map(drop)
+        self.set_with(key, value, SetOptions::new())
     }
 
     /// Removes a key. No error where there is none.
@@ -249,44 +264,48 @@ impl ScopeHandle {
     }
 
     /// Adds to an integer and returns the new value; a key without a value counts
-    /// as 0. Never loses a race, so it never runs twice.
+    /// as 0. Never loses a race, so it never runs twice. The key's deadline stays.
     ///
     /// # Errors
     /// [`Error::TypeMismatch`] where the value is not an integer,
     /// [`Error::LimitExceeded`] where the sum does not fit an `i64`.
     pub fn increment(&self, key: impl AsRef<str>, by: i64) -> Result<i64> {
         let key = key.as_ref();
+        let fresh = self.shared.deadline_after(self.enter()?, None)?;
         let (scope, limits) = (Arc::clone(&self.scope), self.codec());
         let name = key.to_owned();
         let outcome = Arc::new(AtomicI64::new(0));
         let sum = Arc::clone(&outcome);
         let modify = move |old: Option<(Lsn, &[u8])>| {
+            let deadline = old.map_or(fresh, |(_, old)| deadline(old));
             let old = old.map(|(_, old)| cell::decode::<i64>(old, &limits, (&scope, &name)));
             let new = added(old.transpose()?, by, &scope, &name)?;
             sum.store(new, Ordering::SeqCst);
-            cell::encode(&new, &limits).map(Some)
+            cell::encode(&new, deadline, &limits).map(Some)
         };
         self.write(key, Op::Modify(Box::new(modify)))?;
         Ok(outcome.load(Ordering::SeqCst))
     }
 
     /// Merges into a value: a map key by key, at every depth; anything else is
-    /// replaced. Never loses a race.
+    /// replaced. Never loses a race. The key's deadline stays.
     ///
     /// # Errors
     /// [`Error::Serialize`], [`Error::LimitExceeded`].
     pub fn merge<T: Serialize>(&self, key: impl AsRef<str>, patch: T) -> Result<()> {
         let key = key.as_ref();
+        let fresh = self.shared.deadline_after(self.enter()?, None)?;
         let (scope, limits) = (Arc::clone(&self.scope), self.codec());
         let name = key.to_owned();
         let patch = Value::from_serialize(&patch)?;
         let modify = move |old: Option<(Lsn, &[u8])>| {
+            let deadline = old.map_or(fresh, |(_, old)| deadline(old));
             let mut value = match old {
                 Some((_, old)) => cell::decode(old, &limits, (&scope, &name))?,
                 None => Value::Null,
             };
             value.merge(patch.clone());
-            cell::encode(&value, &limits).map(Some)
+            cell::encode(&value, deadline, &limits).map(Some)
         };
         self.write(key, Op::Modify(Box::new(modify))).map(drop)
     }
@@ -304,7 +323,8 @@ impl ScopeHandle {
     ) -> Result<Version> {
         let key = key.as_ref();
         let (scope, name) = (Arc::clone(&self.scope), key.to_owned());
-        let cell = cell::encode(&value, &self.codec())?;
+        let deadline = self.shared.deadline(self.enter()?, SetOptions::new())?;
+        let cell = cell::encode(&value, deadline, &self.codec())?;
         let modify = move |old: Option<(Lsn, &[u8])>| {
             let found = old.map_or(Version::ZERO, |(lsn, _)| lsn.into());
             check_version(&scope, &name, expected, found)?;
@@ -316,7 +336,7 @@ impl ScopeHandle {
 
     /// Reads a key, computes and writes it, all or nothing. The closure gets `None`
     /// where there is no value, may run several times, and holds no lock. Returns
-    /// what was written.
+    /// what was written. The key's deadline stays.
     ///
     /// # Errors
     /// [`Error::TypeMismatch`], [`Error::Serialize`], [`Error::LimitExceeded`],
@@ -328,14 +348,13 @@ impl ScopeHandle {
     ) -> Result<T> {
         let key = key.as_ref();
         self.enter()?;
+        let begun = self.shared.begin(self.durability);
         let (value, lsn) = transaction::run(&self.shared, |tx| {
             let scope = tx.scope(Scope::clone(&self.scope));
-            let value = update(scope.get(key)?);
-            scope.set(key, &value)?;
-            Ok(value)
+            scope.update(key, &mut update)
         })?;
         if let Some(lsn) = lsn {
-            self.shared.acknowledge(lsn, self.durability)?;
+            self.shared.acknowledge(lsn, self.durability, begun)?;
         }
         Ok(value)
     }
@@ -386,7 +405,7 @@ impl ScopeHandle {
         Ok(self.shared.engine.size_now(slot)?.bytes)
     }
 
-    fn write(&self, key: &str, op: Op) -> Result<Lsn> {
+    pub(super) fn write(&self, key: &str, op: Op) -> Result<Lsn> {
         let slot = self.enter()?;
         check_key(key, self.limits(), &self.scope)?;
         self.commit(SlotBatch {
@@ -399,12 +418,14 @@ impl ScopeHandle {
     fn commit(&self, writes: SlotBatch) -> Result<Lsn> {
         let batch = Batch {
             writes: vec![writes],
-            reads: Vec::new(),
+            ..Batch::default()
         };
+        let begun = self.shared.begin(self.durability);
         let committed = self.shared.engine.commit(&batch, None, None)?;
         // It read nothing, so there is nothing to lose a race about.
         let lsn = committed.unwrap_or_default();
-        self.shared.acknowledge(lsn, self.durability)?;
+        trace::committed(&self.shared, &batch, lsn);
+        self.shared.acknowledge(lsn, self.durability, begun)?;
         Ok(lsn)
     }
 }

@@ -1,6 +1,7 @@
 //! Owns the settings of a store: plain data (limits, durability, sizes) and the
 //! components that it works with.
 
+use std::error::Error as StdError;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,10 @@ use crate::engine::options::EngineOptions;
 use crate::error::{Error, Result};
 use crate::image::ImageBackend;
 use crate::image::sled::{SledBackend, SledOptions};
+use crate::state::handle::ScopeHandle;
+use crate::state::resource::Factories;
 use crate::state::store::Store;
+use crate::state::trace::Traced;
 use crate::vfs::{RealVfs, Vfs};
 use crate::wal::FRAME_BYTES_MAX;
 
@@ -165,6 +169,8 @@ pub struct Builder {
     vfs: Option<Arc<dyn Vfs>>,
     backend: Option<Arc<dyn ImageBackend>>,
     clock: Arc<dyn Clock>,
+    pub(super) resources: Factories,
+    pub(super) traced: Traced,
 }
 
 impl Default for Builder {
@@ -177,6 +183,8 @@ impl Default for Builder {
             vfs: None,
             backend: None,
             clock: Arc::new(SystemClock),
+            resources: Factories::default(),
+            traced: Traced::default(),
         }
     }
 }
@@ -286,6 +294,14 @@ impl Builder {
         self
     }
 
+    /// What is held in memory for watches, in bytes, however many there are: commits of
+    /// a store without a folder that were not delivered yet, and values that were
+    /// overwritten, while a watch asks for these. Default 8 MiB.
+    pub fn watch_bytes(mut self, bytes: usize) -> Self {
+        self.engine.watch_bytes = bytes;
+        self
+    }
+
     /// What to do with a log that is damaged where it was durable. Default
     /// [`Salvage::Refuse`].
     pub fn salvage(mut self, salvage: Salvage) -> Self {
@@ -311,6 +327,56 @@ impl Builder {
         self
     }
 
+    /// What the events of `tracing` may contain: keys and values are not told unless
+    /// they are asked for here. Nothing else needs it; what an [`Error`] says, it says
+    /// to whoever made the call. Default [`Traced::Nothing`].
+    pub fn traced(mut self, traced: Traced) -> Self {
+        self.traced = traced;
+        self.engine.tell_keys = traced >= Traced::Keys;
+        self
+    }
+
+    /// How a [`Resource`](crate::Resource) that the whole store shares is made, when it
+    /// is first asked for. A copy made by [`Store::persist`] makes its own.
+    ///
+    /// A factory holds no lock and may use the store, and other resources. One that
+    /// keeps a handle in what it makes keeps the store open until [`Store::close`].
+    /// A type has one factory: opening refuses a second with [`Error::Invalid`].
+    ///
+    /// ```
+    /// use evenkeel::Store;
+    /// struct Client;
+    /// let builder = Store::builder().resource(|_| Err::<Client, _>("no route to host"));
+    /// let failed = builder.in_memory()?.resource::<Client>();
+    /// assert!(failed.is_err_and(|e| e.to_string().ends_with("Client failed: no route to host")));
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    pub fn resource<T, E>(
+        mut self,
+        factory: impl Fn(&Store) -> Result<T, E> + Send + Sync + 'static,
+    ) -> Self
+    where
+        T: Send + Sync + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        self.resources.of_store(factory);
+        self
+    }
+
+    /// The same for a [`Resource`](crate::Resource) that each scope has its own of: the
+    /// factory is given the scope's handle. See [`ScopeHandle::resource`].
+    pub fn scope_resource<T, E>(
+        mut self,
+        factory: impl Fn(&ScopeHandle) -> Result<T, E> + Send + Sync + 'static,
+    ) -> Self
+    where
+        T: Send + Sync + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        self.resources.of_scope(factory);
+        self
+    }
+
     /// Opens the store in a folder, or makes one there.
     ///
     /// # Errors
@@ -320,7 +386,7 @@ impl Builder {
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
         self.check()?;
         let engine = Engine::open(path.as_ref(), self.engine_options(), self.components())?;
-        Ok(Store::new(engine, self))
+        Store::load(engine, self)
     }
 
     /// A store without a folder, gone with its last handle.
@@ -335,6 +401,7 @@ impl Builder {
 
     pub(super) fn check(&self) -> Result<()> {
         self.limits.check()?;
+        self.resources.check()?;
         let engine = &self.engine;
         let log = &engine.log;
         let (least, most) = (8 * 1024, 1024 * MIB);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use crate::codec::CodecLimits;
+use crate::codec::cell::{deadline, has_expired};
 use crate::engine::Cell;
 use crate::engine::table::Slot;
 use crate::engine::view::View;
@@ -39,6 +40,12 @@ impl Entry {
         self.version
     }
 
+    /// When it expires, in microseconds of store time since 1970; `None` for never.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<u64> {
+        deadline(&self.cell)
+    }
+
     /// The value.
     ///
     /// # Errors
@@ -48,7 +55,8 @@ impl Entry {
     }
 }
 
-/// The entries of a scope, in order, as they were when the scan began. Made by
+/// The entries of a scope, in order, as they were when the scan began, but for those
+/// that have expired by the time that they come up. Made by
 /// [`crate::ScopeHandle::scan`].
 ///
 /// ```
@@ -119,19 +127,21 @@ impl Scan {
             return Ok(None);
         }
         self.shared.enter()?;
-        while self.chunk.is_empty() {
-            let Some(from) = self.from.take() else {
-                return Ok(None);
-            };
-            let from = from.as_ref().map(Vec::as_slice);
-            let chunk = self
-                .view
-                .chunk(&self.slot, from, self.to.as_ref().map(Vec::as_slice))?;
-            self.chunk = chunk.entries.into();
-            self.from = chunk.next.map(Bound::Excluded);
-        }
-        let Some((key, lsn, cell)) = self.chunk.pop_front() else {
-            return Ok(None);
+        let (key, lsn, cell) = loop {
+            match self.chunk.pop_front() {
+                Some((_, _, cell)) if has_expired(&cell, || self.shared.engine.now()) => {}
+                Some(entry) => break entry,
+                None => {
+                    let Some(from) = self.from.take() else {
+                        return Ok(None);
+                    };
+                    let from = from.as_ref().map(Vec::as_slice);
+                    let to = self.to.as_ref().map(Vec::as_slice);
+                    let chunk = self.view.chunk(&self.slot, from, to)?;
+                    self.chunk = chunk.entries.into();
+                    self.from = chunk.next.map(Bound::Excluded);
+                }
+            }
         };
         Ok(Some(Entry {
             key: key_text(key, &self.scope)?,

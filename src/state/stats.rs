@@ -1,7 +1,51 @@
 //! Owns the figures of an open store, as a user sees them.
 
+use std::time::Duration;
+
 use crate::engine::EngineStats;
 use crate::ids::Lsn;
+use crate::observe::Summary;
+
+/// How long something took, each time it was done since the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timing {
+    /// How often it was done.
+    pub count: u64,
+    /// What it took all together.
+    pub total: Duration,
+    /// What it took at most.
+    pub longest: Duration,
+}
+
+impl Timing {
+    /// What it takes on average; zero where it was never done.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// let store = evenkeel::Store::open(folder.path().join("state"))?;
+    /// store.global().set("a", 1)?;
+    /// let stats = store.stats()?;
+    /// assert!(stats.commit_time.mean() <= stats.commit_time.longest);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        let count = u32::try_from(self.count.max(1)).unwrap_or(u32::MAX);
+        self.total / count
+    }
+}
+
+impl From<Summary> for Timing {
+    fn from(summary: Summary) -> Self {
+        let (total, longest) = summary.times();
+        Self {
+            count: summary.count,
+            total,
+            longest,
+        }
+    }
+}
 
 /// Figures of an open store, counted since it was opened.
 ///
@@ -28,6 +72,22 @@ pub struct Stats {
     pub snapshot_lsn: Lsn,
     /// Syncs of the log.
     pub log_syncs: u64,
+    /// Commits that those made durable: so many a sync, on average, is the size of a
+    /// group.
+    pub synced_commits: u64,
+    /// Commits that one sync made durable, at most.
+    pub largest_group: u64,
+    /// From the call to its acknowledgement, of commits at
+    /// [`Durability::Sync`](crate::Durability::Sync) to a store with a folder; others
+    /// wait for no disk, and are not timed. With the closure of a transaction, and all
+    /// of its attempts.
+    pub commit_time: Timing,
+    /// What syncs of the log took.
+    pub sync_time: Timing,
+    /// What checkpoints took.
+    pub checkpoint_time: Timing,
+    /// What snapshots took.
+    pub snapshot_time: Timing,
     /// Writes to the log.
     pub log_writes: u64,
     /// Bytes written to the log.
@@ -42,12 +102,16 @@ pub struct Stats {
     pub scopes_in_memory: u64,
     /// Scans and transactions that are open.
     pub open_views: u64,
+    /// Watches that are open.
+    pub watches: u64,
     /// Checkpoints that were written.
     pub checkpoints: u64,
     /// Snapshots that were written.
     pub snapshots: u64,
     /// Times that the image was rebuilt.
     pub image_rebuilds: u64,
+    /// Keys that were removed because they had expired.
+    pub expired_keys: u64,
     /// Blocks of the image.
     pub image_blocks: u64,
     /// Entries of the image.
@@ -76,6 +140,12 @@ impl From<EngineStats> for Stats {
             image_lsn: stats.image_lsn,
             snapshot_lsn: stats.snapshot_lsn,
             log_syncs: stats.log.syncs,
+            synced_commits: stats.log.group.sum,
+            largest_group: stats.log.group.largest,
+            commit_time: stats.commit.into(),
+            sync_time: stats.log.sync.into(),
+            checkpoint_time: stats.checkpoint.into(),
+            snapshot_time: stats.snapshot.into(),
             log_writes: stats.log.writes,
             log_bytes: stats.log.bytes,
             log_segments: stats.log.segments,
@@ -83,9 +153,11 @@ impl From<EngineStats> for Stats {
             memtable_bytes: stats.memtable_bytes,
             scopes_in_memory: stats.scopes_in_memory,
             open_views: stats.views,
+            watches: stats.watches,
             checkpoints: stats.checkpoints,
             snapshots: stats.snapshots,
             image_rebuilds: stats.rebuilds,
+            expired_keys: stats.expired,
             image_blocks: stats.image_blocks,
             image_entries: stats.image_entries,
             image_live_bytes: stats.image_live_bytes,

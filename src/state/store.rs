@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::engine::Engine;
 use crate::engine::report::{Recovery, Verification};
 use crate::error::{Error, Result};
@@ -12,8 +13,13 @@ use crate::scope::Scope;
 use crate::state::commit::Commit;
 use crate::state::handle::ScopeHandle;
 use crate::state::options::{Builder, Durability};
+use crate::state::resource::Resources;
 use crate::state::stats::Stats;
 use crate::state::transaction::{self, Transaction};
+use crate::state::watch::cursor::{self, Cursor};
+use crate::state::watch::filter::WatchFilter;
+use crate::state::watch::{self, Watch};
+use crate::sync::Mutex;
 
 /// Within this time a commit at [`Durability::Memory`] is written and synced.
 const MEMORY_WITHIN: Duration = Duration::from_secs(1);
@@ -34,7 +40,7 @@ const MEMORY_WITHIN: Duration = Duration::from_secs(1);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Store {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     durability: Durability,
 }
 
@@ -43,11 +49,15 @@ pub struct Store {
 pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) settings: Builder,
+    pub(super) resources: Resources,
+    /// Held by whoever changes a setting that is kept in the store.
+    pub(super) setting: Mutex<()>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         // There is nobody left to tell; what was acknowledged is durable anyway.
+        let _ = self.resources.close();
         let _ = self.engine.close();
     }
 }
@@ -59,10 +69,28 @@ impl Shared {
         self.engine.check()
     }
 
+    /// When a commit began, if it is one that waits for the disk: of the others the
+    /// two looks at the clock would be a good part.
+    pub(super) fn begin(&self, durability: Durability) -> Option<Instant> {
+        let waits = durability == Durability::Sync && self.engine.path().is_some();
+        waits.then(clock::monotonic)
+    }
+
     /// Waits until a commit is as durable as it should be.
-    pub(super) fn acknowledge(&self, lsn: Lsn, durability: Durability) -> Result<()> {
+    pub(super) fn acknowledge(
+        &self,
+        lsn: Lsn,
+        durability: Durability,
+        begun: Option<Instant>,
+    ) -> Result<()> {
         match durability {
-            Durability::Sync => self.engine.sync(lsn),
+            Durability::Sync => {
+                self.engine.sync(lsn)?;
+                if let Some(begun) = begun {
+                    self.engine.figures.commit.record_since(begun);
+                }
+                Ok(())
+            }
             Durability::Interval(within) => {
                 self.engine.write(lsn)?;
                 self.engine.sync_within(within)
@@ -76,8 +104,29 @@ impl Store {
     pub(super) fn new(engine: Arc<Engine>, settings: Builder) -> Self {
         Self {
             durability: settings.durability,
-            shared: Arc::new(Shared { engine, settings }),
+            shared: Arc::new(Shared {
+                engine,
+                settings,
+                resources: Resources::default(),
+                setting: Mutex::default(),
+            }),
         }
+    }
+
+    /// The store that a handle is of.
+    pub(super) fn of(shared: Arc<Shared>, durability: Durability) -> Self {
+        Self { shared, durability }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// The same, of an engine that may hold something.
+    pub(super) fn load(engine: Arc<Engine>, settings: Builder) -> Result<Self> {
+        let store = Self::new(engine, settings);
+        store.shared.load_default_ttls()?;
+        Ok(store)
     }
 
     /// Opens the store in a folder with default settings, or makes one there.
@@ -130,7 +179,7 @@ impl Store {
             .shared
             .engine
             .persist(path.as_ref(), options, components)?;
-        Ok(Self::new(engine, settings))
+        Self::load(engine, settings)
     }
 
     /// The same store, whose commits are acknowledged at another durability.
@@ -174,7 +223,8 @@ impl Store {
         Ok(slots
             .iter()
             .filter_map(|slot| Scope::decode(&slot.prefix))
-            .map(|(s, _)| s)
+            .map(|(scope, _)| scope)
+            .filter(|scope| !matches!(scope, Scope::System(_)))
             .collect())
     }
 
@@ -206,9 +256,10 @@ impl Store {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn transact<T>(&self, closure: impl FnMut(&Transaction) -> Result<T>) -> Result<T> {
+        let begun = self.shared.begin(self.durability);
         let (value, lsn) = transaction::run(&self.shared, closure)?;
         if let Some(lsn) = lsn {
-            self.shared.acknowledge(lsn, self.durability)?;
+            self.shared.acknowledge(lsn, self.durability, begun)?;
         }
         Ok(value)
     }
@@ -234,6 +285,42 @@ impl Store {
             engine: Arc::clone(engine),
         };
         Ok((value, commit))
+    }
+
+    /// Follows the changes of this store: those that are durable, in the order of their
+    /// commits, whole transactions. Begins now, unless the filter says otherwise. See
+    /// [`Watch`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an LSN that this store never gave and for a scope whose
+    /// ids are too long; [`Error::Closed`], [`Error::Poisoned`], and [`Error::Nested`]
+    /// for one that begins at a cursor.
+    pub fn watch(&self, filter: WatchFilter) -> Result<Watch> {
+        watch::open(self, filter)
+    }
+
+    /// A handle of the durable cursor of this name: the LSN up to which a consumer has
+    /// seen the changes, advanced in the consumer's own transaction. See [`Cursor`].
+    #[must_use]
+    pub fn cursor(&self, name: impl Into<String>) -> Cursor {
+        Cursor::new(self, name.into())
+    }
+
+    /// The durable cursors, by name, and where they stand.
+    ///
+    /// # Errors
+    /// As [`ScopeHandle::scan`].
+    ///
+    /// ```
+    /// let store = evenkeel::Store::in_memory();
+    /// store.transact(|tx| tx.advance_cursor("audit", tx.lsn()))?;
+    /// assert_eq!(store.cursors()?.len(), 1);
+    /// store.cursor("audit").remove()?;
+    /// assert!(store.cursors()?.is_empty());
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    pub fn cursors(&self) -> Result<Vec<(String, Lsn)>> {
+        cursor::list(self)
     }
 
     /// Returns once all that is visible now is durable.
@@ -269,6 +356,37 @@ impl Store {
         self.shared.engine.snapshot()
     }
 
+    /// Removes what has expired, in commits of up to 256 keys, and returns how many keys
+    /// that were. Happens by itself: within about a second in the background, or, in a
+    /// store without threads, by the commits that come later. Nobody sees what has
+    /// expired before it is removed either; removing it frees its space.
+    ///
+    /// # Errors
+    /// [`crate::Error::Closed`], [`crate::Error::Poisoned`], [`crate::Error::Busy`].
+    ///
+    /// ```
+    /// use evenkeel::{ManualClock, SetOptions, Store};
+    /// use std::{sync::Arc, time::Duration};
+    /// let clock = Arc::new(ManualClock::new(0));
+    /// let builder = Store::builder().background(false).clock(clock.clone());
+    /// let store = builder.in_memory()?;
+    /// let minute = SetOptions::new().ttl(Duration::from_secs(60));
+    /// store.global().set_with("token", "x", minute)?;
+    /// clock.set_micros(60_000_000);
+    /// assert!(!store.global().contains("token")?);
+    /// assert_eq!(store.expire()?, 1);
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    pub fn expire(&self) -> Result<u64> {
+        self.shared.enter()?;
+        let removed = self.shared.engine.expire(usize::MAX)?;
+        if removed > 0 {
+            let last = self.shared.engine.visible();
+            self.shared.acknowledge(last, self.durability, None)?;
+        }
+        Ok(removed)
+    }
+
     /// Reads image, snapshot and log through, says what is damaged, and heals it.
     ///
     /// # Errors
@@ -301,13 +419,16 @@ impl Store {
 
     /// Ends the store for all its handles, which answer [`crate::Error::Closed`] from then
     /// on. When it returns, all that was committed is durable and the folder can be
-    /// opened again. Closing a closed store does nothing.
+    /// opened again. Its [resources](crate::Resource) are dropped first, while it can
+    /// still be used. Closing a closed store does nothing.
     ///
     /// # Errors
     /// [`crate::Error::Poisoned`] where an earlier write failed, [`crate::Error::Io`] where the last
-    /// checkpoint or sync fails; the folder is free all the same.
+    /// checkpoint or sync fails, [`crate::Error::Panicked`] where dropping a resource panics; the
+    /// folder is free all the same.
     pub fn close(&self) -> Result<()> {
         transaction::refuse_nested(&self.shared.engine)?;
-        self.shared.engine.close()
+        let dropped = self.shared.resources.close();
+        self.shared.engine.close().and(dropped)
     }
 }

@@ -8,6 +8,7 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::codec::cell::deadline;
 use crate::engine::table::{Slot, Stored};
 use crate::engine::view::View;
 use crate::engine::{Batch, Claim, Engine, Op, Read, SlotBatch, Ticket};
@@ -16,12 +17,15 @@ use crate::ids::{Lsn, Version};
 use crate::scope::Scope;
 use crate::state::handle::Place;
 use crate::state::store::Shared;
+use crate::state::trace;
 use crate::state::transaction_scope::TransactionScope;
+use crate::state::watch::cursor;
+use crate::sync;
 
 /// After so many lost races a transaction queues for its keys.
 const RACES_BEFORE_QUEUEING: u32 = 3;
 
-thread_local! {
+sync::thread_local! {
     /// The stores whose transactions are running on this thread.
     static RUNNING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
@@ -32,8 +36,10 @@ fn identity(engine: &Arc<Engine>) -> usize {
 
 /// An error inside a transaction of the same store on the same thread.
 pub(super) fn refuse_nested(engine: &Arc<Engine>) -> Result<()> {
-    let inside =
-        RUNNING.with_borrow(|running| !running.is_empty() && running.contains(&identity(engine)));
+    let inside = RUNNING.with(|running| {
+        let running = running.borrow();
+        !running.is_empty() && running.contains(&identity(engine))
+    });
     match inside {
         true => Err(Error::Nested),
         false => Ok(()),
@@ -45,14 +51,14 @@ struct Running;
 
 impl Running {
     fn enter(engine: &Arc<Engine>) -> Self {
-        RUNNING.with_borrow_mut(|running| running.push(identity(engine)));
+        RUNNING.with(|running| running.borrow_mut().push(identity(engine)));
         Self
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        RUNNING.with_borrow_mut(Vec::pop);
+        RUNNING.with(|running| running.borrow_mut().pop());
     }
 }
 
@@ -73,6 +79,8 @@ pub(super) struct State {
     pub(super) writes: BTreeMap<u64, ScopeWrites>,
     read_keys: HashSet<(u64, Box<[u8]>)>,
     pub(super) reads: Vec<Read>,
+    /// The earliest deadline of what was read.
+    expires: Option<u64>,
     bytes: usize,
 }
 
@@ -98,6 +106,13 @@ impl State {
     pub(super) fn read_key(&mut self, slot: &Arc<Slot>, key: &[u8]) {
         if self.read_keys.insert((slot.number, key.into())) {
             self.reads.push(Read::key(slot, key));
+        }
+    }
+
+    /// Notes when something that was read expires.
+    pub(super) fn read_cell(&mut self, cell: &[u8]) {
+        if let Some(deadline) = deadline(cell) {
+            self.expires = Some(self.expires.map_or(deadline, |other| other.min(deadline)));
         }
     }
 
@@ -165,6 +180,7 @@ impl State {
         Batch {
             writes: writes.collect(),
             reads: self.reads,
+            expires: self.expires,
         }
     }
 }
@@ -187,6 +203,30 @@ impl Transaction {
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.view.lsn()
+    }
+
+    /// Moves a durable cursor on to `lsn`, with all else that the transaction does:
+    /// what a consumer made of the changes up to there and that it has seen them are
+    /// one commit. A cursor that is not there is made. See [`crate::Store::cursor`].
+    ///
+    /// After [`Error::Trimmed`], and to begin with a scan, it is moved to
+    /// [`Transaction::lsn`] by the transaction that reads the state.
+    ///
+    /// # Errors
+    /// [`Error::CursorPassed`] where it is at `lsn` or further on already,
+    /// [`Error::Invalid`] for an LSN that this store never gave, and as
+    /// [`TransactionScope::set`].
+    ///
+    /// ```
+    /// use evenkeel::{Error, Lsn, Store};
+    /// let store = Store::in_memory();
+    /// store.transact(|tx| tx.advance_cursor("audit", tx.lsn()))?;
+    /// let back = store.transact(|tx| tx.advance_cursor("audit", Lsn::ZERO));
+    /// assert!(matches!(back, Err(Error::CursorPassed { .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn advance_cursor(&self, name: impl AsRef<str>, lsn: Lsn) -> Result<()> {
+        cursor::advance(self, name.as_ref(), lsn)
     }
 }
 
@@ -225,6 +265,7 @@ pub(super) fn run<T>(
             Ok(Ok(value)) => {
                 let number = ticket.as_ref().map(Ticket::number);
                 if let Some(lsn) = engine.commit(&batch, Some(&view), number)? {
+                    trace::committed(shared, &batch, lsn);
                     return Ok((value, Some(lsn)));
                 }
             }
@@ -261,7 +302,7 @@ fn claims(batch: &Batch) -> Vec<Claim> {
     claims
 }
 
-fn message_of(panic: &(dyn Any + Send)) -> String {
+pub(super) fn message_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "it gave no message".into())

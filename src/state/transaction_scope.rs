@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::codec::cell::has_expired;
 use crate::engine::Cell;
 use crate::engine::table::{Slot, Stored};
 use crate::error::Result;
@@ -20,6 +21,7 @@ use crate::state::handle::{Place, Versioned, added, check_key, check_version};
 use crate::state::options::Limits;
 use crate::state::scan::{Entry, Keys, key_text, prefix_range};
 use crate::state::transaction::Transaction;
+use crate::state::ttl::SetOptions;
 use crate::value::Value;
 
 /// A handle of one scope inside a transaction. The methods are those of
@@ -39,8 +41,8 @@ use crate::value::Value;
 /// ```
 #[derive(Debug)]
 pub struct TransactionScope<'a> {
-    transaction: &'a Transaction,
-    scope: Arc<Scope>,
+    pub(super) transaction: &'a Transaction,
+    pub(super) scope: Arc<Scope>,
     place: Place,
 }
 
@@ -67,7 +69,7 @@ impl<'a> TransactionScope<'a> {
         Self::new(self.transaction, scope, place)
     }
 
-    fn slot(&self) -> Result<&Arc<Slot>> {
+    pub(super) fn slot(&self) -> Result<&Arc<Slot>> {
         self.place.slot(&self.scope)
     }
 
@@ -75,7 +77,7 @@ impl<'a> TransactionScope<'a> {
         &self.transaction.shared.settings.limits
     }
 
-    fn find(&self, key: &str) -> Result<Option<(Version, Cell)>> {
+    pub(super) fn find(&self, key: &str) -> Result<Option<(Version, Cell)>> {
         let slot = self.slot()?;
         let written = self
             .transaction
@@ -84,13 +86,16 @@ impl<'a> TransactionScope<'a> {
             .written(slot, key.as_bytes());
         if let Some(cell) = written {
             // It has no version before the commit gives it one.
+            let view = &self.transaction.view;
+            let cell = cell.filter(|cell| !has_expired(cell, || view.time()));
             return Ok(cell.map(|cell| (Version::ZERO, Cell::Memory(cell))));
         }
         let found = self.transaction.view.read(slot, key.as_bytes())?;
-        self.transaction
-            .state
-            .borrow_mut()
-            .read_key(slot, key.as_bytes());
+        let mut state = self.transaction.state.borrow_mut();
+        state.read_key(slot, key.as_bytes());
+        if let Some((_, cell)) = &found {
+            state.read_cell(cell);
+        }
         Ok(found.map(|(lsn, cell)| (lsn.into(), cell)))
     }
 
@@ -117,7 +122,7 @@ impl<'a> TransactionScope<'a> {
         let Some((version, cell)) = self.find(key)? else {
             return Ok(None);
         };
-        let value = cell::decode(&cell, &self.limits().codec(), (&self.scope, key))?;
+        let value = self.decode(key, &cell)?;
         Ok(Some(Versioned { value, version }))
     }
 
@@ -129,7 +134,38 @@ impl<'a> TransactionScope<'a> {
         Ok(self.find(key.as_ref())?.is_some())
     }
 
-    fn write(&self, key: &str, cell: Stored) -> Result<()> {
+    fn decode<T: DeserializeOwned>(&self, key: &str, cell: &[u8]) -> Result<T> {
+        cell::decode(cell, &self.limits().codec(), (&self.scope, key))
+    }
+
+    /// Writes a value, which expires at this deadline.
+    pub(super) fn put<T: Serialize>(
+        &self,
+        key: &str,
+        value: &T,
+        deadline: Option<u64>,
+    ) -> Result<()> {
+        let cell = cell::encode(value, deadline, &self.limits().codec())?;
+        self.write(key, Some(cell))
+    }
+
+    /// Makes a value out of the one that is there, and keeps its deadline.
+    fn change<T: DeserializeOwned, U: Serialize>(
+        &self,
+        key: &str,
+        change: impl FnOnce(Option<T>) -> Result<U>,
+    ) -> Result<U> {
+        let found = self.find(key)?;
+        let old = found.as_ref().map(|(_, cell)| &**cell);
+        let shared = &self.transaction.shared;
+        let deadline = shared.deadline_after(self.slot()?, old)?;
+        let old = old.map(|cell| self.decode(key, cell)).transpose()?;
+        let new = change(old)?;
+        self.put(key, &new, deadline)?;
+        Ok(new)
+    }
+
+    pub(super) fn write(&self, key: &str, cell: Stored) -> Result<()> {
         let slot = self.slot()?;
         check_key(key, self.limits(), &self.scope)?;
         let bytes_max = self.limits().transaction_bytes;
@@ -144,8 +180,7 @@ impl<'a> TransactionScope<'a> {
     /// # Errors
     /// As there, and [`crate::Error::LimitExceeded`] for `transaction_bytes`.
     pub fn set<T: Serialize>(&self, key: impl AsRef<str>, value: T) -> Result<()> {
-        let cell = cell::encode(&value, &self.limits().codec())?;
-        self.write(key.as_ref(), Some(cell))
+        self.set_with(key, value, SetOptions::new())
     }
 
     /// As [`crate::ScopeHandle::delete`].
@@ -171,9 +206,7 @@ impl<'a> TransactionScope<'a> {
     /// As there.
     pub fn increment(&self, key: impl AsRef<str>, by: i64) -> Result<i64> {
         let key = key.as_ref();
-        let new = added(self.get(key)?, by, &self.scope, key)?;
-        self.set(key, new)?;
-        Ok(new)
+        self.change(key, |old| added(old, by, &self.scope, key))
     }
 
     /// As [`crate::ScopeHandle::merge`].
@@ -181,10 +214,12 @@ impl<'a> TransactionScope<'a> {
     /// # Errors
     /// As there.
     pub fn merge<T: Serialize>(&self, key: impl AsRef<str>, patch: T) -> Result<()> {
-        let key = key.as_ref();
-        let mut value = self.get::<Value>(key)?.unwrap_or_default();
-        value.merge(Value::from_serialize(&patch)?);
-        self.set(key, &value)
+        let merged = self.change(key.as_ref(), |old: Option<Value>| {
+            let mut value = old.unwrap_or_default();
+            value.merge(Value::from_serialize(&patch)?);
+            Ok(value)
+        });
+        merged.map(drop)
     }
 
     /// As [`crate::ScopeHandle::update`].
@@ -196,10 +231,7 @@ impl<'a> TransactionScope<'a> {
         key: impl AsRef<str>,
         update: impl FnOnce(Option<T>) -> T,
     ) -> Result<T> {
-        let key = key.as_ref();
-        let value = update(self.get(key)?);
-        self.set(key, &value)?;
-        Ok(value)
+        self.change(key.as_ref(), |old| Ok(update(old)))
     }
 
     /// As [`crate::ScopeHandle::compare_and_set`], but the new version is known only
@@ -319,6 +351,10 @@ impl TransactionScan<'_> {
                 let Some((key, lsn, cell)) = self.chunk.pop_front() else {
                     return Ok(None);
                 };
+                if has_expired(&cell, || self.transaction.view.time()) {
+                    continue;
+                }
+                self.transaction.state.borrow_mut().read_cell(&cell);
                 return self.entry(key, lsn.into(), cell).map(Some);
             }
             let Some((key, cell)) = self.own.next() else {
@@ -327,7 +363,8 @@ impl TransactionScan<'_> {
             if self.chunk.front().is_some_and(|(seen, ..)| *seen == key) {
                 self.chunk.pop_front();
             }
-            if let Some(cell) = cell {
+            let view = &self.transaction.view;
+            if let Some(cell) = cell.filter(|cell| !has_expired(cell, || view.time())) {
                 return self.entry(key, Version::ZERO, Cell::Memory(cell)).map(Some);
             }
         }

@@ -17,16 +17,30 @@
 //! sled, which does its own input and output; the image is one of files.
 
 mod case;
+mod certificate;
 mod check;
+mod coverage;
+mod harness;
 mod model;
+mod program;
 mod run;
 mod session;
+mod shrink;
+mod sites;
+mod subject;
 mod summary;
 mod workload;
 
 pub use case::{Case, NoCase, Trouble};
+pub use certificate::Certificate;
+pub use coverage::{Coverage, Met};
+pub use harness::CrashTest;
+pub use program::{AfterCrash, CrashRun};
+pub use sites::{Exemption, Site};
 pub use summary::{Summary, Violation};
 pub use workload::{Step, Workload, Write, text};
+
+use std::ops::ControlFlow;
 
 use crate::testing::{Failure, Fault, Loss, Operation, OperationKind, Random, When};
 use run::Driver;
@@ -41,11 +55,21 @@ pub struct Plan {
     /// So many images are taken at each with random losses, beside the two with
     /// all and nothing lost.
     pub random_images: u64,
-    /// So many times each recovery is itself interrupted, and as many times
-    /// one of its reads fails.
-    pub nested: u64,
+    /// How often each recovery is itself interrupted.
+    pub nested: Nested,
     /// After so many failures it is enough.
     pub violations: usize,
+}
+
+/// How often a recovery is interrupted, each time from its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nested {
+    /// So many times, at places that are drawn, and as many times one of its reads
+    /// fails; 0 for not at all.
+    Sample(u64),
+    /// Before, in and after each of its calls, once with all lost that was not synced
+    /// and once with nothing, and at each of its reads.
+    Every,
 }
 
 impl Plan {
@@ -56,22 +80,34 @@ impl Plan {
             seed,
             points: Some(points),
             random_images: 1,
-            nested: 1,
+            nested: Nested::Sample(1),
             violations: 1,
         }
     }
 
-    /// Every point.
+    /// Every point, and in each recovery from it every point again.
     #[must_use]
     pub const fn all(seed: u64) -> Self {
         Self {
             seed,
             points: None,
             random_images: 3,
-            nested: 2,
+            nested: Nested::Every,
             violations: 5,
         }
     }
+}
+
+/// How far a crash test has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Points that were tried.
+    pub done: u64,
+    /// Points that are to be tried.
+    pub of: u64,
+    /// Stores that were recovered.
+    pub recoveries: u64,
 }
 
 /// Stops a workload at each point of the plan, and recovers.
@@ -79,20 +115,7 @@ impl Plan {
 /// # Errors
 /// The first [`Violation`]; the others are in it.
 pub fn drive(workload: &Workload, plan: &Plan) -> Result<Summary, Box<Violation>> {
-    let mut driver = Driver::new(workload, plan)?;
-    let mut points = Vec::new();
-    for operation in driver.calls().iter().filter(|call| !call.kind.is_read()) {
-        points.push(Trouble::Stop(operation.ordinal, When::Before));
-        points.push(Trouble::Stop(operation.ordinal, When::After));
-        if matches!(
-            operation.kind,
-            OperationKind::Write | OperationKind::RemoveDirAll
-        ) {
-            points.push(Trouble::Stop(operation.ordinal, When::Midway));
-        }
-    }
-    driver.each(points, &Driver::stop)?;
-    driver.finish()
+    drive_points(workload, plan, stops)
 }
 
 /// Lets calls of a workload fail, one place at a time, and recovers: errors of the
@@ -102,13 +125,32 @@ pub fn drive(workload: &Workload, plan: &Plan) -> Result<Summary, Box<Violation>
 /// # Errors
 /// As [`drive`].
 pub fn drive_faults(workload: &Workload, plan: &Plan) -> Result<Summary, Box<Violation>> {
-    let mut driver = Driver::new(workload, plan)?;
-    let mut points = Vec::new();
-    for call in driver.calls() {
-        points.extend(faults_at(&call).into_iter().map(Trouble::Fault));
-    }
-    driver.each(points, &Driver::fault)?;
-    driver.finish()
+    drive_points(workload, plan, faults)
+}
+
+fn drive_points(
+    workload: &Workload,
+    plan: &Plan,
+    points: fn(&[Operation]) -> Vec<Trouble>,
+) -> Result<Summary, Box<Violation>> {
+    let drive = |workload: &Workload, plan: &Plan| {
+        let mut driver = Driver::new(&workload, plan)?;
+        driver.each(points(driver.calls()), &mut |_| ControlFlow::Continue(()));
+        driver.finish()
+    };
+    drive(workload, plan).map_err(|mut violation| {
+        // What is shorter may also be right, so it is not tried at every point.
+        let sample = Plan {
+            points: Some(plan.points.unwrap_or(usize::MAX).min(60)),
+            nested: Nested::Sample(1),
+            violations: 1,
+            ..*plan
+        };
+        shrink::shorten(workload, &mut violation, |shorter| {
+            drive(shorter, &sample).err()
+        });
+        violation
+    })
 }
 
 /// Runs one case again; the violation, if it is still one, has the whole trace
@@ -117,7 +159,32 @@ pub fn drive_faults(workload: &Workload, plan: &Plan) -> Result<Summary, Box<Vio
 /// # Errors
 /// As [`drive`].
 pub fn replay(workload: &Workload, case: &Case) -> Result<(), Box<Violation>> {
-    Driver::new(workload, &Plan::sample(0, 0))?.replay(case)
+    Driver::new(&workload, &Plan::sample(0, 0))?.replay(case)
+}
+
+/// Where a program may be stopped.
+fn stops(calls: &[Operation]) -> Vec<Trouble> {
+    let mut points = Vec::new();
+    for call in calls.iter().filter(|call| !call.kind.is_read()) {
+        points.push(Trouble::Stop(call.ordinal, When::Before));
+        points.push(Trouble::Stop(call.ordinal, When::After));
+        if matches!(
+            call.kind,
+            OperationKind::Write | OperationKind::RemoveDirAll
+        ) {
+            points.push(Trouble::Stop(call.ordinal, When::Midway));
+        }
+    }
+    points
+}
+
+/// How its calls may fail.
+fn faults(calls: &[Operation]) -> Vec<Trouble> {
+    calls
+        .iter()
+        .flat_map(faults_at)
+        .map(Trouble::Fault)
+        .collect()
 }
 
 /// How a call may fail.

@@ -8,6 +8,7 @@
 //! What must stay true: what was synced is never lost, and what was not synced may
 //! always be. A simulation that is kinder than a disk proves nothing.
 
+mod arrivals;
 mod control;
 mod crash;
 mod damage;
@@ -15,6 +16,7 @@ mod file;
 mod names;
 mod pages;
 mod random;
+pub(crate) mod stack;
 mod trace;
 mod tree;
 
@@ -27,7 +29,6 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use self::control::{Control, Course, error, on_path};
@@ -36,10 +37,13 @@ use self::names::NodeId;
 use self::pages::PAGE_BYTES;
 use self::tree::Tree;
 use super::{DirEntry, OpenMode, Vfs, VfsFile, VfsLock};
+use crate::sync::Mutex;
 
+pub use self::arrivals::{Arrivals, NoArrival};
 pub use self::control::{Failure, Fault, When, is_power_loss};
 pub use self::crash::Loss;
 pub use self::random::Random;
+pub use self::stack::{Origin, Place, Stack};
 pub use self::trace::{Operation, OperationKind};
 
 /// A simulated disk. Clones are handles on the same disk.
@@ -94,6 +98,10 @@ impl SimDisk {
                 let mut dice = Dice::new(seed);
                 (state.tree.after_power_cut(Some(&mut dice)), seed)
             }
+            Loss::Only(arrivals) => {
+                let mut dice = Dice::listed(arrivals);
+                (state.tree.after_power_cut(Some(&mut dice)), 0)
+            }
             Loss::Nothing => {
                 let mut tree = state.tree.clone();
                 tree.collect(|_| false);
@@ -101,6 +109,15 @@ impl SimDisk {
             }
         };
         Self::with_tree(tree, Random::new(seed))
+    }
+
+    /// What [`Loss::Random`] with this seed lets through, written out:
+    /// [`Loss::Only`] of it gives the same disk.
+    #[must_use]
+    pub fn arrivals(&self, seed: u64) -> Arrivals {
+        let mut dice = Dice::new(seed);
+        self.state.lock().tree.after_power_cut(Some(&mut dice));
+        dice.into_arrived()
     }
 
     /// How many operations were called so far: all that changes or syncs something.
@@ -126,6 +143,18 @@ impl SimDisk {
     #[must_use]
     pub fn stopped(&self) -> bool {
         self.state.lock().control.stopped()
+    }
+
+    /// Where the call came from that met the stop.
+    #[must_use]
+    pub fn stopped_at(&self) -> Option<Stack> {
+        self.state.lock().control.stopped_at().cloned()
+    }
+
+    /// Where the calls came from that a planned failure has hit, in order.
+    #[must_use]
+    pub fn failed_at(&self) -> Vec<Stack> {
+        self.state.lock().control.failed_at().to_vec()
     }
 
     /// Plans a failure.
@@ -173,13 +202,24 @@ impl fmt::Debug for SimDisk {
 }
 
 impl State {
-    /// Runs an operation on the names, as far as its course says.
+    /// Lets an operation begin, and says how far it is to go.
+    fn begin(
+        &mut self,
+        kind: OperationKind,
+        describe: impl FnOnce() -> Operation,
+    ) -> io::Result<Course> {
+        let course = self.control.operation(kind, describe)?;
+        self.tree.begin(self.control.operations());
+        Ok(course)
+    }
+
+    /// Runs an operation, as far as its course says.
     fn run<T>(
         &mut self,
         operation: Operation,
         work: impl FnOnce(&mut Tree) -> io::Result<T>,
     ) -> io::Result<T> {
-        let course = self.control.operation(operation.kind, || operation)?;
+        let course = self.begin(operation.kind, || operation)?;
         let result = work(&mut self.tree);
         self.control.finish(&course, result)
     }
@@ -294,7 +334,7 @@ impl Vfs for SimDisk {
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         let kind = OperationKind::RemoveDirAll;
         let mut state = self.state.lock();
-        let course = state.control.operation(kind, || on_path(kind, path))?;
+        let course = state.begin(kind, || on_path(kind, path))?;
         let removals = state.tree.removals(path);
         let result = removals.map(|mut places| {
             if matches!(course, Course::PartThenStop) {
@@ -382,9 +422,7 @@ impl VfsFile for SimFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let (kind, len) = (OperationKind::Write, bytes.len() as u64);
         let mut state = self.disk.state.lock();
-        let course = state
-            .control
-            .operation(kind, || self.operation(kind, Some(offset), Some(len)))?;
+        let course = state.begin(kind, || self.operation(kind, Some(offset), Some(len)))?;
         self.check_writable()?;
         check_len(offset.checked_add(len))?;
         let asked = match course {
@@ -395,7 +433,7 @@ impl VfsFile for SimFile {
         };
         let fitting = state.fitting(self.node, offset, asked)?;
         let written = bytes.get(..fitting).unwrap_or(bytes);
-        state.tree.file_mut(self.node)?.write(written, offset);
+        state.tree.write(self.node, written, offset)?;
         let result = if fitting < asked {
             Err(error(Failure::NoSpace))
         } else {
@@ -407,9 +445,7 @@ impl VfsFile for SimFile {
     fn sync(&self) -> io::Result<()> {
         let kind = OperationKind::Sync;
         let mut state = self.disk.state.lock();
-        let course = state
-            .control
-            .operation(kind, || self.operation(kind, None, None))?;
+        let course = state.begin(kind, || self.operation(kind, None, None))?;
         let file = state.tree.file_mut(self.node)?;
         match course {
             Course::LoseThenFail => file.lose_sync(),
@@ -424,8 +460,7 @@ impl VfsFile for SimFile {
         state.run(operation, |tree| {
             self.check_writable()?;
             check_len(Some(len))?;
-            tree.file_mut(self.node)?.set_len(len);
-            Ok(())
+            tree.set_len(self.node, len)
         })
     }
 

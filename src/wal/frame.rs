@@ -179,10 +179,19 @@ pub(super) fn read(bytes: &[u8], segment: SegmentId) -> Result<Frame<'_>, NoFram
             "extension and padding exceed the frame".into(),
         ));
     };
+    let (lsn, durable) = (
+        Lsn::new(u64_at(frame, 24)),
+        Lsn::new(u64_at(frame, DURABLE_AT)),
+    );
+    if !(lsn.is_in_reach() && durable.is_in_reach()) {
+        return Err(NoFrame::Bad(format!(
+            "LSN {lsn} or mark {durable} was never given"
+        )));
+    }
     Ok(Frame {
         length,
-        lsn: Lsn::new(u64_at(frame, 24)),
-        durable: Lsn::new(u64_at(frame, DURABLE_AT)),
+        lsn,
+        durable,
         time_micros: u64_at(frame, 40),
         kind,
         body,

@@ -11,23 +11,28 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::task::Waker;
 use std::time::Instant;
-
-use parking_lot::{Condvar, Mutex};
 
 use super::LogOptions;
 use super::frame::{self, FrameKind, frame_bytes};
 use super::mark::{Mark, MarkWriter};
 use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader};
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::ids::{Epoch, Lsn, SegmentId, StoreId};
+use crate::observe::{self, Count, Spread, Summary};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use crate::sync::{Condvar, Mutex};
 use crate::vfs::Vfs;
 
 mod opening;
+mod reclaim;
 mod segments;
 mod service;
+mod tail;
+
+pub(crate) use tail::{LogPlace, Passed};
 
 /// Zeros behind the last frame, so that a reader of a recycled segment sees where
 /// it ends.
@@ -137,7 +142,11 @@ struct Counters {
     frames: AtomicU64,
     bytes: AtomicU64,
     writes: AtomicU64,
-    syncs: AtomicU64,
+    syncs: Count,
+    /// What a sync takes, in nanoseconds.
+    sync: Spread,
+    /// How many commits a sync makes durable.
+    group: Spread,
     segments: AtomicU64,
     segment_bytes: AtomicU64,
 }
@@ -156,11 +165,20 @@ pub(crate) struct LogStats {
     pub(crate) bytes: u64,
     pub(crate) writes: u64,
     pub(crate) syncs: u64,
+    pub(crate) sync: Summary,
+    pub(crate) group: Summary,
     pub(crate) segments: u64,
     pub(crate) segment_bytes: u64,
 }
 
 impl Log {
+    /// Tells its figures as those of this store from now on.
+    pub(crate) fn tell_as(&mut self, store: &str) {
+        self.stats.syncs = Count::new("evenkeel_log_syncs_total", store);
+        self.stats.sync = Spread::new("evenkeel_sync_seconds", store);
+        self.stats.group = Spread::new("evenkeel_group_commits", store);
+    }
+
     /// Appends a commit and gives it the next LSN, or `None` where space must be
     /// made first by [`Log::make_room`]. Nothing is written yet.
     pub(crate) fn append(&self, time_micros: u64, body: &[u8]) -> Result<Option<Lsn>> {
@@ -304,6 +322,9 @@ impl Log {
             progress.leading = true;
             drop(progress);
             let led = self.lead(need);
+            if let Err(e) = &led {
+                observe::poisoned(&self.folder, self.durable(), &e.to_string());
+            }
             progress = self.progress.lock();
             progress.leading = false;
             let woken = match led {
@@ -448,12 +469,13 @@ impl Log {
     /// Syncs the current segment, then writes the mark: in this order, and before
     /// anybody hears of it.
     fn sync_current(&self, disk: &mut Disk) -> Result<()> {
+        let begun = clock::monotonic();
         let segment = &disk.current;
         segment
             .file
             .sync()
             .map_err(|e| Error::io("sync the log segment", &segment.path, e))?;
-        self.stats.syncs.fetch_add(1, Ordering::Relaxed);
+        self.note_sync(disk, begun);
         disk.unsynced_bytes = 0;
         let mark = Mark {
             epoch: self.epoch,
@@ -462,6 +484,13 @@ impl Log {
         };
         disk.durable = disk.current_last;
         disk.mark.write(mark)
+    }
+
+    fn note_sync(&self, disk: &Disk, begun: Instant) {
+        self.stats.syncs.increment();
+        self.stats.sync.record_since(begun);
+        let group = disk.current_last.get().saturating_sub(disk.durable.get());
+        self.stats.group.record(group);
     }
 
     /// The failure that stopped the log, if one did.
@@ -478,7 +507,9 @@ impl Log {
             frames: self.stats.frames.load(Ordering::Relaxed),
             bytes: self.stats.bytes.load(Ordering::Relaxed),
             writes: self.stats.writes.load(Ordering::Relaxed),
-            syncs: self.stats.syncs.load(Ordering::Relaxed),
+            syncs: self.stats.syncs.get(),
+            sync: self.stats.sync.summary(),
+            group: self.stats.group.summary(),
             segments: self.stats.segments.load(Ordering::Relaxed),
             segment_bytes: self.stats.segment_bytes.load(Ordering::Relaxed),
         }

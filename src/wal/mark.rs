@@ -77,11 +77,16 @@ impl Mark {
         if bytes[16..32] != *store.as_bytes() {
             return Ok(Err("it belongs to another store".into()));
         }
-        Ok(Ok(Self {
+        let mark = Self {
             epoch: Epoch::new(u64_at(bytes, 32)),
             segment: SegmentId::new(u64_at(bytes, 40)),
             durable: Lsn::new(u64_at(bytes, 48)),
-        }))
+        };
+        let reached = mark.epoch.is_in_reach() && mark.segment.is_in_reach();
+        Ok(match reached && mark.durable.is_in_reach() {
+            true => Ok(mark),
+            false => Err("a number in it was never given".into()),
+        })
     }
 }
 

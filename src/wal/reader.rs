@@ -19,6 +19,7 @@ pub(super) struct Frames {
     len: u64,
     window: Vec<u8>,
     window_at: u64,
+    window_bytes: usize,
 }
 
 /// What lies behind the end of the frames.
@@ -43,7 +44,19 @@ impl Frames {
             id,
             window: Vec::new(),
             window_at: 0,
+            window_bytes: WINDOW_BYTES,
         })
+    }
+
+    /// The same, reading so many bytes at a time: for who reads little, often.
+    pub(super) fn with_window(mut self, bytes: usize) -> Self {
+        self.window_bytes = bytes;
+        self
+    }
+
+    /// Forgets what was read, which may have been written since.
+    pub(super) fn forget(&mut self) {
+        self.window = Vec::new();
     }
 
     /// The frame at `offset`.
@@ -71,7 +84,7 @@ impl Frames {
             .and_then(|skip| usize::try_from(skip).ok());
         let covered = skip.is_some_and(|skip| skip.saturating_add(wanted) <= self.window.len());
         if !covered {
-            let size = wanted.max(WINDOW_BYTES).min(there);
+            let size = wanted.max(self.window_bytes).min(there);
             self.window.resize(size, 0);
             self.window_at = offset;
             let read = self

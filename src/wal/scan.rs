@@ -4,10 +4,11 @@
 //! The rule: up to the highest durable mark found anywhere everything must be
 //! there and whole; a frame above it counts only if all before it are whole.
 
+use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
 use super::frame::{Frame, FrameKind, NoFrame, u64_at};
-use super::mark::{self, Marks};
+use super::mark;
 use super::reader::Frames;
 use super::segment::{
     Head, SEGMENT_HEADER_BYTES, SegmentHeader, damaged, parse_name, segment_path,
@@ -68,6 +69,8 @@ pub(super) struct Scan {
     /// Files behind damage that salvage puts aside.
     pub(super) aside: Vec<PathBuf>,
     pub(super) mark: Lsn,
+    /// Where LSNs were left out: the one before and the one behind.
+    gaps: Vec<(Lsn, Lsn)>,
     pub(super) last: Lsn,
     pub(super) last_time_micros: u64,
     pub(super) epoch: Epoch,
@@ -93,6 +96,17 @@ pub(crate) struct Known {
     pub(crate) fresh_base: Option<Lsn>,
     /// End the log at damage, and report it, instead of refusing.
     pub(crate) salvage: bool,
+    pub(crate) room: Room,
+}
+
+/// How much an opening takes of the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// A whole segment.
+    Ample,
+    /// What is carried over and a small commit, such as one that deletes something;
+    /// what the log does without goes first. The file of the marks is a page more.
+    Scarce,
 }
 
 /// Reads the folder.
@@ -111,8 +125,9 @@ pub(super) fn scan(vfs: &dyn Vfs, folder: &Path, mark_path: &Path, known: Known)
         scan.mark = scan.mark.max(head.header.base);
         scan.epoch = scan.epoch.max(head.header.epoch);
     }
-    // A store without a log has no marks either, until it is opened the first time.
-    scan.mark_damage = marks_damage(marks, used.is_empty() && bad.is_empty());
+    // The marks are made before the store is one; only where the log is being made with
+    // it are there none yet.
+    scan.mark_damage = marks.damage.filter(|_| known.fresh_base.is_none());
     match chain(vfs, folder, used, &bad, known, &mut scan) {
         Ok(()) => {}
         Err(Error::Corrupt(damage)) if known.salvage => {
@@ -128,13 +143,16 @@ pub(super) fn scan(vfs: &dyn Vfs, folder: &Path, mark_path: &Path, known: Known)
         }
         Err(e) => return Err(e),
     }
+    // A mark between two frames says no more than that the first is durable, and no
+    // segment can go on from it.
+    let gap = scan
+        .gaps
+        .iter()
+        .find(|(before, behind)| (before.next()..*behind).contains(&scan.mark));
+    if let Some(&(before, _)) = gap {
+        scan.mark = before;
+    }
     Ok(scan)
-}
-
-fn marks_damage(marks: Marks, fresh: bool) -> Option<String> {
-    marks
-        .damage
-        .filter(|_| !(fresh && marks.highest.durable == Lsn::ZERO))
 }
 
 struct UsedHead {
@@ -207,8 +225,10 @@ fn chain(
 ) -> Result<()> {
     drop_superseded(&mut used, scan);
     // What lies before the newest segment that reaches back far enough was being
-    // trimmed when somebody stopped.
-    let reaches = |head: &UsedHead| head.header.base <= known.snapshot;
+    // trimmed when somebody stopped. To the snapshot of that name is not far enough
+    // where only an older one can be read.
+    let needed = known.snapshot.min(known.reach);
+    let reaches = |head: &UsedHead| head.header.base <= needed;
     let usable = |head: &&UsedHead| head.header.base <= known.reach;
     let first = used
         .iter()
@@ -225,7 +245,8 @@ fn chain(
     while let Some(head) = used.next() {
         if let Some(expected) = before.filter(|&id| id != head.header.before) {
             put_aside(scan, &head, used);
-            return Err(missing(folder, &head_of(scan), expected, bad).into());
+            let id = head.header.before.max(expected.next());
+            return Err(missing(folder, id, scan.last.next(), bad).into());
         }
         before = Some(head.header.id);
         let limit = used.peek().map(|next| next.header.base);
@@ -239,7 +260,8 @@ fn chain(
             header: head.header,
         });
         if let Err(stop) = walked {
-            return stopped(stop, &head, &mut frames, used, bad, scan);
+            let rest = used.peekable();
+            return stopped(stop, (folder, &head), &mut frames, rest, bad, scan);
         }
     }
     Ok(())
@@ -262,35 +284,19 @@ fn drop_superseded(used: &mut Vec<UsedHead>, scan: &mut Scan) {
     *used = kept;
 }
 
-fn head_of(scan: &Scan) -> (SegmentId, Lsn) {
-    let id = scan
-        .segments
-        .last()
-        .map_or(SegmentId::ZERO, |s| s.header.id);
-    (id, scan.last.next())
-}
-
 fn put_aside(scan: &mut Scan, head: &UsedHead, rest: impl Iterator<Item = UsedHead>) {
     scan.aside.push(head.path.clone());
     scan.aside.extend(rest.map(|head| head.path));
 }
 
-fn missing(
-    folder: &Path,
-    &(_, lsn): &(SegmentId, Lsn),
-    expected: SegmentId,
-    bad: &[BadHead],
-) -> Corruption {
-    let path = segment_path(folder, expected.next());
-    match bad.iter().find(|head| head.id > expected) {
+/// The segment `id` would be the next, or the last before the next one that is there.
+fn missing(folder: &Path, id: SegmentId, lsn: Lsn, bad: &[BadHead]) -> Corruption {
+    match bad.iter().find(|head| head.id == id) {
         Some(head) => damaged(&head.path, head.id, 0, lsn, head.what.clone()),
-        None => damaged(
-            &path,
-            expected.next(),
-            0,
-            lsn,
-            "the segment is missing".into(),
-        ),
+        None => {
+            let path = segment_path(folder, id);
+            damaged(&path, id, 0, lsn, "the segment is missing".into())
+        }
     }
 }
 
@@ -309,15 +315,18 @@ fn no_beginning(
         scan.mark = base;
         return Ok(());
     }
-    if scan.mark == Lsn::ZERO && used.is_empty() && bad.is_empty() {
+    let vouched = scan.mark > Lsn::ZERO || scan.mark_damage.is_some();
+    if !vouched && used.is_empty() && bad.is_empty() {
         // Nothing was ever acknowledged: a first opening that was interrupted. The
         // first segment is whole before it has its name, so a head that is not is
-        // damage, or the format file is another store's.
+        // damage, or the format file is another store's. The marks must say so: they
+        // were whole before there was a store.
         return Ok(());
     }
     scan.aside.extend(used.iter().map(|head| head.path.clone()));
-    scan.last = known.snapshot;
-    let lsn = known.snapshot.next();
+    // Without any of the log there is what image or snapshot hold, and no more.
+    scan.last = known.reach;
+    let lsn = known.reach.next();
     Err(match (bad.first(), used.first()) {
         (Some(head), _) => damaged(&head.path, head.id, 0, lsn, head.what.clone()),
         (None, Some(head)) => damaged(
@@ -332,7 +341,10 @@ fn no_beginning(
         ),
         (None, None) => Corruption::new(
             folder,
-            format!("the log is missing, up to LSN {} it was durable", scan.mark),
+            match scan.mark {
+                Lsn::ZERO => "the log is missing, and its marks are damaged".to_owned(),
+                mark => format!("the log is missing, up to LSN {mark} it was durable"),
+            },
         )
         .lsn(lsn),
     }
@@ -372,12 +384,23 @@ fn walk(
             return Err(stop(at, StopReason::NoFrame(NoFrame::Bad(what))));
         }
         at += frame.length as u64;
+        if frame.lsn > scan.last.next() {
+            scan.gaps.push((scan.last, frame.lsn));
+        }
         scan.last = frame.lsn;
         scan.last_time_micros = scan.last_time_micros.max(frame.time_micros);
         scan.mark = scan.mark.max(frame.durable);
         scan.closed_cleanly = frame.kind == FrameKind::Close;
     }
-    Ok(at)
+    match limit.filter(|&limit| scan.last != limit) {
+        // What is above it would count as superseded now, and be back after the next
+        // opening. Bases are LSNs of frames, and do not go back.
+        Some(limit) => {
+            let what = format!("the next segment goes on from LSN {limit}, which is not in it");
+            Err(stop(at, StopReason::NoFrame(NoFrame::Bad(what))))
+        }
+        None => Ok(at),
+    }
 }
 
 fn out_of_order(frame: &Frame<'_>, last: Lsn) -> Option<String> {
@@ -399,9 +422,9 @@ fn out_of_order(frame: &Frame<'_>, last: Lsn) -> Option<String> {
 /// Decides what it means that the frames of `head` ended at `stop`.
 fn stopped(
     stop: Stop,
-    head: &UsedHead,
+    (folder, head): (&Path, &UsedHead),
     frames: &mut Frames,
-    rest: impl Iterator<Item = UsedHead>,
+    mut rest: Peekable<impl Iterator<Item = UsedHead>>,
     bad: &[BadHead],
     scan: &mut Scan,
 ) -> Result<()> {
@@ -416,11 +439,16 @@ fn stopped(
     };
     let lsn = scan.last.next();
     let error = |what| damaged(&head.path, head.header.id, stop.offset, lsn, what).into();
-    let mut rest = rest.peekable();
-    if rest.peek().is_some() {
+    if let Some(next) = rest.peek() {
         // A later segment is begun only once all before it is durable.
+        let before = next.header.before;
+        let whole = !matches!(none, NoFrame::Bad(_));
+        let error = match whole && before > head.header.id {
+            true => missing(folder, before, lsn, bad).into(),
+            false => error(what),
+        };
         scan.aside.extend(rest.map(|head| head.path));
-        return Err(error(what));
+        return Err(error);
     }
     let behind = frames.behind(stop.offset)?;
     scan.mark = scan.mark.max(behind.mark);

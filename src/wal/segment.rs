@@ -59,6 +59,11 @@ pub(super) enum Head {
 }
 
 impl SegmentHeader {
+    fn is_in_reach(&self) -> bool {
+        let segments = self.id.is_in_reach() && self.before.is_in_reach();
+        segments && self.epoch.is_in_reach() && self.base.is_in_reach()
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(SEGMENT_HEADER_BYTES);
         bytes.extend_from_slice(MAGIC);
@@ -120,6 +125,9 @@ impl SegmentHeader {
         if header.store != store {
             return Ok(Head::Bad(format!("it belongs to store {}", header.store)));
         }
+        if !header.is_in_reach() {
+            return Ok(Head::Bad("a number in it was never given".into()));
+        }
         if format == 0
             || u32_at(bytes, 16) as usize != SEGMENT_HEADER_BYTES
             || u32_at(bytes, 20) != 0
@@ -155,7 +163,9 @@ pub(super) fn parse_name(name: &str) -> Option<SegmentId> {
     if digits.len() != 16 || digits.bytes().any(|b| b.is_ascii_uppercase()) {
         return None;
     }
-    u64::from_str_radix(digits, 16).ok().map(SegmentId::new)
+    let id = u64::from_str_radix(digits, 16).ok().map(SegmentId::new);
+    // A stranger: there is no number for the segment after it.
+    id.filter(|id| id.is_in_reach())
 }
 
 /// Makes a segment of `capacity` zeros under its name, durable with its name.
@@ -214,27 +224,41 @@ pub(super) fn create_with(
     capacity: u64,
 ) -> Result<Segment> {
     let path = segment_path(folder, id);
+    let temporary = temporary_name(&path);
     let capacity = capacity.max(content.len() as u64);
-    let file = (|| {
-        let temporary = temporary_name(&path);
-        if vfs.metadata(&temporary)?.is_some() {
-            vfs.remove_file(&temporary)?;
-        }
-        let file = vfs.open(&temporary, OpenMode::Create)?;
-        file.write_at(content, 0)?;
-        write_zeros(&*file, content.len() as u64, capacity)?;
-        file.sync()?;
+    let made = write_whole(vfs, &temporary, content, capacity).and_then(|file| {
         vfs.rename(&temporary, &path)?;
         vfs.sync_dir(folder)?;
         Ok(file)
-    })()
-    .map_err(|e| Error::io("make the log segment", &path, e))?;
+    });
+    if made.is_err() && matches!(vfs.metadata(&temporary), Ok(Some(_))) {
+        // Best effort, as above: on a full disk what was written takes the room that
+        // the next attempt needs.
+        let _ = vfs.remove_file(&temporary);
+    }
+    let file = made.map_err(|e| Error::io("make the log segment", &path, e))?;
     Ok(Segment {
         id,
         file,
         path,
         capacity,
     })
+}
+
+fn write_whole(
+    vfs: &dyn Vfs,
+    path: &Path,
+    content: &[u8],
+    capacity: u64,
+) -> std::io::Result<Box<dyn VfsFile>> {
+    if vfs.metadata(path)?.is_some() {
+        vfs.remove_file(path)?;
+    }
+    let file = vfs.open(path, OpenMode::Create)?;
+    file.write_at(content, 0)?;
+    write_zeros(&*file, content.len() as u64, capacity)?;
+    file.sync()?;
+    Ok(file)
 }
 
 /// Opens a segment that is there, for writing.
@@ -327,6 +351,8 @@ mod tests {
             "ab.log",
             "00000000000000ab.log.tmp",
             "mark",
+            "4000000000000000.log",
+            "ffffffffffffffff.log",
             "",
         ] {
             assert_eq!(parse_name(other), None, "{other}");

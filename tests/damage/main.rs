@@ -193,6 +193,80 @@ fn every_file_of_an_earlier_copy() {
     }
 }
 
+/// Nothing is left but the format file: what salvage keeps is nothing, and it says so.
+#[test]
+fn salvage_without_log_image_and_snapshot_keeps_nothing() {
+    let sample = Sample::new(Place::simulated(), Left::Closed);
+    let place = sample.place.copy();
+    place.remove("MANIFEST");
+    for (path, len) in sample.place.files() {
+        if path.starts_with("snapshots/") || path.starts_with("wal/") {
+            assert!(Harm::Cut(path, len / 2).apply(&place));
+        }
+    }
+    for (path, _) in files(&place, false) {
+        if path.starts_with("wal/") {
+            assert!(Harm::Flip(path, 100).apply(&place));
+        }
+    }
+    assert!(matches!(place.copy().open(), Err(Error::Corrupt(_))));
+    let store = place.builder().salvage(Salvage::CutLog).open("state");
+    let store = store.unwrap();
+    assert_eq!(Content::of(&store).unwrap(), Content::default());
+    let lost = store.recovery().lost;
+    assert_eq!(lost[0].kept, evenkeel::Lsn::ZERO, "{lost:?}");
+    works_on(&place, store, &Content::default()).unwrap();
+}
+
+/// Two files at once are more than is healed, but what opens is a state that was: with
+/// manifest and snapshot gone, the log behind the snapshot is not the whole state.
+#[test]
+fn promise_4_every_pair_of_files_hit() {
+    for left in [Left::Closed, Left::ClosedYoung, Left::Killed] {
+        let sample = Sample::new(Place::simulated(), left);
+        let files = sample.place.files();
+        let hits = |(path, len): &(String, u64)| {
+            [
+                Harm::Flip(path.clone(), len / 2),
+                Harm::Cut(path.clone(), len / 2),
+                Harm::Remove(path.clone()),
+            ]
+        };
+        let mut pairs = Vec::new();
+        for (at, one) in files.iter().enumerate() {
+            for other in &files[at + 1..] {
+                let both = hits(one)
+                    .into_iter()
+                    .flat_map(|one| hits(other).map(|other| (one.clone(), other)));
+                pairs.extend(both);
+            }
+        }
+        let name = |(one, other): &(Harm, Harm)| format!("{} and {}", one.name(), other.name());
+        run(
+            &format!("pairs, {left:?}"),
+            pairs,
+            name,
+            move |(one, other)| {
+                let place = sample.place.copy();
+                if !(one.apply(&place) && other.apply(&place)) {
+                    return Outcome::Held("no change");
+                }
+                let store = match place.open() {
+                    Ok(store) => store,
+                    Err(Error::Corrupt(_)) => return Outcome::Held("refused"),
+                    Err(e) => return broken(format!("not an error of damage: {e:?}")),
+                };
+                match Content::of(&store) {
+                    Ok(found) if found == sample.content => Outcome::Held("whole"),
+                    Ok(found) if sample.history.contains(&found) => Outcome::Held("a prefix"),
+                    Ok(_) => broken(format!("a state that never was: {:?}", store.recovery())),
+                    Err(e) => broken(format!("reading: {e}")),
+                }
+            },
+        );
+    }
+}
+
 #[test]
 fn salvage_keeps_a_prefix_and_says_what_is_lost() {
     for left in [Left::Closed, Left::ClosedYoung, Left::Killed] {

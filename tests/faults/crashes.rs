@@ -132,18 +132,25 @@ fn fault_27_a_power_cut_with_a_group_commit_in_flight() {
     assert!(partial > 10, "groups that were there in part: {partial}");
 }
 
-#[test]
-fn fault_27_threads_commit_and_the_power_goes() {
+/// Four threads commit, another does something `beside` them again and again, and the
+/// power goes at the given operation of each round.
+fn threads_commit(stops: impl IntoIterator<Item = u64>, beside: Option<fn(&Store) -> Result<()>>) {
     const THREADS: usize = 4;
     let open = |disk: &SimDisk| Life::new().builder(disk).background(true).open(PLACE);
-    for round in 0..60 {
+    for (round, stop) in (0..).zip(stops) {
         let disk = SimDisk::new(round);
         drop(open(&disk).unwrap());
         let store = open(&disk).unwrap();
         let when = [When::Before, When::Midway, When::After][round as usize % 3];
-        disk.stop_at(disk.operations() + 5 + round * 3 / 2, when);
+        disk.stop_at(disk.operations() + stop, when);
         let acked: Vec<AtomicU64> = (0..THREADS).map(|_| AtomicU64::new(0)).collect();
         std::thread::scope(|threads| {
+            let besides = store.clone();
+            threads.spawn(
+                move || {
+                    while beside.is_some_and(|beside| beside(&besides).is_ok()) {}
+                },
+            );
             for (thread, acked) in acked.iter().enumerate() {
                 let store = store.clone();
                 threads.spawn(move || {
@@ -180,6 +187,19 @@ fn fault_27_threads_commit_and_the_power_goes() {
         }
         drop(store);
     }
+}
+
+#[test]
+fn fault_27_threads_commit_and_the_power_goes() {
+    threads_commit((0..60).map(|round| 5 + round * 3 / 2), None);
+}
+
+/// Commits go on between a checkpoint, the snapshot of it and the trimming of the log,
+/// so that these three are of different LSNs.
+#[test]
+fn fault_22_threads_commit_while_the_log_is_trimmed_and_the_power_goes() {
+    let snapshots = |store: &Store| store.snapshot().map(drop);
+    threads_commit((0..40).map(|round| 60 + round * 15), Some(snapshots));
 }
 
 fn creating(life: &mut Life) -> Result<()> {

@@ -198,7 +198,7 @@ impl Life {
     /// What a kill leaves now, and what a power cut leaves, both checked.
     pub(crate) fn check_crashes(&self, what: &dyn Display) {
         for loss in LOSSES {
-            self.check(&self.disk.crash(loss), &format!("{what}, {loss:?}"));
+            self.check(&self.disk.crash(loss.clone()), &format!("{what}, {loss:?}"));
         }
     }
 }
@@ -247,7 +247,7 @@ pub(crate) fn lose_power(
             assert!(life.disk.stopped(), "{operation}: {lived:?}");
             for loss in losses {
                 let what = format!("{when:?} {operation}, {loss:?}");
-                check(&life, &life.disk.crash(*loss), &what);
+                check(&life, &life.disk.crash(loss.clone()), &what);
                 images += 1;
             }
             life.leave();
@@ -257,7 +257,11 @@ pub(crate) fn lose_power(
 }
 
 pub(crate) fn is_no_space(error: &Error) -> bool {
-    matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+    match error {
+        Error::DiskFull { .. } => true,
+        Error::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+        _ => false,
+    }
 }
 
 pub(crate) fn extension(path: &Path) -> &str {

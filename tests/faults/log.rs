@@ -165,6 +165,36 @@ fn fault_11_a_gap_is_an_error_with_its_place() {
 }
 
 #[test]
+fn fault_11_a_missing_segment_is_named() {
+    let mut life = Life::new();
+    life.open().unwrap();
+    life.commits(60).unwrap();
+    let image = life.disk.crash(Loss::Nothing);
+    life.leave();
+    let all = segments(&image);
+    assert!(all.len() > 5, "{all:?}");
+    for gone in 1..all.len() - 1 {
+        for count in 1..all.len() - gone {
+            let disk = image.crash(Loss::Nothing);
+            let last = frames(&image.read(&all[gone - 1]).unwrap()).pop().unwrap();
+            for path in &all[gone..gone + count] {
+                disk.remove(path).unwrap();
+            }
+            let error = life.builder(&disk).open(PLACE).unwrap_err();
+            // Of several the one that is named by the next that is there.
+            let missing = &all[gone + count - 1];
+            let expected = (id_of(missing), 0, last.lsn + 1);
+            assert_eq!(place(&error), Some(expected), "{error}");
+            assert!(error.to_string().contains("is missing"), "{error}");
+            assert!(
+                error.to_string().contains(missing.to_str().unwrap()),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
 fn fault_32_whole_frames_of_an_earlier_epoch_are_never_replayed() {
     let mut life = Life::in_one_segment();
     life.open().unwrap();

@@ -15,3 +15,5 @@ mod life;
 mod log;
 mod names;
 mod recovery;
+mod room;
+mod trimming;

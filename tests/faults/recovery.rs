@@ -159,7 +159,7 @@ fn fault_23_a_crash_in_recovery_at_every_operation() {
                 drop(opened);
                 for loss in LOSSES {
                     let what = format!("{when:?} operation {at} of recovery, {loss:?}");
-                    let again = disk.crash(loss);
+                    let again = disk.crash(loss.clone());
                     let store = life.check(&again, &what);
                     // A kill leaves what was written and never synced, a power cut
                     // may take it.
@@ -190,7 +190,7 @@ fn fault_31_killed_in_recovery_again_and_again() {
             let store = life.builder(&image).open(PLACE);
             opened += usize::from(store.is_ok());
             assert!(image.stopped());
-            image = image.crash(LOSSES[round % LOSSES.len()]);
+            image = image.crash(LOSSES[round % LOSSES.len()].clone());
             drop(store);
         }
         assert!(opened < 60);
@@ -225,6 +225,49 @@ fn fault_34_a_log_without_its_format_file_is_an_error() {
     refused(&life, life.disk.crash(Loss::Nothing));
     life.commits(3).unwrap();
     refused(&life, life.disk.crash(Loss::Everything));
+    life.open().unwrap();
+    life.store().snapshot().unwrap();
     life.close().unwrap();
     refused(&life, life.disk.crash(Loss::Nothing));
+    // Whatever else of it is left.
+    for left in ["MANIFEST", "image", "snapshots"] {
+        let image = life.disk.crash(Loss::Nothing);
+        for name in ["MANIFEST", "image", "snapshots", "wal", "marks"] {
+            if name != left {
+                image.remove(Path::new(PLACE).join(name)).unwrap();
+            }
+        }
+        refused(&life, image);
+    }
+}
+
+/// Nothing says any more how far the log was durable: that is damage, and no new store.
+#[test]
+fn fault_34_a_log_that_is_gone_with_its_marks_is_no_new_store() {
+    let mut life = Life::new();
+    life.open().unwrap();
+    life.commits(3).unwrap();
+    let image = life.disk.crash(Loss::Nothing);
+    for path in segments(&image) {
+        image.remove(path).unwrap();
+    }
+    let marks = Path::new(PLACE).join("marks");
+    let zeroed = vec![0; 1024];
+    let cut: Vec<u8> = image.read(&marks).unwrap()[..512].to_vec();
+    for damaged in [None, Some(zeroed), Some(cut)] {
+        image.remove(&marks).unwrap();
+        if let Some(bytes) = &damaged {
+            image.write(&marks, bytes).unwrap();
+        }
+        let before = image.files();
+        let error = life.builder(&image).open(PLACE).unwrap_err();
+        assert!(matches!(error, Error::Corrupt(_)), "{error}");
+        assert_eq!(image.files(), before, "it is left as it is");
+        image.write(&marks, &[]).unwrap();
+    }
+    let salvage = life.builder(&image).salvage(evenkeel::Salvage::CutLog);
+    let store = salvage.open(PLACE).unwrap();
+    assert_eq!(store.recovery().lost.len(), 1, "{:?}", store.recovery());
+    store.global().set("on", 1).unwrap();
+    store.close().unwrap();
 }

@@ -1,10 +1,8 @@
 //! The scanning itself, on small strings: each rule finds what it is to find.
 
+use super::documents::{dependencies, reasons, tests_named};
 use super::source::{Source, circle, code_of, names_behind, without_tests, words};
-use super::{
-    bare_variants, dependencies, globs, is_behind_testing, machine_files, reasons, tests_named,
-    upward,
-};
+use super::{bare_variants, globs, is_behind_testing, machine_files, upward};
 
 fn source(path: &str, text: &str) -> Source {
     Source::new(path, text)

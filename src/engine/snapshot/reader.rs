@@ -122,6 +122,9 @@ impl SnapshotReader {
         if header_len as u64 + FOOTER_BYTES as u64 > len {
             return Err(source.corrupt(len, "the file ends too early"));
         }
+        if !header.lsn.is_in_reach() {
+            return Err(source.corrupt(56, "its LSN was never given"));
+        }
         if let Some(store) = store.filter(|store| *store != header.store) {
             let what = format!("it belongs to store {}, not to {store}", header.store);
             return Err(source.corrupt(0, what));

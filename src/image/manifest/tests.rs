@@ -15,6 +15,7 @@ fn block(key: &[u8], id: u64, pieces: u32) -> BlockMeta {
         hash: id.wrapping_mul(0x9E37_79B9_7F4A_7C15),
         entries: 3,
         live_bytes: 90,
+        deadline: u64::MAX - id,
     }
 }
 
@@ -46,7 +47,7 @@ proptest! {
     fn there_and_back(
         keys in btree_set(vec(any::<u8>(), 0..8), 0..30),
         doomed in 0..5_u64,
-        numbers in any::<(u64, u64, u64, [u8; 16])>(),
+        numbers in (0..OUT_OF_REACH, 0..OUT_OF_REACH, any::<u64>(), any::<[u8; 16]>()),
     ) {
         let mut next = 0;
         let mut take = |pieces: u32| { let id = next; next += u64::from(pieces); id };

@@ -60,6 +60,12 @@ pub(super) fn bytes_in(folder: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
+/// The bytes that this process may still take of the disk.
+pub(super) fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(folder)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 /// Waits until nobody holds the lock on a file. False if somebody still does after
 /// `limit`. sled lets go of its lock some time after it was dropped, when its last
 /// thread or deferred destruction does, and tells nobody.

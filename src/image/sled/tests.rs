@@ -42,6 +42,59 @@ fn it_is_an_image() {
 }
 
 #[test]
+fn what_the_disk_has_no_room_for_is_refused_before_sled_hears_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let written = vec![piece(1, 10_000)];
+    let image = backend(DEADLINE).open(dir.path()).unwrap();
+    image.put(written.clone()).unwrap();
+    image.close().unwrap();
+    let full = SledBackend::new(SledOptions {
+        spare_bytes: u64::MAX / 2,
+        ..SledOptions::default()
+    });
+    let image = full.open(dir.path()).unwrap();
+    let id = BlockId::new(1);
+    for _ in 0..3 {
+        let refused = [
+            image.put(vec![piece(2, 10_000)]),
+            image.delete(&[id]),
+            image.delete_from(id),
+        ];
+        for refused in refused {
+            assert_eq!(refused.unwrap_err().kind, ImageErrorKind::Full);
+        }
+        let found = image.get(&[id, BlockId::new(2)]).unwrap();
+        assert_eq!(found, [Some(written[0].1.clone()), None]);
+    }
+    // There is nothing to write.
+    image.delete_from(BlockId::new(2)).unwrap();
+    image.sync().unwrap();
+    image.close().unwrap();
+}
+
+#[test]
+fn sled_takes_no_more_of_the_disk_than_it_is_reckoned_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = backend(DEADLINE).open(dir.path()).unwrap();
+    for (len, count) in [(PIECE_BYTES_MAX, 40), (10_000, 80), (500, 400)] {
+        let mut given = 0;
+        let before = image.bytes_on_disk().unwrap();
+        for round in 0..20 {
+            let first = 1 + round * count;
+            let pieces: Vec<_> = (first..first + count).map(|n| piece(n, len)).collect();
+            image.put(pieces).unwrap();
+            given += count * len as u64;
+            image.sync().unwrap();
+            let taken = image.bytes_on_disk().unwrap().saturating_sub(before);
+            let reckoned = GROWTH * given + SledOptions::default().spare_bytes;
+            assert!(taken <= reckoned, "{given} bytes of {len} took {taken}");
+        }
+        image.delete_from(BlockId::new(1)).unwrap();
+    }
+    image.close().unwrap();
+}
+
+#[test]
 fn reopening_at_once_works_every_time() {
     let dir = tempfile::tempdir().unwrap();
     for n in 0..20 {
@@ -94,6 +147,8 @@ fn the_first_failure_ends_the_image() {
         let reader = start("test", dir.path(), DEADLINE, move || Ok(db)).unwrap();
         let folder = dir.path().to_path_buf();
         SledImage {
+            spare_bytes: 0,
+            unwritten: AtomicU64::new(0),
             folder,
             deadline: DEADLINE,
             writer,

@@ -24,8 +24,9 @@ fn store(blocks: &Blocks, next: u64, lens: &[usize]) -> (Vec<BlockMeta>, BlockId
         builder
             .push(&[n as u8], Lsn::new(n as u64), &vec![n as u8; *len])
             .unwrap();
-        let live = builder.live_bytes();
-        sink.put(&builder.finish(), &[n as u8], 1, live).unwrap()
+        let (live, deadline) = (builder.live_bytes(), builder.deadline());
+        let bytes = builder.finish();
+        sink.put(&bytes, &[n as u8], 1, live, deadline).unwrap()
     };
     let metas = lens.iter().enumerate().map(put).collect();
     (metas, sink.finish().unwrap())

@@ -6,10 +6,11 @@
 //! trouble := "stop:" n ":" ("before" | "midway" | "after")
 //!          | ("io" | "full" | "read") ":" n ":" ("once" | "lasting")
 //!          | ("short" | "lost-sync") ":" n
-//! loss    := "everything" | "nothing" | "random:" seed
+//! loss    := "everything" | "nothing" | "random:" seed | "only:" arrivals
 //! ```
 //! The second pair befalls the recovery from the first. The dice, a number, decide
-//! what else is tried: which commits follow, whether the image is taken away.
+//! what else is tried: which commits follow, whether the image is taken away. The
+//! arrivals name what reached the disk, by operation (see `Arrivals`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,7 +28,7 @@ pub enum Trouble {
 }
 
 /// One crash, or one crash and another in the recovery from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     /// What happens to the workload.
     pub trouble: Trouble,
@@ -86,22 +87,24 @@ impl fmt::Display for Trouble {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.trouble, ShownLoss(self.loss))?;
-        if let Some((trouble, loss)) = self.nested {
+        write!(f, "{}/{}", self.trouble, ShownLoss(&self.loss))?;
+        if let Some((trouble, loss)) = &self.nested {
             write!(f, "/{trouble}/{}", ShownLoss(loss))?;
         }
         write!(f, "/{}", self.dice)
     }
 }
 
-struct ShownLoss(Loss);
+/// A loss as a part of a case.
+pub(super) struct ShownLoss<'a>(pub(super) &'a Loss);
 
-impl fmt::Display for ShownLoss {
+impl fmt::Display for ShownLoss<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Loss::Everything => f.write_str("everything"),
             Loss::Nothing => f.write_str("nothing"),
             Loss::Random(seed) => write!(f, "random:{seed}"),
+            Loss::Only(arrivals) => write!(f, "only:{arrivals}"),
         }
     }
 }
@@ -150,10 +153,11 @@ fn loss_of(text: &str) -> Result<Loss, NoCase> {
     match text {
         "everything" => Ok(Loss::Everything),
         "nothing" => Ok(Loss::Nothing),
-        _ => {
-            let seed = text.strip_prefix("random:").ok_or_else(none)?;
-            seed.parse().map(Loss::Random).map_err(|_| none())
-        }
+        _ => match text.split_once(':') {
+            Some(("random", seed)) => seed.parse().map(Loss::Random).map_err(|_| none()),
+            Some(("only", list)) => list.parse().map(Loss::Only).map_err(|_| none()),
+            _ => Err(none()),
+        },
     }
 }
 
@@ -195,6 +199,8 @@ mod tests {
             "full:4:lasting/everything/7",
             "short:3/nothing/1",
             "lost-sync:3/nothing/1",
+            "stop:9:after/only:/1",
+            "stop:9:after/only:3n0+3n1+4r0+7l+7s0-8+7s9-10/1",
         ] {
             assert_eq!(text.parse::<Case>().unwrap().to_string(), text);
         }
@@ -203,6 +209,10 @@ mod tests {
             "stop:1:before",
             "stop:x:before/nothing/1",
             "stop:1:later/nothing/1",
+            "stop:1:after/only:5/1",
+            "stop:1:after/only:5x/1",
+            "stop:1:after/only:5s3/1",
+            "stop:1:after/only:n0/1",
         ] {
             assert!(text.parse::<Case>().is_err(), "{text}");
         }

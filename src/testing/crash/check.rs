@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::model::{Contents, Held, History};
-use super::session::{Done, PLACE, Session, builder, visible};
+use super::session::{Session, builder, visible};
+use super::subject::{PLACE, Recovered};
 use super::workload::{Step, Workload, Write, text};
 use crate::clock::ManualClock;
 use crate::error::{Error, Result};
@@ -14,19 +15,6 @@ use crate::state::Store;
 use crate::testing::{Loss, Random, SimDisk, When};
 use crate::value::Value;
 use crate::vfs::Vfs as _;
-
-/// What a recovery was like.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Recovered {
-    /// The operations and reads that it took.
-    pub(super) operations: u64,
-    pub(super) reads: u64,
-    /// After how many commits the state is, where it was recovered at once.
-    pub(super) prefix: Option<usize>,
-    /// How many stores were opened.
-    pub(super) openings: u64,
-    pub(super) done: Done,
-}
 
 /// A disk as it is, to be changed without changing this one.
 pub(super) fn copy(disk: &SimDisk) -> SimDisk {
@@ -147,14 +135,14 @@ pub(super) fn examine(
     let found = read_all(&store, history)?;
     let prefix = history.find(&found, least);
     let prefix = prefix.map_err(|what| format!("{what}\n  recovery: {:?}", store.recovery()))?;
-    recovered.prefix = Some(prefix);
+    recovered.state = Some(prefix as u64);
     let report = store.recovery();
     if !report.lost.is_empty() {
         return Err(format!("something was given up: {:?}", report.lost));
     }
     // What is persisted has a snapshot and no image before it is first opened.
     let rebuilt = report.healed.iter().find(|h| h.action.contains("rebuilt"));
-    if let Some(healed) = rebuilt.filter(|_| !workload.persists()) {
+    if let Some(healed) = rebuilt.filter(|_| !workload.persists() && !workload.damages()) {
         return Err(format!(
             "no byte was damaged, but the image was: {healed:?}"
         ));
@@ -194,7 +182,7 @@ fn after_storm(
     let recovered = examine(workload, &disk, history, least, calm.unwrap_or_default())
         .map_err(|what| format!("interrupted again and again: {what}"))?;
     Ok(Recovered {
-        prefix: None,
+        state: None,
         ..recovered
     })
 }
@@ -245,8 +233,8 @@ fn go_on(
         Loss::Random(dice.next_u64()),
         Loss::Nothing,
     ];
-    let loss = losses[dice.below(3) as usize];
-    let after = disk.crash(loss);
+    let loss = &losses[dice.below(3) as usize];
+    let after = disk.crash(loss.clone());
     let least = match loss {
         Loss::Nothing => session.history.written,
         _ => session.history.acked,

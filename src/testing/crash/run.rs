@@ -1,89 +1,99 @@
-//! Owns running cases: the undisturbed workload first, then a workload stopped or
+//! Owns running cases: the undisturbed subject first, then the subject stopped or
 //! with a failing call, and the recoveries from it, which are disturbed in turn.
 
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::case::{Case, Trouble};
-use super::check::{self, Recovered, copy, examine};
-use super::model::History;
-use super::session::{Halt, Session};
+use super::subject::{Recovered, Subject, Survives};
 use super::summary::{Summary, Violation};
-use super::workload::{Step, Workload, Write};
-use super::{Plan, losses};
+use super::{Nested, Plan, Progress, losses};
 use crate::error::Error;
-use crate::scope::Scope;
 use crate::testing::{Failure, Fault, Loss, Operation, Random, SimDisk, When};
 
-/// One way to disturb a workload.
-type Disturb<'a> = dyn Fn(&mut Driver<'a>, Trouble, u64) -> Result<(), Found>;
-
 /// A case that broke a promise.
+#[derive(Clone, Debug)]
 pub(super) struct Found {
-    case: Case,
-    what: String,
+    pub(super) case: Case,
+    pub(super) what: String,
 }
 
-pub(super) struct Driver<'a> {
-    workload: &'a Workload,
+impl Found {
+    fn boxed(case: &Case, what: String) -> Box<Self> {
+        let case = case.clone();
+        Box::new(Self { case, what })
+    }
+}
+
+pub(super) struct Driver<'a, S: Subject> {
+    subject: &'a S,
     plan: Plan,
     trace: Vec<Operation>,
     summary: Summary,
     found: Vec<Found>,
 }
 
-impl<'a> Driver<'a> {
-    /// Runs the workload undisturbed, twice: it must do the same both times.
-    pub(super) fn new(workload: &'a Workload, plan: &Plan) -> Result<Self, Box<Violation>> {
-        let broken = |what| Violation::new(&workload.name, None, what);
+impl<'a, S: Subject> Driver<'a, S> {
+    /// Runs the subject undisturbed, twice: it must do the same both times.
+    pub(super) fn new(subject: &'a S, plan: &Plan) -> Result<Self, Box<Violation>> {
+        let broken = |what| Violation::new(subject.name(), None, what);
+        let (trace, run, disk) = undisturbed(subject).map_err(broken)?;
+        let (again, ..) = undisturbed(subject).map_err(broken)?;
+        let differs = trace.iter().zip(&again).position(|(a, b)| a != b);
+        let differs = differs.or((trace.len() != again.len()).then_some(trace.len()));
+        if let Some(place) = differs.filter(|_| subject.repeats()) {
+            let what = format!("two runs differ from call {place} on");
+            return Err(broken(what));
+        }
+        let done = subject.done(&run);
+        let mut summary = Summary {
+            workload: subject.name().to_owned(),
+            seed: plan.seed,
+            operations: disk.operations(),
+            varies: differs.is_some(),
+            checkpoints: done.checkpoints,
+            snapshots: done.snapshots,
+            ..Summary::default()
+        };
+        summary.count(&trace);
         let mut driver = Self {
-            workload,
+            subject,
             plan: *plan,
-            trace: Vec::new(),
-            summary: Summary {
-                workload: workload.name.clone(),
-                ..Summary::default()
-            },
+            trace,
+            summary,
             found: Vec::new(),
         };
-        let (trace, session) = undisturbed(workload).map_err(broken)?;
-        let (again, _) = undisturbed(workload).map_err(broken)?;
-        if trace != again {
-            let place = trace.iter().zip(&again).position(|(a, b)| a != b);
-            return Err(broken(format!("two runs differ from call {place:?} on")));
-        }
-        driver.summary.count(&trace);
-        driver.summary.operations = session.disk.operations();
-        driver.summary.checkpoints = session.done.checkpoints;
-        driver.summary.snapshots = session.done.snapshots;
-        let end = Case {
-            trouble: Trouble::Stop(session.disk.operations() + 1, When::Before),
-            loss: Loss::Everything,
-            nested: None,
-            dice: 0,
-        };
-        driver.trace = trace;
         for loss in [Loss::Everything, Loss::Nothing] {
-            let image = session.disk.crash(loss);
-            let least = session.history.len();
-            let judged = examine(workload, &image, &session.history, least, 0);
-            let recovered = judged.map_err(|what| driver.violation(Found { case: end, what }))?;
+            let end = Case {
+                trouble: Trouble::Stop(disk.operations() + 1, When::Before),
+                loss: loss.clone(),
+                nested: None,
+                dice: 0,
+            };
+            let image = disk.crash(loss);
+            let judged = subject.judge(&image, &run, Survives::Acknowledged, 0);
+            let recovered =
+                judged.map_err(|what| driver.violation(&Found { case: end, what }, None))?;
             driver.count(&recovered);
         }
         Ok(driver)
     }
 
-    /// What the workload calls, in order.
-    pub(super) fn calls(&self) -> Vec<Operation> {
-        self.trace.clone()
+    /// What the subject calls, in order.
+    pub(super) fn calls(&self) -> &[Operation] {
+        &self.trace
     }
 
-    /// Disturbs the workload at each of the points, or at a sample of them.
+    /// Disturbs the subject at each of the points, or at a sample of them.
     pub(super) fn each(
         &mut self,
         mut points: Vec<Trouble>,
-        disturb: &Disturb<'a>,
-    ) -> Result<(), Box<Violation>> {
+        watch: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) {
         let mut random = Random::new(self.plan.seed ^ 0x5eed);
+        self.summary.points_of += points.len() as u64;
+        // Reads the sources, which a single case has no need of.
+        self.summary.coverage.get_or_insert_default();
         if let Some(most) = self.plan.points {
             for at in 0..most.min(points.len()) {
                 let rest = (points.len() - at) as u64;
@@ -91,13 +101,27 @@ impl<'a> Driver<'a> {
             }
             points.truncate(most);
         }
-        for point in points {
+        let of = points.len() as u64;
+        for (done, point) in (0..).zip(points) {
+            let recoveries = self.summary.recoveries;
+            let now = Progress {
+                done,
+                of,
+                recoveries,
+            };
+            if watch(now).is_break() {
+                self.summary.stopped_early = true;
+                break;
+            }
             self.summary.points += 1;
             let dice = random.next_u64() >> 32;
-            let outcome = catch_unwind(AssertUnwindSafe(|| disturb(self, point, dice)));
+            let outcome = catch_unwind(AssertUnwindSafe(|| match point {
+                Trouble::Stop(..) => self.stop(point, dice),
+                Trouble::Fault(_) => self.fault(point, dice),
+            }));
             let found = match outcome {
                 Ok(Ok(())) => continue,
-                Ok(Err(found)) => found,
+                Ok(Err(found)) => *found,
                 Err(panic) => Found {
                     case: simple(point, dice),
                     what: format!("a panic: {}", message(&*panic)),
@@ -108,7 +132,6 @@ impl<'a> Driver<'a> {
                 break;
             }
         }
-        Ok(())
     }
 
     /// The figures, unless something was found.
@@ -117,81 +140,78 @@ impl<'a> Driver<'a> {
             return Ok(self.summary);
         }
         let first = self.found.remove(0);
-        let others = std::mem::take(&mut self.found);
-        let mut violation = self.violation(first);
-        violation.others = others
-            .into_iter()
-            .map(|found| (found.case, found.what))
+        let least = self.shrunk(&first);
+        let mut violation = self.violation(&least, Some(&first));
+        violation.others = self
+            .found
+            .iter()
+            .map(|found| (found.case.clone(), found.what.clone()))
             .collect();
         Err(violation)
     }
 
     /// Runs one case.
-    pub(super) fn replay(mut self, case: &Case) -> Result<(), Box<Violation>> {
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.run_case(case)));
-        match outcome {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(found)) => Err(self.violation(found)),
-            Err(panic) => Err(self.violation(Found {
-                case: *case,
-                what: format!("a panic: {}", message(&*panic)),
-            })),
+    pub(super) fn replay(&mut self, case: &Case) -> Result<(), Box<Violation>> {
+        match self.attempt(case) {
+            Some(what) => {
+                let case = case.clone();
+                Err(self.violation(&Found { case, what }, None))
+            }
+            None => Ok(()),
         }
     }
 
-    fn run_case(&mut self, case: &Case) -> Result<(), Found> {
-        let fail = |what| Found { case: *case, what };
-        let tolerant = matches!(case.trouble, Trouble::Fault(_));
-        let session = self.disturbed(case.trouble).map_err(fail)?;
-        match case.nested {
-            None if tolerant => self.after_fault(session, case),
+    /// What is wrong in a case, if anything is.
+    pub(super) fn attempt(&mut self, case: &Case) -> Option<String> {
+        match catch_unwind(AssertUnwindSafe(|| self.run_case(case))) {
+            Ok(outcome) => outcome.err().map(|found| found.what),
+            Err(panic) => Some(format!("a panic: {}", message(&*panic))),
+        }
+    }
+
+    fn run_case(&mut self, case: &Case) -> Result<(), Box<Found>> {
+        let fail = |what| Found::boxed(case, what);
+        let (run, disk) = self.disturbed(case.trouble).map_err(fail)?;
+        match &case.nested {
+            None if matches!(case.trouble, Trouble::Fault(_)) => self.after_fault(run, &disk, case),
             None => {
-                let image = session.disk.crash(case.loss);
-                let least = least(&session.history, case.loss);
-                examine(self.workload, &image, &session.history, least, case.dice)
+                let image = disk.crash(case.loss.clone());
+                self.subject
+                    .judge(&image, &run, survives(&case.loss), case.dice)
                     .map(drop)
                     .map_err(fail)
             }
-            Some((trouble, loss)) => {
-                let image = session.disk.crash(case.loss);
-                let undisturbed = None;
-                self.disturbed_recovery(
-                    &image,
-                    &session.history,
-                    case,
-                    (trouble, loss),
-                    undisturbed,
-                )
+            Some(nested) => {
+                let image = disk.crash(case.loss.clone());
+                self.disturbed_recovery(&image, &run, case, nested.clone(), None)
             }
         }
     }
 
-    /// Runs the workload with trouble.
-    fn disturbed(&self, trouble: Trouble) -> Result<Session<'a>, String> {
+    /// Runs the subject with trouble.
+    pub(super) fn disturbed(&mut self, trouble: Trouble) -> Result<(S::Run, SimDisk), String> {
         let disk = SimDisk::new(trouble.at());
         trouble.befall(&disk);
         let tolerant = matches!(trouble, Trouble::Fault(_));
-        let mut session = Session::new(self.workload, disk);
-        let first = session.run(tolerant)?;
+        let outcome = self.subject.run(&disk, tolerant);
+        self.cover(&disk);
+        let (mut run, first) = outcome?;
         if !tolerant {
             match first {
-                Some(e) if !session.disk.stopped() => return Err(format!("it failed: {e}")),
-                _ => session.store = None,
+                Some(e) if !disk.stopped() => return Err(format!("it failed: {e}")),
+                _ => self.subject.end(&mut run),
             }
         }
-        Ok(session)
+        Ok((run, disk))
     }
 
-    /// Stops the workload, and recovers from each of several losses.
-    pub(super) fn stop(&mut self, trouble: Trouble, dice: u64) -> Result<(), Found> {
+    /// Stops the subject, and recovers from each of several losses.
+    fn stop(&mut self, trouble: Trouble, dice: u64) -> Result<(), Box<Found>> {
         let mut random = Random::new(dice);
-        let fail = |what| Found {
-            case: simple(trouble, dice),
-            what,
-        };
-        let session = self.disturbed(trouble).map_err(fail)?;
+        let fail = |what| Found::boxed(&simple(trouble, dice), what);
+        let (run, disk) = self.disturbed(trouble).map_err(fail)?;
         for loss in losses(&self.plan, &mut random) {
-            let image = session.disk.crash(loss);
+            let image = disk.crash(loss.clone());
             self.summary.images += 1;
             let case = Case {
                 trouble,
@@ -199,11 +219,12 @@ impl<'a> Driver<'a> {
                 nested: None,
                 dice: random.next_u64() >> 32,
             };
-            let least = least(&session.history, loss);
-            let recovered = examine(self.workload, &image, &session.history, least, case.dice)
-                .map_err(|what| Found { case, what })?;
+            let judged = self
+                .subject
+                .judge(&image, &run, survives(&case.loss), case.dice);
+            let recovered = judged.map_err(|what| Found::boxed(&case, what))?;
             self.count(&recovered);
-            self.disturb_recovery(&image, &session.history, &case, recovered, &mut random)?;
+            self.disturb_recovery(&image, &run, &case, recovered, &mut random)?;
         }
         Ok(())
     }
@@ -213,12 +234,15 @@ impl<'a> Driver<'a> {
     fn disturb_recovery(
         &mut self,
         image: &SimDisk,
-        history: &History,
+        run: &S::Run,
         case: &Case,
         recovered: Recovered,
         random: &mut Random,
-    ) -> Result<(), Found> {
-        for _ in 0..self.plan.nested {
+    ) -> Result<(), Box<Found>> {
+        let Nested::Sample(times) = self.plan.nested else {
+            return self.disturb_recovery_everywhere(image, run, case, recovered);
+        };
+        for _ in 0..times {
             if recovered.operations > 0 {
                 let trouble = in_recovery(1 + random.below(recovered.operations), random);
                 let loss = match random.below(3) {
@@ -227,15 +251,38 @@ impl<'a> Driver<'a> {
                     _ => Loss::Random(random.next_u64() >> 16),
                 };
                 self.summary.images += 1;
-                self.disturbed_recovery(image, history, case, (trouble, loss), None)?;
+                self.disturbed_recovery(image, run, case, (trouble, loss), None)?;
             }
             if recovered.reads > 0 {
                 let at = 1 + random.below(recovered.reads);
                 let trouble = Trouble::Fault(Fault::Read { at, lasting: false });
                 let nested = (trouble, Loss::Nothing);
-                let prefix = recovered.prefix;
-                self.disturbed_recovery(image, history, case, nested, prefix)?;
+                self.disturbed_recovery(image, run, case, nested, recovered.state)?;
             }
+        }
+        Ok(())
+    }
+
+    fn disturb_recovery_everywhere(
+        &mut self,
+        image: &SimDisk,
+        run: &S::Run,
+        case: &Case,
+        recovered: Recovered,
+    ) -> Result<(), Box<Found>> {
+        for at in 1..=recovered.operations {
+            for when in [When::Before, When::Midway, When::After] {
+                for loss in [Loss::Everything, Loss::Nothing] {
+                    self.summary.images += 1;
+                    let nested = (Trouble::Stop(at, when), loss);
+                    self.disturbed_recovery(image, run, case, nested, None)?;
+                }
+            }
+        }
+        for at in 1..=recovered.reads {
+            let trouble = Trouble::Fault(Fault::Read { at, lasting: false });
+            let nested = (trouble, Loss::Nothing);
+            self.disturbed_recovery(image, run, case, nested, recovered.state)?;
         }
         Ok(())
     }
@@ -243,20 +290,21 @@ impl<'a> Driver<'a> {
     fn disturbed_recovery(
         &mut self,
         image: &SimDisk,
-        history: &History,
+        run: &S::Run,
         case: &Case,
         (trouble, loss): (Trouble, Loss),
-        prefix: Option<usize>,
-    ) -> Result<(), Found> {
+        state: Option<u64>,
+    ) -> Result<(), Box<Found>> {
         let case = Case {
-            nested: Some((trouble, loss)),
-            ..*case
+            nested: Some((trouble, loss.clone())),
+            ..case.clone()
         };
-        let fail = |what| Found { case, what };
+        let fail = |what| Found::boxed(&case, what);
         self.summary.nested += 1;
-        let disk = copy(image);
+        let disk = image.crash(Loss::Nothing);
         trouble.befall(&disk);
-        let opened = check::open(self.workload, &disk);
+        let opened = self.subject.open(&disk);
+        self.cover(&disk);
         if let Err(Error::Corrupt(damage)) = &opened {
             return Err(fail(format!(
                 "what was no damage was taken for it: {damage}"
@@ -264,92 +312,82 @@ impl<'a> Driver<'a> {
         }
         drop(opened);
         disk.clear_faults();
-        let least = match (case.loss, loss) {
-            (Loss::Nothing, Loss::Nothing) => history.written.max(history.acked),
-            _ => history.acked,
+        let survives = match (&case.loss, &loss) {
+            (Loss::Nothing, Loss::Nothing) => Survives::Written,
+            _ => Survives::Acknowledged,
         };
         let image = disk.crash(loss);
-        let again = examine(self.workload, &image, history, least, case.dice).map_err(fail)?;
+        let judged = self.subject.judge(&image, run, survives, case.dice);
+        let again = judged.map_err(fail)?;
         self.count(&again);
-        match prefix
-            .zip(again.prefix)
+        match state
+            .zip(again.state)
             .filter(|(without, with)| without != with)
         {
             // A read that fails is not the end of the log.
             Some((without, with)) => Err(fail(format!(
-                "{with} commits were recovered, but {without} without the failed read"
+                "the state {with} was recovered, but {without} without the failed read"
             ))),
             None => Ok(()),
         }
     }
 
-    /// Lets a call of the workload fail.
-    pub(super) fn fault(&mut self, trouble: Trouble, dice: u64) -> Result<(), Found> {
+    /// Lets a call of the subject fail.
+    fn fault(&mut self, trouble: Trouble, dice: u64) -> Result<(), Box<Found>> {
         let mut random = Random::new(dice);
-        let case = simple(trouble, dice);
-        let fail = |what| Found { case, what };
-        let session = self.disturbed(trouble).map_err(fail)?;
+        let mut case = simple(trouble, dice);
+        let fail = |what| Found::boxed(&simple(trouble, dice), what);
+        let (run, disk) = self.disturbed(trouble).map_err(fail)?;
         for loss in losses(&self.plan, &mut random) {
-            let image = session.disk.crash(loss);
-            self.summary.images += 1;
-            let case = Case { loss, ..case };
-            let least = least(&session.history, loss);
-            let recovered = examine(self.workload, &image, &session.history, least, dice)
-                .map_err(|what| Found { case, what })?;
-            self.count(&recovered);
+            case.loss = loss;
+            self.judge_image(&run, &disk, &case)?;
         }
-        self.after_fault(session, &case)
+        self.after_fault(run, &disk, &case)
+    }
+
+    fn judge_image(&mut self, run: &S::Run, disk: &SimDisk, case: &Case) -> Result<(), Box<Found>> {
+        let image = disk.crash(case.loss.clone());
+        self.summary.images += 1;
+        let judged = self
+            .subject
+            .judge(&image, run, survives(&case.loss), case.dice);
+        let recovered = judged.map_err(|what| Found::boxed(case, what))?;
+        self.count(&recovered);
+        Ok(())
     }
 
     /// The disk works again: the store goes on, or says that it must be opened
     /// again; and then everything is there.
-    fn after_fault(&mut self, mut session: Session<'a>, case: &Case) -> Result<(), Found> {
-        let fail = |what| Found { case: *case, what };
-        let image = session.disk.crash(case.loss);
-        let least_of_image = least(&session.history, case.loss);
-        examine(
-            self.workload,
-            &image,
-            &session.history,
-            least_of_image,
-            case.dice,
-        )
-        .map_err(fail)?;
-        session.disk.clear_faults();
-        let works = session
-            .store
-            .as_ref()
-            .is_some_and(|store| store.stats().is_ok());
-        if works && !self.workload.persists() {
-            let write = Write::Set(Scope::Global, "after".into(), "the fault".into());
-            for step in [Step::Commit(write), Step::Checkpoint, Step::Snapshot] {
-                match session.step(&step) {
-                    Ok(()) => {}
-                    Err(Halt::Wrong(what)) => return Err(fail(what)),
-                    Err(Halt::Refused(e)) => {
-                        return Err(fail(format!(
-                            "the disk works again, but {step:?} gives {e}"
-                        )));
-                    }
-                }
-            }
-            session.live_check().map_err(fail)?;
-        }
-        // What close has to say does not matter: nothing may be lost either way.
-        let _ = session.close();
-        session.store = None;
+    fn after_fault(
+        &mut self,
+        mut run: S::Run,
+        disk: &SimDisk,
+        case: &Case,
+    ) -> Result<(), Box<Found>> {
+        self.judge_image(&run, disk, case)?;
+        disk.clear_faults();
+        let fail = |what| Found::boxed(case, what);
+        self.subject.after_fault(&mut run).map_err(fail)?;
         self.summary.images += 1;
-        let least = session.history.written.max(session.history.acked);
-        let recovered = examine(
-            self.workload,
-            &session.disk,
-            &session.history,
-            least,
-            case.dice,
-        )
-        .map_err(|what| fail(format!("in the same kernel: {what}")))?;
-        self.count(&recovered);
+        let judged = self
+            .subject
+            .judge(disk, &run, Survives::Written, case.dice)
+            .map_err(|what| fail(format!("in the same kernel: {what}")))?;
+        self.count(&judged);
         Ok(())
+    }
+
+    /// Notes where in the sources the power went, and which calls failed.
+    fn cover(&mut self, disk: &SimDisk) {
+        let Some(coverage) = &mut self.summary.coverage else {
+            return;
+        };
+        if let Some(stack) = disk.stopped_at() {
+            coverage.crashed(&stack);
+        }
+        for stack in disk.failed_at() {
+            coverage.failed(&stack);
+        }
     }
 
     fn count(&mut self, recovered: &Recovered) {
@@ -358,26 +396,40 @@ impl<'a> Driver<'a> {
     }
 
     /// Runs a case once more to say what was called around it.
-    fn violation(&self, found: Found) -> Box<Violation> {
-        let case = found.case;
-        let mut violation = Violation::new(&self.workload.name, Some(case), found.what);
+    fn violation(&mut self, found: &Found, first: Option<&Found>) -> Box<Violation> {
+        let case = &found.case;
+        let name = self.subject.name();
+        let mut violation = Violation::new(name, Some(case.clone()), found.what.clone());
+        violation.seed = self.plan.seed;
+        violation.first = first.map(|first| first.case.clone());
         let is_read = |trouble| matches!(trouble, Trouble::Fault(Fault::Read { .. }));
         let at = case.trouble.at();
-        violation.around("the workload", &self.trace, at, is_read(case.trouble));
+        let from = catch_unwind(AssertUnwindSafe(|| {
+            let (_, disk) = self.disturbed(case.trouble).ok()?;
+            let hit = disk
+                .stopped_at()
+                .or_else(|| disk.failed_at().first().cloned());
+            hit?.users_line()
+        }));
+        let from = from.ok().flatten();
+        violation.schedule(("the program", from), &self.trace, case.trouble, &case.loss);
+        violation.around("the program", &self.trace, at, is_read(case.trouble));
         let again = catch_unwind(AssertUnwindSafe(|| {
-            let session = self.disturbed(case.trouble).ok()?;
-            let disk = session.disk.crash(case.loss);
+            let (_, disk) = self.disturbed(case.trouble).ok()?;
+            let disk = disk.crash(case.loss.clone());
             disk.record(true);
             if let Some((trouble, _)) = case.nested {
                 trouble.befall(&disk);
             }
-            drop(check::open(self.workload, &disk));
+            drop(self.subject.open(&disk));
             Some(disk.trace())
         }));
         if let Ok(Some(trace)) = again {
-            let place = case
-                .nested
-                .map_or((u64::MAX, false), |(t, _)| (t.at(), is_read(t)));
+            if let Some((trouble, loss)) = &case.nested {
+                violation.schedule(("the recovery", None), &trace, *trouble, loss);
+            }
+            let nested = case.nested.as_ref().map(|(trouble, _)| *trouble);
+            let place = nested.map_or((u64::MAX, false), |t| (t.at(), is_read(t)));
             violation.around("the recovery", &trace, place.0, place.1);
         }
         violation
@@ -406,10 +458,10 @@ fn in_recovery(at: u64, random: &mut Random) -> Trouble {
 }
 
 /// What must survive this loss.
-fn least(history: &History, loss: Loss) -> usize {
+fn survives(loss: &Loss) -> Survives {
     match loss {
-        Loss::Nothing => history.written.max(history.acked),
-        _ => history.acked,
+        Loss::Nothing => Survives::Written,
+        _ => Survives::Acknowledged,
     }
 }
 
@@ -422,17 +474,17 @@ fn simple(trouble: Trouble, dice: u64) -> Case {
     }
 }
 
-fn undisturbed(workload: &Workload) -> Result<(Vec<Operation>, Session<'_>), String> {
+fn undisturbed<S: Subject>(subject: &S) -> Result<(Vec<Operation>, S::Run, SimDisk), String> {
     let disk = SimDisk::new(0);
     disk.record(true);
-    let mut session = Session::new(workload, disk);
-    if let Some(e) = session.run(false)? {
+    let (run, first) = subject.run(&disk, false)?;
+    if let Some(e) = first {
         return Err(format!("it fails: {e}"));
     }
-    Ok((session.disk.trace(), session))
+    Ok((disk.trace(), run, disk))
 }
 
-fn message(panic: &(dyn std::any::Any + Send)) -> String {
+pub(super) fn message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or(panic.downcast_ref::<&str>().copied())
         .unwrap_or("of no text")

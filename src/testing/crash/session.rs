@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use super::check;
 use super::model::{Change, History};
+use super::subject::{Done, PLACE, Recovered, Subject, Survives};
 use super::workload::{Step, Workload, Write};
 use crate::clock::ManualClock;
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, Version};
-use crate::state::{Builder, Commit, Durability, ScopeHandle, Stats, Store, TransactionScope};
-use crate::testing::{FolderBackend, SimDisk};
-
-/// Where the store is on each disk: two folders deep, so that making both is tested.
-pub(super) const PLACE: &str = "data/store";
+use crate::scope::Scope;
+use crate::state::{Builder, Commit, Durability, ScopeHandle, Store, TransactionScope};
+use crate::testing::{Fault, FolderBackend, SimDisk};
 
 /// So late that it never comes: a commit that is synced only if somebody asks.
 const NEVER: Durability = Durability::Interval(Duration::from_secs(1_000_000));
@@ -31,22 +30,6 @@ pub(super) enum Halt {
 impl From<Error> for Halt {
     fn from(e: Error) -> Self {
         Self::Refused(e)
-    }
-}
-
-/// What stores did, summed over all openings.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Done {
-    pub(super) checkpoints: u64,
-    pub(super) snapshots: u64,
-    pub(super) rebuilds: u64,
-}
-
-impl Done {
-    pub(super) fn add(&mut self, stats: &Stats) {
-        self.checkpoints += stats.checkpoints;
-        self.snapshots += stats.snapshots;
-        self.rebuilds += stats.image_rebuilds;
     }
 }
 
@@ -244,6 +227,13 @@ impl<'a> Session<'a> {
                 }
                 self.open().map(drop).map_err(Halt::from)
             }
+            Step::LoseSync(writes) => self.lose_sync(writes),
+            Step::LoseImage => {
+                self.close()?;
+                // There is none where the store could not make one.
+                let _ = self.disk.remove(Path::new(PLACE).join("image"));
+                self.open().map(drop).map_err(Halt::from)
+            }
             Step::Persist => {
                 let memory = self.open()?;
                 self.history.collapse();
@@ -253,6 +243,32 @@ impl<'a> Session<'a> {
                 Ok(())
             }
         }
+    }
+
+    fn lose_sync(&mut self, writes: &[Write]) -> Result<(), Halt> {
+        let at = self.disk.operations() + 1;
+        self.disk.fail(Fault::LostSync { at });
+        match self.commit(writes, How::Transact) {
+            // It may have been a sync that nothing hangs on.
+            Ok(()) => {}
+            Err(Halt::Refused(_)) if !self.disk.stopped() => {}
+            Err(halt) => return Err(halt),
+        }
+        (self.store, self.submitted) = (None, None);
+        let store = self.open()?;
+        let least = self.history.written.max(self.history.acked);
+        // A read may be the call that was to fail: once, or always.
+        let read = check::read_all(&store, &self.history)
+            .or_else(|_| check::read_all(&store, &self.history));
+        let Ok(found) = read else {
+            store.scopes()?;
+            return Err(Halt::Wrong(format!("{read:?}")));
+        };
+        let judged = self.history.find(&found, least);
+        judged.map_err(|what| Halt::Wrong(format!("in the same kernel: {what}")))?;
+        let highest = self.history.highest.max(visible(&store));
+        self.history = History::from(found, highest);
+        Ok(())
     }
 
     /// Time goes on, in some steps.
@@ -298,6 +314,72 @@ impl<'a> Session<'a> {
             self.submitted = Some((commit, self.history.len()));
         }
         Ok(())
+    }
+}
+
+impl<'a> Subject for &'a Workload {
+    type Run = Session<'a>;
+
+    fn name(&self) -> &str {
+        Workload::name(self)
+    }
+
+    fn repeats(&self) -> bool {
+        true
+    }
+
+    fn run(&self, disk: &SimDisk, tolerant: bool) -> Result<(Session<'a>, Option<String>), String> {
+        let mut session = Session::new(self, disk.clone());
+        let first = session.run(tolerant)?;
+        Ok((session, first.map(|e| e.to_string())))
+    }
+
+    fn done(&self, run: &Session<'a>) -> Done {
+        run.done
+    }
+
+    fn end(&self, run: &mut Session<'a>) {
+        run.store = None;
+    }
+
+    fn after_fault(&self, run: &mut Session<'a>) -> Result<(), String> {
+        let works = run
+            .store
+            .as_ref()
+            .is_some_and(|store| store.stats().is_ok());
+        if works && !self.persists() {
+            let write = Write::Set(Scope::Global, "after".into(), "the fault".into());
+            for step in [Step::Commit(write), Step::Checkpoint, Step::Snapshot] {
+                run.step(&step).map_err(|halt| match halt {
+                    Halt::Wrong(what) => what,
+                    Halt::Refused(e) => format!("the disk works again, but {step:?} gives {e}"),
+                })?;
+            }
+            run.live_check()?;
+        }
+        // What close has to say does not matter: nothing may be lost either way.
+        let _ = run.close();
+        run.store = None;
+        Ok(())
+    }
+
+    fn open(&self, disk: &SimDisk) -> Result<Store> {
+        check::open(self, disk)
+    }
+
+    fn judge(
+        &self,
+        image: &SimDisk,
+        run: &Session<'a>,
+        survives: Survives,
+        dice: u64,
+    ) -> Result<Recovered, String> {
+        let history = &run.history;
+        let least = match survives {
+            Survives::Written => history.written.max(history.acked),
+            Survives::Acknowledged => history.acked,
+        };
+        check::examine(self, image, history, least, dice)
     }
 }
 

@@ -50,6 +50,11 @@ pub enum Step {
     Reopen,
     /// Drops the store without closing it, and opens it again.
     DropAndOpen,
+    /// Makes a commit whose sync fails and loses what it should have kept, and opens
+    /// the store again, in the same kernel.
+    LoseSync(Vec<Write>),
+    /// Closes the store, takes its image away, and opens it again.
+    LoseImage,
     /// Persists a store that began in memory, and goes on with the durable one.
     Persist,
 }
@@ -78,7 +83,7 @@ pub struct Workload {
 }
 
 /// Sizes so small that everything happens within some hundred commits.
-fn small(builder: Builder) -> Builder {
+pub(super) fn small(builder: Builder) -> Builder {
     builder
         .memtable_bytes(64 * 1024)
         .segment_bytes(8 * 1024, 32 * 1024)
@@ -151,6 +156,11 @@ impl Workload {
     /// True if the store begins in memory.
     pub(super) fn persists(&self) -> bool {
         self.steps.contains(&Step::Persist)
+    }
+
+    /// True if a step damages the store.
+    pub(super) fn damages(&self) -> bool {
+        self.steps.contains(&Step::LoseImage)
     }
 
     /// Steps drawn from a seed: all kinds but persisting, over few keys, so that

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use super::Random;
+use super::stack::Stack;
 use super::trace::{Operation, OperationKind};
 
 /// On which side of an operation the power is lost.
@@ -107,6 +108,8 @@ pub(super) struct Control {
     read_only: bool,
     faults: Vec<Fault>,
     trace: Option<Vec<Operation>>,
+    stopped_at: Option<Stack>,
+    failed_at: Vec<Stack>,
 }
 
 impl Control {
@@ -120,6 +123,8 @@ impl Control {
             read_only: false,
             faults: Vec::new(),
             trace: None,
+            stopped_at: None,
+            failed_at: Vec::new(),
         }
     }
 
@@ -133,6 +138,14 @@ impl Control {
 
     pub(super) const fn stopped(&self) -> bool {
         self.stopped
+    }
+
+    pub(super) const fn stopped_at(&self) -> Option<&Stack> {
+        self.stopped_at.as_ref()
+    }
+
+    pub(super) fn failed_at(&self) -> &[Stack] {
+        &self.failed_at
     }
 
     pub(super) const fn random(&mut self) -> &mut Random {
@@ -248,12 +261,14 @@ impl Control {
 
     fn stop_now(&mut self) -> io::Error {
         self.stopped = true;
+        self.stopped_at = Some(Stack::here());
         self.power_loss()
     }
 
     /// The fault at `index`, which is then gone unless it lasts.
     fn spend(&mut self, index: usize) -> Option<Fault> {
         let fault = self.faults.get(index).copied()?;
+        self.failed_at.push(Stack::here());
         if !matches!(
             fault,
             Fault::Operation { lasting: true, .. } | Fault::Read { lasting: true, .. }

@@ -9,9 +9,10 @@
 use std::ops::Range;
 
 use super::Random;
+use super::arrivals::{Arrival, Arrivals, NameId};
 
 /// What is lost of that which was not synced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// A power cut at its worst: only what was synced survives.
     Everything,
@@ -19,14 +20,30 @@ pub enum Loss {
     Nothing,
     /// A power cut: each change by itself, drawn from this seed.
     Random(u64),
+    /// A power cut: only these changes survive, and those without which they cannot
+    /// have been made.
+    Only(Arrivals),
 }
 
 /// Out of this many draws, a chance lets so many through.
 const WHOLE: u64 = 8;
 
-/// The chances of one disk image, or of one file in it, and where they come from.
+/// What decides on each change, and what it has let through.
 #[derive(Debug)]
 pub(super) struct Dice {
+    source: Source,
+    arrived: Arrivals,
+}
+
+#[derive(Debug)]
+enum Source {
+    Drawn(Draws),
+    Listed(Arrivals),
+}
+
+/// The chances of one disk image, or of one file in it, and where they come from.
+#[derive(Debug)]
+struct Draws {
     random: Random,
     spread: Spread,
     /// That a change of names arrives.
@@ -52,6 +69,70 @@ enum Spread {
 
 impl Dice {
     pub(super) fn new(seed: u64) -> Self {
+        Self {
+            source: Source::Drawn(Draws::new(seed)),
+            arrived: Arrivals::default(),
+        }
+    }
+
+    pub(super) fn listed(arrivals: Arrivals) -> Self {
+        Self {
+            source: Source::Listed(arrivals),
+            arrived: Arrivals::default(),
+        }
+    }
+
+    /// What was let through.
+    pub(super) fn into_arrived(self) -> Arrivals {
+        self.arrived
+    }
+
+    /// To be called before the changes of another file.
+    pub(super) fn next_file(&mut self) {
+        if let Source::Drawn(draws) = &mut self.source {
+            draws.next_file();
+        }
+    }
+
+    pub(super) fn keeps_name(&mut self, id: NameId) -> bool {
+        self.keeps(Arrival::name(id), Draws::keeps_name)
+    }
+
+    /// The removal of the old name, of a file whose new name has arrived.
+    pub(super) fn keeps_rest_of_move(&mut self, id: NameId) -> bool {
+        self.keeps(Arrival::rest_of_move(id), Draws::keeps_name)
+    }
+
+    pub(super) fn keeps_length(&mut self, operation: u64) -> bool {
+        self.keeps(Arrival::length(operation), Draws::keeps_length)
+    }
+
+    /// Which of the sectors of one write arrive, in runs.
+    pub(super) fn kept_sectors(&mut self, operation: u64, sectors: Range<u64>) -> Vec<Range<u64>> {
+        let kept = match &mut self.source {
+            Source::Drawn(draws) => draws.kept_sectors(sectors),
+            Source::Listed(list) => list.sectors_of(operation),
+        };
+        for run in &kept {
+            self.arrived.add(Arrival::sectors(operation, run));
+        }
+        kept
+    }
+
+    fn keeps(&mut self, arrival: Arrival, draw: impl FnOnce(&mut Draws) -> bool) -> bool {
+        let keeps = match &mut self.source {
+            Source::Drawn(draws) => draw(draws),
+            Source::Listed(list) => list.contains(arrival),
+        };
+        if keeps {
+            self.arrived.add(arrival);
+        }
+        keeps
+    }
+}
+
+impl Draws {
+    fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let spread = match random.below(3) {
             0 => Spread::Image,
@@ -59,7 +140,7 @@ impl Dice {
             _ => Spread::File,
         };
         let chance = drawn_chance(&mut random);
-        let mut dice = Self {
+        let mut draws = Self {
             random,
             spread,
             names: chance,
@@ -67,12 +148,11 @@ impl Dice {
             data: chance,
             tears: 0,
         };
-        dice.draw_chances();
-        dice
+        draws.draw_chances();
+        draws
     }
 
-    /// To be called before the changes of another file.
-    pub(super) fn next_file(&mut self) {
+    fn next_file(&mut self) {
         if self.spread == Spread::File {
             self.draw_chances();
         }
@@ -86,16 +166,15 @@ impl Dice {
         self.tears = drawn_chance(&mut self.random);
     }
 
-    pub(super) const fn keeps_name(&mut self) -> bool {
+    fn keeps_name(&mut self) -> bool {
         self.random.chance(self.names, WHOLE)
     }
 
-    pub(super) const fn keeps_length(&mut self) -> bool {
+    fn keeps_length(&mut self) -> bool {
         self.random.chance(self.lengths, WHOLE)
     }
 
-    /// Which of the sectors of one write arrive, in runs.
-    pub(super) fn kept_sectors(&mut self, sectors: Range<u64>) -> Vec<Range<u64>> {
+    fn kept_sectors(&mut self, sectors: Range<u64>) -> Vec<Range<u64>> {
         if !self.random.chance(self.data, WHOLE) {
             return Vec::new();
         }

@@ -30,8 +30,15 @@ pub(super) struct FileNode {
     diverged: bool,
 }
 
+/// What was done to a file, and by which operation.
 #[derive(Clone, Debug)]
-enum Change {
+struct Change {
+    operation: u64,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
     Write { bytes: Arc<[u8]>, offset: u64 },
     SetLen(u64),
 }
@@ -51,20 +58,24 @@ impl FileNode {
         &self.live
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8], offset: u64) {
+    pub(super) fn write(&mut self, operation: u64, bytes: &[u8], offset: u64) {
         if bytes.is_empty() {
             return;
         }
         self.live.write(bytes, offset);
-        self.unsynced.push(Change::Write {
-            bytes: bytes.into(),
-            offset,
+        let bytes = bytes.into();
+        self.unsynced.push(Change {
+            operation,
+            kind: Kind::Write { bytes, offset },
         });
     }
 
-    pub(super) fn set_len(&mut self, len: u64) {
+    pub(super) fn set_len(&mut self, operation: u64, len: u64) {
         self.live.set_len(len);
-        self.unsynced.push(Change::SetLen(len));
+        self.unsynced.push(Change {
+            operation,
+            kind: Kind::SetLen(len),
+        });
     }
 
     /// All that was written becomes durable, but for what a lost sync has lost.
@@ -113,20 +124,21 @@ impl FileNode {
         let mut seen = self.base.clone();
         let mut disk = self.durable.clone();
         for change in &self.unsynced {
-            match change {
-                Change::SetLen(len) => {
+            let operation = change.operation;
+            match &change.kind {
+                Kind::SetLen(len) => {
                     seen.set_len(*len);
-                    if keeps_length(&mut dice) {
+                    if keeps_length(operation, &mut dice) {
                         disk.set_len(*len);
                     }
                 }
-                Change::Write { bytes, offset } => {
+                Kind::Write { bytes, offset } => {
                     seen.write(bytes, *offset);
                     let end = offset + bytes.len() as u64;
-                    if disk.len() < end && keeps_length(&mut dice) {
+                    if disk.len() < end && keeps_length(operation, &mut dice) {
                         disk.set_len(end);
                     }
-                    for range in kept_ranges(*offset..end, &mut dice) {
+                    for range in kept_ranges(operation, *offset..end, &mut dice) {
                         disk.copy_from(&seen, range);
                     }
                 }
@@ -136,15 +148,16 @@ impl FileNode {
     }
 }
 
-fn keeps_length(dice: &mut Option<&mut Dice>) -> bool {
-    dice.as_mut().is_none_or(|dice| dice.keeps_length())
+fn keeps_length(operation: u64, dice: &mut Option<&mut Dice>) -> bool {
+    dice.as_mut()
+        .is_none_or(|dice| dice.keeps_length(operation))
 }
 
 /// The bytes of the sectors of a write that arrive.
-fn kept_ranges(range: Range<u64>, dice: &mut Option<&mut Dice>) -> Vec<Range<u64>> {
+fn kept_ranges(operation: u64, range: Range<u64>, dice: &mut Option<&mut Dice>) -> Vec<Range<u64>> {
     let sectors = range.start / SECTOR_BYTES..range.end.div_ceil(SECTOR_BYTES);
     let kept = match dice {
-        Some(dice) => dice.kept_sectors(sectors),
+        Some(dice) => dice.kept_sectors(operation, sectors),
         None => vec![sectors],
     };
     kept.into_iter()

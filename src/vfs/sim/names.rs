@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
+use super::arrivals::NameId;
 use super::crash::Dice;
 
 /// The number of a file or folder, whatever it is called. Never given twice.
@@ -27,6 +28,8 @@ pub(super) type Place = (NodeId, OsString);
 /// One change: a creation sets a name, a removal removes one, a rename does both.
 #[derive(Clone, Debug, Default)]
 pub(super) struct NameChange {
+    /// Given when it is made.
+    pub(super) id: NameId,
     pub(super) removed: Option<Place>,
     pub(super) set: Option<(Place, NodeId)>,
     /// A folder is never seen in two places, and never within itself: such moves
@@ -58,6 +61,7 @@ impl NameChange {
     /// Splits the removal of the old name off, which comes after this.
     fn split(&mut self) -> Self {
         Self {
+            id: self.id,
             removed: self.removed.take(),
             within: self.within.clone(),
             ..Self::default()
@@ -149,9 +153,9 @@ impl Journal {
                     .is_some_and(|node| emptied.contains(&node))
                 || (change.moves_folder && folder_moves);
             let mut kept = change.clone();
-            let lost = if follows_lost || !dice.keeps_name() {
+            let lost = if follows_lost || !dice.keeps_name(change.id) {
                 std::mem::take(&mut kept)
-            } else if kept.may_be_split() && !dice.keeps_name() {
+            } else if kept.may_be_split() && !dice.keeps_rest_of_move(change.id) {
                 kept.split()
             } else {
                 NameChange::default()

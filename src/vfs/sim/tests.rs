@@ -3,6 +3,7 @@
 
 mod faults;
 mod names;
+mod stacks;
 
 use super::*;
 use crate::vfs::{read_file, write_file_atomically};
@@ -336,4 +337,48 @@ fn a_file_written_atomically_is_whole_or_as_before_wherever_the_power_is_lost() 
             }
         }
     }
+}
+
+#[test]
+fn what_a_seed_lets_through_can_be_written_out() {
+    let disk = SimDisk::new(1);
+    let mut random = Random::new(4);
+    disk.create_dir(Path::new("d")).unwrap();
+    for n in 0..40_u64 {
+        let file = disk
+            .open(Path::new(&format!("f{n}")), OpenMode::Create)
+            .unwrap();
+        for _ in 0..random.below(4) {
+            let bytes = vec![n as u8 + 1; 1 + random.below(3000) as usize];
+            file.write_at(&bytes, random.below(4000)).unwrap();
+        }
+        match random.below(4) {
+            0 => file.sync().unwrap(),
+            1 => file.set_len(random.below(2000)).unwrap(),
+            2 => {
+                let (from, to) = (format!("f{n}"), format!("d/g{n}"));
+                disk.rename(Path::new(&from), Path::new(&to)).unwrap();
+            }
+            _ => disk.sync_dir(Path::new(".")).unwrap(),
+        }
+    }
+    let contents = |disk: &SimDisk| {
+        let files = disk.files().into_iter();
+        let read = files.map(|(path, _)| (disk.read(&path), path));
+        read.collect::<Vec<_>>()
+    };
+    let mut mixed = 0;
+    for seed in 0..200 {
+        let arrivals = disk.arrivals(seed);
+        let drawn = contents(&disk.crash(Loss::Random(seed)));
+        let text = arrivals.to_string();
+        let again: Arrivals = text.parse().unwrap();
+        assert_eq!(again, arrivals, "{text}");
+        assert_eq!(contents(&disk.crash(Loss::Only(again))), drawn, "{text}");
+        mixed += u64::from(arrivals.len() > 3 && drawn.len() < 40);
+        let none = arrivals.without(0..arrivals.len());
+        let worst = contents(&disk.crash(Loss::Everything));
+        assert_eq!(contents(&disk.crash(Loss::Only(none))), worst);
+    }
+    assert!(mixed > 20, "{mixed}");
 }

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path};
 
+use super::arrivals::NameId;
 use super::crash::Dice;
 use super::file::FileNode;
 use super::names::{Journal, NameChange, Names, NodeId, Place, set_name};
@@ -21,6 +22,8 @@ pub(super) struct Tree {
     nodes: BTreeMap<NodeId, Node>,
     unsynced: Journal,
     next: NodeId,
+    /// What the next change of a name is called.
+    change: NameId,
 }
 
 #[derive(Clone, Debug)]
@@ -41,6 +44,7 @@ impl Tree {
             nodes: BTreeMap::from([(ROOT, Node::Folder(Folder::default()))]),
             unsynced: Journal::default(),
             next: ROOT + 1,
+            change: NameId::default(),
         }
     }
 
@@ -108,6 +112,20 @@ impl Tree {
             Some(Node::File(file)) => Ok(file),
             _ => Err(ErrorKind::NotFound.into()),
         }
+    }
+
+    /// Writes to a file, as a part of the operation that has begun.
+    pub(super) fn write(&mut self, id: NodeId, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let operation = self.change.operation;
+        self.file_mut(id)?.write(operation, bytes, offset);
+        Ok(())
+    }
+
+    /// Cuts or extends a file, as a part of the operation that has begun.
+    pub(super) fn set_len(&mut self, id: NodeId, len: u64) -> io::Result<()> {
+        let operation = self.change.operation;
+        self.file_mut(id)?.set_len(operation, len);
+        Ok(())
     }
 
     pub(super) fn is_folder(&self, id: NodeId) -> bool {
@@ -178,6 +196,7 @@ impl Tree {
             moves_folder: self.is_folder(node),
             within,
             removed_folder: replaced.filter(|node| self.is_folder(*node)),
+            ..NameChange::default()
         });
         Ok(())
     }
@@ -219,7 +238,14 @@ impl Tree {
         }
     }
 
-    fn change(&mut self, change: NameChange) {
+    /// All changes of names up to the next call are those of this operation.
+    pub(super) fn begin(&mut self, operation: u64) {
+        self.change = NameId { operation, part: 0 };
+    }
+
+    fn change(&mut self, mut change: NameChange) {
+        change.id = self.change;
+        self.change.part += 1;
         for ((folder, name), node) in change.edits() {
             if let Some(Node::Folder(folder)) = self.nodes.get_mut(folder) {
                 set_name(&mut folder.live, name, node);
@@ -287,6 +313,7 @@ impl Tree {
             nodes,
             unsynced: Journal::default(),
             next: self.next,
+            change: NameId::default(),
         }
     }
 

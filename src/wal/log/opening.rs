@@ -3,24 +3,30 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use parking_lot::{Condvar, Mutex};
-
+use super::reclaim::reclaim;
 use super::{Counters, Disk, Log, Pool, Progress, Sealed, Tail};
-use crate::error::{Error, Result};
-use crate::ids::{Epoch, Lsn, SegmentId};
-use crate::vfs::{Vfs, parent};
+use crate::error::{Corruption, Error, Result};
+use crate::ids::{Epoch, Lsn, OUT_OF_REACH, SegmentId};
+use crate::sync::atomic::{AtomicBool, AtomicU64};
+use crate::sync::{Condvar, Mutex};
+use crate::vfs::Vfs;
 use crate::wal::LogOptions;
 use crate::wal::frame::{self, FrameKind};
 use crate::wal::mark::{Mark, MarkWriter};
 use crate::wal::reader::Frames;
-use crate::wal::scan::{self, Known, LogLoss, Scan, SegmentInfo, TailCut};
+use crate::wal::scan::{self, Known, LogLoss, Room, Scan, SegmentInfo, TailCut};
 use crate::wal::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
 
 /// LSNs that are left out after a crash: more than can have been given to commits
 /// that left no trace, since what is unsynced is bounded.
 const LSN_JUMP: u64 = 1 << 24;
+
+/// What file systems give room in.
+const PAGE_BYTES: u64 = 4096;
+
+/// Room for a commit that deletes something, and for the close frame.
+const SMALL_COMMIT_BYTES: u64 = 1024;
 
 /// A log that was opened, and what was found on the way.
 #[derive(Debug)]
@@ -45,6 +51,10 @@ impl Log {
     ///
     /// When it returns, what it kept is durable
     /// under a new epoch, and nothing that was found behind it counts any more.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`] where room is scarce and there is not even that; else as
+    /// [`scan::scan`].
     pub(crate) fn open(
         vfs: Arc<dyn Vfs>,
         folder: &Path,
@@ -54,6 +64,9 @@ impl Log {
     ) -> Result<Opening> {
         let (store, vouched) = (known.store, known.vouched);
         let mut scan = scan::scan(&*vfs, folder, mark_path, known)?;
+        if known.room == Room::Scarce {
+            reclaim(&*vfs, folder, &mut scan)?;
+        }
         let epoch = scan.epoch.next();
         let id = scan.highest_id.next();
         let base = scan.mark.min(scan.last);
@@ -64,6 +77,12 @@ impl Log {
             true => seen.next(),
             false => seen.advanced(LSN_JUMP),
         };
+        let next = open_lsn.get().max(id.get()).max(epoch.get());
+        if next >= OUT_OF_REACH / 2 {
+            // The next opening would take what this one writes for damage.
+            let what = format!("its numbers, now at {next}, were never given");
+            return Err(Corruption::new(folder, what).lsn(scan.last).into());
+        }
         // No mark vouches for anything in it, so not for its header either: the chain
         // must not need it, and all of it is carried over.
         let superseded = scan.segments.pop_if(|last| last.header.base >= base);
@@ -97,14 +116,29 @@ impl Log {
         );
         frame::seal(&mut content[SEGMENT_HEADER_BYTES..], base);
         let end = content.len() as u64;
-        let capacity = options.segment_bytes_min.max(end.next_multiple_of(4096));
-        let current = Arc::new(segment::create_with(&*vfs, folder, id, &content, capacity)?);
+        let least = (end + SMALL_COMMIT_BYTES).next_multiple_of(PAGE_BYTES);
+        let capacity = match known.room {
+            Room::Ample => options
+                .segment_bytes_min
+                .max(end.next_multiple_of(PAGE_BYTES)),
+            Room::Scarce => least,
+        };
         let mark = Mark {
             epoch,
             segment: id,
             durable: open_lsn,
         };
-        let marks = MarkWriter::create(&*vfs, mark_path, store, mark)?;
+        let made = segment::create_with(&*vfs, folder, id, &content, capacity).and_then(|made| {
+            let marks = MarkWriter::create(&*vfs, mark_path, store, mark)?;
+            Ok((Arc::new(made), marks))
+        });
+        let (current, marks) = made.map_err(|e| match known.room {
+            Room::Scarce if e.is_disk_full() => Error::DiskFull {
+                path: folder.to_path_buf(),
+                needed: least + PAGE_BYTES,
+            },
+            _ => e,
+        })?;
         clear_away(&*vfs, folder, &scan)?;
         let sealed = sealed(&*vfs, &scan, base)?;
         let log = Self {
@@ -231,6 +265,9 @@ fn clear_away(vfs: &dyn Vfs, folder: &Path, scan: &Scan) -> Result<()> {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             removed => removed.map_err(|e| Error::io("remove", path, e))?,
         }
+        // Oldest first, one by one, as in trimming.
+        vfs.sync_dir(folder)
+            .map_err(|e| Error::io("sync", folder, e))?;
     }
     for path in &scan.aside {
         let mut name = path.as_os_str().to_owned();
@@ -238,9 +275,9 @@ fn clear_away(vfs: &dyn Vfs, folder: &Path, scan: &Scan) -> Result<()> {
         vfs.rename(path, Path::new(&name))
             .map_err(|e| Error::io("put aside", path, e))?;
     }
-    if !scan.garbage.is_empty() || !scan.aside.is_empty() {
+    if !scan.aside.is_empty() {
         vfs.sync_dir(folder)
-            .map_err(|e| Error::io("sync", parent(folder), e))?;
+            .map_err(|e| Error::io("sync", folder, e))?;
     }
     Ok(())
 }

@@ -3,11 +3,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::{Log, Pool, Sealed, Tail};
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, SegmentId};
+use crate::sync::atomic::Ordering;
 use crate::vfs::OpenMode;
 use crate::wal::frame::{FrameKind, frame_bytes};
 use crate::wal::segment::{self, SEGMENT_HEADER_BYTES, Segment, segment_path};
@@ -113,10 +113,11 @@ impl Log {
             disk.sealed.remove(0);
             disk.base = oldest.last;
             self.note_segments(&disk);
-            count += 1;
-        }
-        if count > 0 {
+            drop(disk);
+            // Each before the next one goes: where the power was lost, what is left is
+            // a chain from some segment on, never one with a hole.
             self.sync_folder()?;
+            count += 1;
         }
         Ok(count)
     }

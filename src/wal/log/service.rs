@@ -1,7 +1,6 @@
 //! Owns syncing for those who do not lead themselves: tasks that await a commit, and
 //! commits that are to be durable within a time.
 
-use std::sync::atomic::{Ordering, fence};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use super::{Log, Progress};
 use crate::clock;
 use crate::error::Result;
 use crate::ids::Lsn;
+use crate::sync::atomic::{Ordering, fence};
 
 impl Log {
     /// The outcome of [`Log::sync`] for a task: ready, or the task is woken later.
@@ -64,7 +64,9 @@ impl Log {
     /// Serves requests to sync until [`Log::stop_serving`]; between bursts it makes
     /// the mark durable. To be run by a thread of its own.
     pub(crate) fn serve(&self, idle_after: Duration) {
-        let mut mark_synced = true;
+        // What the mark on disk is known to say. It is not told by whether anything was
+        // synced while this thread waited: it may have been busy just then.
+        let mut mark_synced = Lsn::ZERO;
         loop {
             let mut progress = self.progress.lock();
             if progress.stopping || progress.poison.is_some() {
@@ -85,7 +87,6 @@ impl Log {
                     drop(progress);
                     // A failure poisons the log, which ends this loop.
                     let _ = self.sync(self.last());
-                    mark_synced = false;
                 }
                 Some(due) => {
                     self.requested.wait_until(&mut progress, due);
@@ -97,13 +98,12 @@ impl Log {
                         .wait_for(&mut progress, idle_after)
                         .timed_out();
                     let idle = timed_out && progress.durable == before;
-                    mark_synced &= progress.durable == before;
                     drop(progress);
-                    if idle && !mark_synced {
+                    if idle && mark_synced != before {
                         // Best effort: the mark only narrows what a power cut
                         // leaves open, and the next sync reports a dead disk.
                         let _ = self.disk.lock().mark.sync();
-                        mark_synced = true;
+                        mark_synced = before;
                     }
                 }
             }

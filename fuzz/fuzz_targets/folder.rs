@@ -1,0 +1,3 @@
+//! The target `folder`: its body is `evenkeel::testing::fuzz::folder`.
+#![no_main]
+evenkeel_fuzz::target!(evenkeel::testing::fuzz::folder);

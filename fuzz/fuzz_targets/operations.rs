@@ -1,0 +1,3 @@
+//! The target `operations`: its body is `evenkeel::testing::fuzz::operations`.
+#![no_main]
+evenkeel_fuzz::target!(evenkeel::testing::fuzz::operations);

@@ -1,0 +1,40 @@
+//! Owns the names of what the machine has: `parking_lot` and `std`, as they are.
+
+use std::hash::Hash;
+use std::time::{Duration, Instant};
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+pub(crate) use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub(crate) use std::hash::RandomState as HashState;
+pub(crate) use std::sync::atomic;
+pub(crate) use std::{thread, thread_local};
+
+/// The instant that the clock shows.
+#[inline]
+pub(crate) fn instant(now: impl FnOnce() -> Instant) -> Instant {
+    now()
+}
+
+/// Lets this time pass.
+#[expect(clippy::disallowed_methods, reason = "there is no event to wait for")]
+pub(crate) fn pause(duration: Duration) {
+    thread::sleep(duration);
+}
+
+/// What the cache has, or else what `make` gives. Threads that miss the same key wait
+/// for the one that makes it.
+#[inline]
+pub(crate) fn read_through<K, V, W, E>(
+    cache: &Cache<K, V, W>,
+    key: &K,
+    make: impl FnOnce() -> Result<V, E>,
+) -> Result<V, E>
+where
+    K: Clone + Eq + Hash,
+    V: Clone,
+    W: Clone + Weighter<K, V>,
+{
+    cache.get_or_insert_with(key, make)
+}

@@ -1,0 +1,160 @@
+//! Owns the fuzz targets: what each of them asserts of any bytes at all, how much an
+//! input may be and may take, and the inputs that a corpus begins with.
+//!
+//! The bodies are ordinary functions, so that three things run the same ones: libFuzzer
+//! (`fuzz/fuzz_targets`, by `cargo fuzz run NAME`), `cargo test --test fuzz` over the
+//! corpus that is kept and over mutations of it, and whoever has an input in hand:
+//!
+//! ```
+//! use evenkeel::testing::fuzz;
+//! fuzz::log(b"any bytes: it panics if a promise is broken");
+//! for target in fuzz::TARGETS {
+//!     (target.run)(b"");
+//!     assert!(!(target.seeds)().is_empty());
+//! }
+//! ```
+//!
+//! `docs/fuzzing.md` says how to run them, and how to keep what they find. A target for
+//! chains of migrations joins them once there are any.
+
+#![expect(clippy::panic, reason = "it is there to panic")]
+
+mod content;
+mod folder;
+mod input;
+mod keys;
+mod log;
+mod merge;
+mod operations;
+mod seal;
+mod seeds;
+mod tree;
+mod value;
+
+/// One fuzz target.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Target {
+    /// Its name: of the function, of the binary and of the folder of its corpus.
+    pub name: &'static str,
+    /// Runs one input; panics if it breaks a promise.
+    pub run: fn(&[u8]),
+    /// Only so many bytes of an input count: what is behind them is not looked at.
+    pub input_bytes_max: usize,
+    /// The inputs that its corpus begins with, each with its name.
+    pub seeds: fn() -> Vec<(String, Vec<u8>)>,
+}
+
+/// What a process may take while it runs any one input of any target, in bytes: what the
+/// allocator gave out, at its peak, stores and simulated disks included.
+pub const MEMORY_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "log",
+        run: log,
+        input_bytes_max: 8 * 1024,
+        seeds: seeds::log,
+    },
+    Target {
+        name: "folder",
+        run: folder,
+        input_bytes_max: 4 * 1024,
+        seeds: seeds::folder,
+    },
+    Target {
+        name: "value",
+        run: value,
+        input_bytes_max: 8 * 1024,
+        seeds: seeds::value,
+    },
+    Target {
+        name: "keys",
+        run: keys,
+        input_bytes_max: 4 * 1024,
+        seeds: seeds::keys,
+    },
+    Target {
+        name: "operations",
+        run: operations,
+        input_bytes_max: 2 * 1024,
+        seeds: seeds::operations,
+    },
+    Target {
+        name: "merge",
+        run: merge,
+        input_bytes_max: 4 * 1024,
+        seeds: seeds::merge,
+    },
+];
+
+/// The part of an input that counts for a target.
+fn first<'a>(data: &'a [u8], name: &str) -> &'a [u8] {
+    let target = TARGETS.iter().find(|target| target.name == name);
+    let longest = target.map_or(0, |target| target.input_bytes_max);
+    &data[..data.len().min(longest)]
+}
+
+/// Bytes as frames, heads, marks, segments and bodies of commits: nothing panics; what
+/// decodes is within its bytes and reads the same when it is written again; what was
+/// written reads back, and a flipped bit in it does not; a scan of any segments ends, the
+/// same way each time, and the log that it opens holds the same commits at the next
+/// opening.
+///
+/// # Panics
+/// If any of that is not so.
+pub fn log(data: &[u8]) {
+    log::run(first(data, "log"));
+}
+
+/// A store whose files were damaged, or forged with every checksum put right, or made of
+/// any bytes: opening it, with and without salvage, gives a store or a typed error. A
+/// store shows the same twice, verifies, takes a write, and shows all of that when it is
+/// opened again. After damage alone it shows a state that it once had: the last one, after
+/// a single damage to a store that was closed.
+///
+/// # Panics
+/// If any of that is not so.
+pub fn folder(data: &[u8]) {
+    folder::run(first(data, "folder"));
+}
+
+/// Values and their byte form: any bytes are a value or damage, whatever type is asked
+/// for; a value comes back from its bytes, from serde, from JSON and from a store; limits
+/// are exact; depth and length bombs are refused.
+///
+/// # Panics
+/// If any of that is not so.
+pub fn value(data: &[u8]) {
+    value::run(first(data, "value"));
+}
+
+/// Scopes and keys: encodings are injective, prefix-free and ordered as the scopes are;
+/// any bytes decode to the one scope that is written so, or to none; a scan over a prefix
+/// gives the keys that begin with it, of its scope, in order.
+///
+/// # Panics
+/// If any of that is not so.
+pub fn keys(data: &[u8]) {
+    keys::run(first(data, "keys"));
+}
+
+/// A workload and a crash (see [`crash`](crate::testing::crash)): after recovery the store
+/// is what the model says.
+///
+/// # Panics
+/// With the violation and the workload, if it is not.
+pub fn operations(data: &[u8]) {
+    operations::run(first(data, "operations"));
+}
+
+/// Merge, increment and compare-and-set: merging is what its plainest form gives, each
+/// time, and changes nothing the second time; a store does what the model does, within
+/// its limits, or refuses and changes nothing.
+///
+/// # Panics
+/// If any of that is not so.
+pub fn merge(data: &[u8]) {
+    merge::run(first(data, "merge"));
+}
