@@ -23,7 +23,18 @@ pub(super) fn copy(disk: &SimDisk) -> SimDisk {
 
 /// Opens the store on a disk. Its clock is behind that of the workload, which must
 /// not matter.
+///
+/// # Errors
+/// Those of opening; [`Error::NotAStore`] where a store that is persisted is not there:
+/// opening would make another one in its place.
 pub(super) fn open(workload: &Workload, disk: &SimDisk) -> Result<Store> {
+    let made = !workload.persists() || is_there(disk, PLACE).unwrap_or(true);
+    if !made {
+        return Err(Error::NotAStore {
+            path: PLACE.into(),
+            reason: "it was not persisted".into(),
+        });
+    }
     builder(workload, disk, Arc::new(ManualClock::new(500_000))).open(PLACE)
 }
 

@@ -135,7 +135,7 @@ fn write(input: &mut Input<'_>, budget: &mut usize) -> Write {
         8..=9 => Write::Delete(scope, key),
         10 => Write::Clear(scope),
         11..=12 => Write::Increment(scope, key, i64::from(input.u8().cast_signed())),
-        13 => Write::Merge(scope, key, super::tree::value(input, 4)),
+        13 => Write::Merge(scope, key, super::tree::comparable(input, 4)),
         _ => Write::Replace(scope, key, value(input, budget)),
     }
 }
@@ -154,6 +154,6 @@ fn value(input: &mut Input<'_>, budget: &mut usize) -> Value {
             *budget -= len;
             text(tag, len)
         }
-        _ => super::tree::value(input, 4),
+        _ => super::tree::comparable(input, 4),
     }
 }

@@ -11,6 +11,22 @@ pub(super) fn value(input: &mut Input<'_>, depth: usize) -> Value {
     part(input, depth, &mut PARTS_MAX.clone())
 }
 
+/// The same, of values that equal themselves: zero in the place of NaN.
+pub(super) fn comparable(input: &mut Input<'_>, depth: usize) -> Value {
+    let mut made = value(input, depth);
+    replace_nan(&mut made);
+    made
+}
+
+fn replace_nan(value: &mut Value) {
+    match value {
+        Value::Float(float) if float.is_nan() => *float = 0.0,
+        Value::List(list) => list.iter_mut().for_each(replace_nan),
+        Value::Map(map) => map.values_mut().for_each(replace_nan),
+        _ => {}
+    }
+}
+
 fn part(input: &mut Input<'_>, depth: usize, parts: &mut usize) -> Value {
     *parts = parts.saturating_sub(1);
     let tag = input.u8();
