@@ -19,6 +19,7 @@
 use std::sync::Arc;
 
 use crate::codec::primitive::{Reader, put_bytes, put_varint};
+use crate::scope::Scope;
 
 const SCOPE: u8 = 1;
 const PUT: u8 = 2;
@@ -87,7 +88,7 @@ pub(crate) fn read_body<'a>(
     while reader.remaining() > 0 {
         let at = reader.position();
         let op = match reader.u8() {
-            Some(SCOPE) => reader.bytes().map(BodyOp::Scope),
+            Some(SCOPE) => reader.bytes().filter(is_scope).map(BodyOp::Scope),
             Some(PUT) => reader
                 .bytes()
                 .zip(reader.bytes())
@@ -106,6 +107,12 @@ pub(crate) fn read_body<'a>(
     Ok(Ok(()))
 }
 
+/// Whether bytes are the encoding of a scope, and nothing more. What is not would be in
+/// no list of scopes and in no handle's reach, and no image could hold it.
+fn is_scope(prefix: &&[u8]) -> bool {
+    Scope::decode(prefix).is_some_and(|(_, len)| len == prefix.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,7 +120,7 @@ mod tests {
     #[test]
     fn a_body_reads_back() {
         let mut writer = BodyWriter::new();
-        writer.scope(b"s");
+        writer.scope(&Scope::custom("s").encode());
         writer.clear();
         writer.write(b"k", &Some(Arc::from(b"v".as_slice())));
         writer.write(b"d", &None);
@@ -128,7 +135,7 @@ mod tests {
         assert_eq!(
             ops,
             [
-                BodyOp::Scope(b"s"),
+                BodyOp::Scope(&Scope::custom("s").encode()),
                 BodyOp::Clear,
                 BodyOp::Put(b"k", b"v"),
                 BodyOp::Delete(b"d")
@@ -139,8 +146,20 @@ mod tests {
     #[test]
     fn a_cut_body_is_refused() {
         let mut writer = BodyWriter::new();
-        writer.scope(b"scope");
+        writer.scope(&Scope::custom("scope").encode());
         let bytes = writer.bytes();
         assert!(read_body(&bytes[..bytes.len() - 1], |_| Ok(())).is_err());
+    }
+
+    #[test]
+    fn a_scope_that_is_none_is_refused() {
+        let whole = Scope::workflow("w").encode();
+        let cut = whole.len() - 1;
+        for prefix in [&b""[..], b"s", &whole[..cut], &[&whole[..], b"x"].concat()] {
+            let mut writer = BodyWriter::new();
+            writer.scope(prefix);
+            writer.clear();
+            assert!(read_body(writer.bytes(), |_| Ok(())).is_err(), "{prefix:?}");
+        }
     }
 }
