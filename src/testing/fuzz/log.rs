@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::input::Input;
 use crate::engine::body::{BodyOp, BodyWriter, read_body};
 use crate::ids::{Epoch, Lsn, OUT_OF_REACH, SegmentId};
+use crate::scope::Scope;
 use crate::testing::SimDisk;
 use crate::vfs::Vfs;
 use crate::wal::suite::{self, Said};
@@ -101,16 +102,22 @@ fn written_again(ops: &[BodyOp<'_>]) {
 }
 
 fn made_body(input: &mut Input<'_>) {
-    let mut ops = Vec::new();
+    let mut parts = Vec::new();
     while !input.is_empty() {
-        ops.push(match input.u8() % 4 {
-            0 => BodyOp::Scope(input.chunk()),
-            1 => BodyOp::Put(input.chunk(), input.long_chunk()),
-            2 => BodyOp::Delete(input.chunk()),
-            _ => BodyOp::Clear,
+        parts.push(match input.u8() % 4 {
+            0 => (0, Scope::custom(input.text()).encode(), &[][..]),
+            1 => (1, input.chunk().to_vec(), input.long_chunk()),
+            2 => (2, input.chunk().to_vec(), &[][..]),
+            _ => (3, Vec::new(), &[][..]),
         });
     }
-    written_again(&ops);
+    let ops = parts.iter().map(|(kind, key, cell)| match kind {
+        0 => BodyOp::Scope(key),
+        1 => BodyOp::Put(key, cell),
+        2 => BodyOp::Delete(key),
+        _ => BodyOp::Clear,
+    });
+    written_again(&ops.collect::<Vec<_>>());
 }
 
 /// A folder of segments, each made of frames that may follow each other, or not, and
