@@ -9,6 +9,7 @@ pub(super) mod cursor;
 pub(super) mod filter;
 pub(super) mod stream;
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::clock;
@@ -65,13 +66,22 @@ use crate::state::watch::stream::WatchStream;
 /// assert!(watch.try_next()?.is_none());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Watch {
     tap: Tap,
     rules: Rules,
     limits: CodecLimits,
     /// Nothing more comes.
     ended: bool,
+}
+
+/// How far it came; not what it has read ahead.
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch")
+            .field("reached", &self.reached())
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What `store.watch(filter)` does.

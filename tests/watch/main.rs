@@ -12,6 +12,7 @@ mod crash;
 mod cursors;
 mod delivery;
 mod ends;
+mod figures;
 #[cfg(unix)]
 mod killed;
 mod limits;
