@@ -254,7 +254,7 @@ impl Engine {
         };
         if let Some(disk) = &self.disk {
             let image = self.image();
-            stats.image_lsn = image.as_ref().map_or(Lsn::ZERO, |image| image.manifest.lsn);
+            stats.image_lsn = self.image_lsn();
             stats.snapshot_lsn = Lsn::new(count(&disk.snapshot));
             stats.log = disk.log.stats();
             if let Some(image) = image {
@@ -285,6 +285,11 @@ impl Engine {
         if cfg!(feature = "metrics") {
             self.stats();
         }
+    }
+
+    /// Up to here everything is in the image; zero for a store without a folder.
+    pub(crate) fn image_lsn(&self) -> Lsn {
+        self.image().map_or(Lsn::ZERO, |image| image.manifest.lsn)
     }
 
     /// The image as it is now; `None` for a store without a folder.

@@ -5,7 +5,6 @@
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::task::Waker;
 
 use super::Engine;
 use super::body::BodyWriter;
@@ -309,7 +308,9 @@ impl Engine {
         let woken = note.map(|note| self.feed.push(note, self.options.watch_bytes));
         drop(states);
         drop(sequencer);
-        woken.into_iter().flatten().for_each(Waker::wake);
+        if let Some(woken) = woken {
+            self.feed.wake(woken);
+        }
         Ok(Attempt::Done(lsn))
     }
 

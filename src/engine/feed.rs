@@ -210,7 +210,7 @@ impl Feed {
         }
     }
 
-    /// Keeps a note; gives the tasks to be woken.
+    /// Keeps a note; gives the tasks to be woken, and [`Feed::wake`] wakes them.
     pub(super) fn push(&self, note: Note, bytes_max: usize) -> Vec<Waker> {
         let mut notes = self.notes.lock();
         if notes.needed == 0 {
@@ -224,8 +224,15 @@ impl Feed {
             notes.bytes -= oldest.bytes;
             notes.lost = oldest.lsn;
         }
-        self.noted.notify_all();
         std::mem::take(&mut notes.wakers)
+    }
+
+    /// Wakes those who wait for a note that was kept. To be called without a lock: a
+    /// thread that is woken wants the notes at once, and waking one takes longer than the
+    /// whole commit step.
+    pub(super) fn wake(&self, woken: Vec<Waker>) {
+        self.noted.notify_all();
+        woken.into_iter().for_each(Waker::wake);
     }
 
     fn wait_behind(&self, after: Lsn, deadline: Option<Instant>, over: impl Fn() -> bool) -> bool {
@@ -258,12 +265,8 @@ impl Feed {
     }
 
     fn wake_all(&self) {
-        let woken = {
-            let mut notes = self.notes.lock();
-            self.noted.notify_all();
-            std::mem::take(&mut notes.wakers)
-        };
-        woken.into_iter().for_each(Waker::wake);
+        let woken = std::mem::take(&mut self.notes.lock().wakers);
+        self.wake(woken);
     }
 }
 
@@ -390,6 +393,10 @@ impl Tap {
     /// The store that it is of.
     pub(crate) fn store(&self) -> StoreId {
         self.engine.store
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     /// Everything up to here was passed.

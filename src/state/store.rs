@@ -24,7 +24,7 @@ use crate::state::watch::{self, Watch};
 use crate::sync::Mutex;
 
 /// Within this time a commit at [`Durability::Memory`] is written and synced.
-const MEMORY_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const MEMORY_WITHIN: Duration = Duration::from_secs(1);
 
 /// An open store. Cheap to clone; every clone and every handle keeps it open, and
 /// dropping the last one closes it.

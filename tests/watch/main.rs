@@ -13,6 +13,7 @@ mod cursors;
 mod delivery;
 mod ends;
 mod figures;
+mod idle;
 #[cfg(unix)]
 mod killed;
 mod limits;
