@@ -1,8 +1,6 @@
 //! What is printed of a store by `{:?}` and by errors: where, when and how much, and
 //! never a value that nobody asked for.
 
-#![expect(clippy::unwrap_used, reason = "this is how a test fails")]
-
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Debug;

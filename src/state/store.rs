@@ -425,6 +425,9 @@ impl Store {
 
     /// Reads image, snapshot and log through, says what is damaged, and heals it.
     ///
+    /// The image is read through sled, which may answer from its own memory. What
+    /// happened to its files since the store was opened is then found at the next opening.
+    ///
     /// # Errors
     /// [`crate::Error::Corrupt`] where it cannot be healed.
     pub fn verify(&self) -> Result<Verification> {
