@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use evenkeel::testing::{Fault, FolderBackend, SimDisk};
 use evenkeel::{
-    Builder, Durability, Error, Lsn, RealVfs, Scope, Stats, Store, Traced, WatchFilter,
+    Builder, Durability, Error, Lsn, RealVfs, Scope, Stats, Store, Traced, Version, WatchFilter,
 };
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tracing::field::{Field, Visit};
@@ -232,6 +232,13 @@ fn metrics_are_told_what_stats_has() {
             tx.global().set("n", n + 1)
         })
         .unwrap();
+    let none = Version::ZERO;
+    assert!(scope.compare_and_set("k1", none, 1).is_err());
+    let inside = store.transact(|tx| {
+        let scope = tx.scope(Scope::workflow("w"));
+        scope.compare_and_set("k1", none, 1)
+    });
+    assert!(matches!(inside, Err(Error::Conflict { .. })));
     store.snapshot().unwrap();
     store.barrier().unwrap();
     // The last segment stays, and with it some of what the slow one wants.
@@ -274,7 +281,7 @@ fn metrics_are_told_what_stats_has() {
     for (name, figure) in single {
         assert_eq!(told.single.get(name), Some(&(figure as f64)), "{name}");
     }
-    assert_eq!(stats.conflicts, 1);
+    assert_eq!(stats.conflicts, 3);
     assert_eq!(stats.commits, 22);
     let times = [
         ("evenkeel_commit_seconds", stats.commit_time),

@@ -189,7 +189,8 @@ impl Engine {
         for _ in 0..ATTEMPTS_MAX {
             self.admit(batch.has_puts())?;
             let bases = self.bases(batch)?;
-            match self.attempt(batch, (view, &bases), ready.as_ref(), ticket, &passes)? {
+            let attempt = self.attempt(batch, (view, &bases), ready.as_ref(), ticket, &passes);
+            match attempt.inspect_err(|e| self.figures.refused(e))? {
                 Attempt::Done(lsn) => {
                     self.figures.commits.increment();
                     self.after_commit()?;

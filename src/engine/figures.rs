@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::EngineStats;
+use crate::error::Error;
 use crate::observe::{Count, Figure, Level, Spread};
 
 /// What an engine counts and measures. Times are in nanoseconds.
@@ -53,7 +54,7 @@ impl Figures {
             commits: count("evenkeel_commits_total", "Commits that were made"),
             conflicts: count(
                 "evenkeel_conflicts_total",
-                "Transactions that lost a race and ran again",
+                "Transactions that ran again, and compare-and-sets that were refused",
             ),
             rebuilds: count(
                 "evenkeel_image_rebuilds_total",
@@ -77,6 +78,13 @@ impl Figures {
                 "Writing and verifying a snapshot",
             ),
             asked: Asked::new(&of),
+        }
+    }
+
+    /// Counts a compare-and-set that was refused.
+    pub(crate) fn refused(&self, error: &Error) {
+        if let Error::Conflict { .. } = error {
+            self.conflicts.increment();
         }
     }
 

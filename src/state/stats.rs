@@ -70,7 +70,8 @@ impl From<Summary> for Timing {
 pub struct Stats {
     /// Commits that were made.
     pub commits: u64,
-    /// Transactions that lost a race and were run again.
+    /// Races that were lost: transactions that were run again, and compare-and-sets that
+    /// were refused.
     pub conflicts: u64,
     /// The LSN of the last commit that can be seen.
     pub visible_lsn: Lsn,

@@ -250,7 +250,8 @@ impl<'a> TransactionScope<'a> {
         let found = self
             .find(key)?
             .map_or(Version::ZERO, |(version, _)| version);
-        check_version(&self.scope, key, expected, found)?;
+        let figures = &self.transaction.shared.engine.figures;
+        check_version(&self.scope, key, expected, found).inspect_err(|e| figures.refused(e))?;
         self.set(key, value)
     }
 

@@ -54,7 +54,7 @@ const CURSORS: &str = "cursors";
 /// over commits that its filter does not want: when it is asked for an item, finds none,
 /// and a checkpoint was written since, and only while the cursor stands at all that this
 /// watch has delivered. That is a small commit for each checkpoint, and it is not waited
-/// for.
+/// for. So a cursor is of one filter: consumers that want other things have others.
 ///
 /// While nobody watches nobody looks: a consumer that was away while the log was trimmed
 /// gets [`Error::Trimmed`] even if nothing of what was trimmed concerned it. Nothing is
