@@ -14,6 +14,7 @@ mod commit;
 mod events;
 mod expiry;
 pub(crate) mod feed;
+mod figures;
 pub(crate) mod folder;
 mod image_state;
 mod maintenance;
@@ -34,18 +35,21 @@ mod usage;
 mod verify;
 pub(crate) mod view;
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, StoreId};
 use crate::image::store::CacheCounts;
-use crate::observe::{Count, Level, Spread, Summary};
+use crate::observe::Summary;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, RwLock};
 use crate::wal::{Log, LogStats};
 
 pub(crate) use commit::{Batch, Op, Read, SlotBatch};
+use feed::WatchStats;
+use figures::Figures;
 pub(crate) use image_state::Cell;
 use image_state::Image;
 use maintenance::Threads;
@@ -58,7 +62,6 @@ use slots::Slots;
 use table::Slot;
 
 /// The engine of one open store.
-#[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) options: EngineOptions,
     pub(crate) store: StoreId,
@@ -98,41 +101,6 @@ struct Disk {
     recovery: Mutex<Recovery>,
 }
 
-/// What an engine counts and measures. Times are in nanoseconds.
-#[derive(Debug)]
-pub(crate) struct Figures {
-    commits: Count,
-    conflicts: Count,
-    rebuilds: Count,
-    /// From the call to its acknowledgement, of commits that wait for the disk.
-    pub(crate) commit: Spread,
-    checkpoint: Spread,
-    snapshot: Spread,
-    memtable_bytes: Level,
-    cache_bytes: Level,
-    image_bytes: Level,
-    log_bytes: Level,
-}
-
-impl Figures {
-    /// Those of the store in this folder.
-    fn new(root: Option<&std::path::Path>) -> Self {
-        let of = root.map_or("memory".into(), |root| root.display().to_string());
-        Self {
-            commits: Count::new("evenkeel_commits_total", &of),
-            conflicts: Count::new("evenkeel_conflicts_total", &of),
-            rebuilds: Count::new("evenkeel_image_rebuilds_total", &of),
-            commit: Spread::new("evenkeel_commit_seconds", &of),
-            checkpoint: Spread::new("evenkeel_checkpoint_seconds", &of),
-            snapshot: Spread::new("evenkeel_snapshot_seconds", &of),
-            memtable_bytes: Level::new("evenkeel_memtable_bytes", &of),
-            cache_bytes: Level::new("evenkeel_cache_bytes", &of),
-            image_bytes: Level::new("evenkeel_image_bytes", &of),
-            log_bytes: Level::new("evenkeel_log_bytes", &of),
-        }
-    }
-}
-
 /// Figures of an open engine.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EngineStats {
@@ -149,7 +117,7 @@ pub(crate) struct EngineStats {
     pub(crate) memtable_bytes: u64,
     pub(crate) scopes_in_memory: u64,
     pub(crate) views: u64,
-    pub(crate) watches: u64,
+    pub(crate) watches: WatchStats,
     pub(crate) log: LogStats,
     pub(crate) image_blocks: u64,
     pub(crate) image_entries: u64,
@@ -160,6 +128,19 @@ pub(crate) struct EngineStats {
     pub(crate) checkpoint: Summary,
     pub(crate) snapshot: Summary,
     pub(crate) last_failure: Option<String>,
+}
+
+/// Where it is and how far it came, and nothing of what it holds: buffer and memtable
+/// have keys and values in them.
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("path", &self.path())
+            .field("store", &self.store)
+            .field("visible", &self.visible())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Engine {
@@ -268,12 +249,12 @@ impl Engine {
             memtable_bytes: count(&self.held),
             scopes_in_memory: self.slots.len() as u64,
             views: self.sequencer.lock().views.len() as u64,
-            watches: self.feed.watches(),
+            watches: self.watch_stats(),
             ..EngineStats::default()
         };
         if let Some(disk) = &self.disk {
             let image = self.image();
-            stats.image_lsn = image.as_ref().map_or(Lsn::ZERO, |image| image.manifest.lsn);
+            stats.image_lsn = self.image_lsn();
             stats.snapshot_lsn = Lsn::new(count(&disk.snapshot));
             stats.log = disk.log.stats();
             if let Some(image) = image {
@@ -294,10 +275,7 @@ impl Engine {
                 .or(pressure.snapshot_failure.as_ref())
                 .cloned();
         }
-        self.figures.memtable_bytes.set(stats.memtable_bytes);
-        self.figures.cache_bytes.set(stats.cache.bytes);
-        self.figures.image_bytes.set(stats.image_bytes_on_disk);
-        self.figures.log_bytes.set(stats.log.segment_bytes);
+        self.figures.tell(&stats);
         stats
     }
 
@@ -307,6 +285,11 @@ impl Engine {
         if cfg!(feature = "metrics") {
             self.stats();
         }
+    }
+
+    /// Up to here everything is in the image; zero for a store without a folder.
+    pub(crate) fn image_lsn(&self) -> Lsn {
+        self.image().map_or(Lsn::ZERO, |image| image.manifest.lsn)
     }
 
     /// The image as it is now; `None` for a store without a folder.

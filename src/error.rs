@@ -184,7 +184,9 @@ pub enum Error {
     ViewExpired,
 
     /// The log does not reach back to where a watch stands: it was trimmed behind a
-    /// snapshot. Read the state in a transaction and go on from its LSN; asked again,
+    /// snapshot, and what was in it is not known, not even whether the watch wanted any of
+    /// it. Read the state in a transaction and go on from its LSN; a consumer with a cursor
+    /// moves it there in that transaction, by `Transaction::advance_cursor`. Asked again,
     /// the watch goes on behind `scan_from`.
     #[error(
         "the log begins at LSN {oldest}, the changes before it are gone; read the state at LSN {scan_from} or later, and watch from there"

@@ -24,6 +24,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! - Which scope for what: `docs/what_to_keep_where.md`.
 //! - What is durable when: [`Durability`], [`Store::submit`], [`Store::barrier`].
 //! - What is refused: [`Limits`], [`Error`].
 //! - What is made anew and never stored: [`Resource`].
@@ -36,6 +37,7 @@
 
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/observing.md"))]
+#![cfg_attr(doctest, doc = include_str!("../docs/what_to_keep_where.md"))]
 
 mod clock;
 mod codec;

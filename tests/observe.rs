@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use evenkeel::testing::{Fault, FolderBackend, SimDisk};
-use evenkeel::{Builder, Durability, Error, RealVfs, Scope, Stats, Store, Traced};
+use evenkeel::{
+    Builder, Durability, Error, Lsn, RealVfs, Scope, Stats, Store, Traced, Version, WatchFilter,
+};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -79,7 +81,12 @@ impl Subscriber for Told {
         self.line("event", event.metadata(), |line| event.record(line));
     }
 
-    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record(&self, _: &Id, values: &Record<'_>) {
+        let mut line = Line("record".into());
+        values.record(&mut line);
+        self.0.0.lock().unwrap().push(line.0);
+    }
+
     fn record_follows_from(&self, _: &Id, _: &Id) {}
     fn enter(&self, _: &Id) {}
     fn exit(&self, _: &Id) {}
@@ -154,6 +161,11 @@ fn stats_have_groups_and_times() {
         stats.snapshot_time,
     ] {
         assert!(timing.total >= timing.longest && timing.longest >= timing.mean());
+        assert!(
+            timing.p50 <= timing.p99 && timing.p99 <= timing.p999,
+            "{timing:?}"
+        );
+        assert!(timing.p999 <= timing.longest && !timing.p50.is_zero());
         assert!(!timing.longest.is_zero(), "{stats:?}");
     }
     let memory = Store::in_memory();
@@ -171,8 +183,13 @@ struct Figures {
 /// What was told since it was last asked for, by store.
 fn told_by(snapshotter: &Snapshotter) -> BTreeMap<String, Figures> {
     let mut told = BTreeMap::<String, Figures>::new();
-    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+    for (key, unit, what, value) in snapshotter.snapshot().into_vec() {
         let key = key.key();
+        let unit = unit.unwrap().as_canonical_label().to_owned();
+        let named = ["bytes", "seconds"].map(|unit| key.name().contains(unit));
+        let expected = ["B", "s"].map(|label| unit == label);
+        assert_eq!(named, expected, "{} is in {unit:?}", key.name());
+        assert!(!what.unwrap().is_empty());
         let of = key.labels().find(|label| label.key() == "store");
         let of = of.expect("whose it is").value().to_owned();
         let figures = told.entry(of).or_default();
@@ -196,6 +213,8 @@ fn metrics_are_told_what_stats_has() {
     let snapshotter = recorder.snapshotter();
     // Threads of the store tell the recorder that was there when it was opened.
     let store = metrics::with_local_recorder(&recorder, || Store::open(folder.path()).unwrap());
+    let mut watch = store.watch(WatchFilter::all()).unwrap();
+    let mut slow = store.watch(WatchFilter::all().from(Lsn::ZERO)).unwrap();
     let scope = store.scope(Scope::workflow("w"));
     for number in 0..20 {
         scope.set(format!("k{number}"), "x".repeat(1000)).unwrap();
@@ -213,9 +232,25 @@ fn metrics_are_told_what_stats_has() {
             tx.global().set("n", n + 1)
         })
         .unwrap();
+    let none = Version::ZERO;
+    assert!(scope.compare_and_set("k1", none, 1).is_err());
+    let inside = store.transact(|tx| {
+        let scope = tx.scope(Scope::workflow("w"));
+        scope.compare_and_set("k1", none, 1)
+    });
+    assert!(matches!(inside, Err(Error::Conflict { .. })));
     store.snapshot().unwrap();
     store.barrier().unwrap();
+    // The last segment stays, and with it some of what the slow one wants.
+    assert!(watch.try_next().unwrap().is_some());
+    while let Ok(Some(_)) = slow.try_next() {}
+    for _ in 0..2 {
+        assert_eq!(scope.get::<String>("k1").unwrap().unwrap().len(), 1000);
+    }
     let stats: Stats = store.stats().unwrap();
+    assert!(stats.cache_hits > 0 && stats.cache_misses > 0 && stats.watch_change_sets > 0);
+    assert_eq!((stats.watches, stats.log_segments), (2, 1));
+    assert!(stats.watch_behind_lsns > 0);
     let all = told_by(&snapshotter);
     let told = &all[&folder.path().display().to_string()];
     let single = [
@@ -223,16 +258,30 @@ fn metrics_are_told_what_stats_has() {
         ("evenkeel_conflicts_total", stats.conflicts),
         ("evenkeel_log_syncs_total", stats.log_syncs),
         ("evenkeel_image_rebuilds_total", stats.image_rebuilds),
+        ("evenkeel_expired_keys_total", stats.expired_keys),
         ("evenkeel_memtable_bytes", stats.memtable_bytes),
+        ("evenkeel_scopes_in_memory", stats.scopes_in_memory),
+        ("evenkeel_open_views", stats.open_views),
         ("evenkeel_cache_bytes", stats.cache_bytes),
+        ("evenkeel_cache_hits_total", stats.cache_hits),
+        ("evenkeel_cache_misses_total", stats.cache_misses),
         ("evenkeel_image_bytes", stats.image_bytes_on_disk),
+        ("evenkeel_image_entries", stats.image_entries),
         ("evenkeel_log_bytes", stats.log_bytes_on_disk),
+        ("evenkeel_log_segments", stats.log_segments),
+        ("evenkeel_log_writes_total", stats.log_writes),
+        ("evenkeel_log_written_bytes_total", stats.log_bytes),
+        ("evenkeel_watches", stats.watches),
+        ("evenkeel_watch_behind_lsns", stats.watch_behind_lsns),
+        ("evenkeel_watch_bytes", stats.watch_bytes),
+        ("evenkeel_watch_change_sets_total", stats.watch_change_sets),
+        ("evenkeel_watch_lagged_total", stats.watch_lagged),
     ];
     assert_eq!(told.single.len(), single.len(), "{told:?}");
     for (name, figure) in single {
         assert_eq!(told.single.get(name), Some(&(figure as f64)), "{name}");
     }
-    assert_eq!(stats.conflicts, 1);
+    assert_eq!(stats.conflicts, 3);
     assert_eq!(stats.commits, 22);
     let times = [
         ("evenkeel_commit_seconds", stats.commit_time),
@@ -287,6 +336,15 @@ fn work_is_told_with_its_lsns() {
         store.close().unwrap();
         lsn
     });
+    let lines = told.lines();
+    let at = |begins: &str| lines.iter().position(|line| line.starts_with(begins));
+    // A commit: its span begins, it is visible, its span has its LSN, it is synced.
+    let commit = at("span TRACE evenkeel commit store=").unwrap();
+    let line = |after: usize| lines[commit + after].as_str();
+    assert!(line(1).starts_with("event TRACE evenkeel") && line(1).contains("committed"));
+    assert_eq!(line(2), format!("record lsn={lsn}"));
+    assert!(line(3).starts_with("span TRACE evenkeel sync store="));
+    assert_eq!(line(4), format!("record lsn={lsn}"));
     for span in ["open", "checkpoint", "snapshot", "close"] {
         let begins = format!("span INFO evenkeel {span} store=");
         assert!(

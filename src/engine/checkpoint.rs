@@ -128,7 +128,8 @@ impl Engine {
             return Ok(old.manifest.lsn);
         };
         let begun = clock::monotonic();
-        let _span = observe::span(Work::Checkpoint, disk.folder.root());
+        let span = observe::span(Work::Checkpoint, Some(disk.folder.root()));
+        span.reached(sealed.lsn);
         disk.log.sync(sealed.lsn)?;
         let old = match old.manifest.blocks.is_empty() && !old.is_open() {
             true => self.first_image(disk, &old)?,

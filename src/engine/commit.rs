@@ -5,7 +5,6 @@
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::task::Waker;
 
 use super::Engine;
 use super::body::BodyWriter;
@@ -190,7 +189,8 @@ impl Engine {
         for _ in 0..ATTEMPTS_MAX {
             self.admit(batch.has_puts())?;
             let bases = self.bases(batch)?;
-            match self.attempt(batch, (view, &bases), ready.as_ref(), ticket, &passes)? {
+            let attempt = self.attempt(batch, (view, &bases), ready.as_ref(), ticket, &passes);
+            match attempt.inspect_err(|e| self.figures.refused(e))? {
                 Attempt::Done(lsn) => {
                     self.figures.commits.increment();
                     self.after_commit()?;
@@ -309,7 +309,9 @@ impl Engine {
         let woken = note.map(|note| self.feed.push(note, self.options.watch_bytes));
         drop(states);
         drop(sequencer);
-        woken.into_iter().flatten().for_each(Waker::wake);
+        if let Some(woken) = woken {
+            self.feed.wake(woken);
+        }
         Ok(Attempt::Done(lsn))
     }
 

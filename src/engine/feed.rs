@@ -19,7 +19,8 @@ use super::table::{Found, SlotState, Stored};
 use super::{Disk, Engine};
 use crate::error::{Corruption, Error, Result};
 use crate::ids::{Lsn, StoreId};
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::observe;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, RwLockWriteGuard};
 use crate::wal::{LogPlace, Passed};
 
@@ -38,7 +39,8 @@ pub(crate) struct Feed {
 
 #[derive(Debug, Default)]
 struct Notes {
-    watches: u64,
+    /// How far each watch came.
+    reached: Vec<Arc<AtomicU64>>,
     /// How many of them need notes, and how many of these what was overwritten.
     needed: u64,
     old_needed: u64,
@@ -121,6 +123,20 @@ pub(crate) struct Tap {
     engine: Arc<Engine>,
     place: Place,
     values: Values,
+    /// [`Tap::reached`] as others see it.
+    told: Arc<AtomicU64>,
+}
+
+/// The watches of a store, seen from outside.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WatchStats {
+    pub(crate) open: u64,
+    /// How many LSNs the slowest of them is behind what it could deliver.
+    pub(crate) behind: u64,
+    /// What is held in memory for them.
+    pub(crate) bytes: u64,
+    pub(crate) change_sets: u64,
+    pub(crate) lagged: u64,
 }
 
 #[derive(Debug)]
@@ -140,6 +156,15 @@ pub(crate) enum Step {
     End,
 }
 
+impl Place {
+    fn reached(&self) -> Lsn {
+        match self {
+            Self::Log(place) => place.reached(),
+            Self::Notes(at) => *at,
+        }
+    }
+}
+
 impl Notes {
     fn forget(&mut self) {
         self.commits.clear();
@@ -157,15 +182,10 @@ impl Notes {
 }
 
 impl Feed {
-    /// How many watches there are.
-    pub(super) fn watches(&self) -> u64 {
-        self.notes.lock().watches
-    }
-
     /// To be called under the sequencer's lock, with its last LSN.
-    fn enter(&self, needs_notes: bool, values: Values, last: Lsn) {
+    fn enter(&self, reached: &Arc<AtomicU64>, needs_notes: bool, values: Values, last: Lsn) {
         let mut notes = self.notes.lock();
-        notes.watches += 1;
+        notes.reached.push(Arc::clone(reached));
         notes.old_needed += u64::from(values.old);
         if needs_notes {
             if notes.needed == 0 {
@@ -177,9 +197,9 @@ impl Feed {
         }
     }
 
-    fn leave(&self, needs_notes: bool, values: Values) {
+    fn leave(&self, reached: &Arc<AtomicU64>, needs_notes: bool, values: Values) {
         let mut notes = self.notes.lock();
-        notes.watches -= 1;
+        notes.reached.retain(|other| !Arc::ptr_eq(other, reached));
         notes.old_needed -= u64::from(values.old);
         if needs_notes {
             notes.needed -= 1;
@@ -190,7 +210,7 @@ impl Feed {
         }
     }
 
-    /// Keeps a note; gives the tasks to be woken.
+    /// Keeps a note; gives the tasks to be woken, and [`Feed::wake`] wakes them.
     pub(super) fn push(&self, note: Note, bytes_max: usize) -> Vec<Waker> {
         let mut notes = self.notes.lock();
         if notes.needed == 0 {
@@ -204,8 +224,15 @@ impl Feed {
             notes.bytes -= oldest.bytes;
             notes.lost = oldest.lsn;
         }
-        self.noted.notify_all();
         std::mem::take(&mut notes.wakers)
+    }
+
+    /// Wakes those who wait for a note that was kept. To be called without a lock: a
+    /// thread that is woken wants the notes at once, and waking one takes longer than the
+    /// whole commit step.
+    pub(super) fn wake(&self, woken: Vec<Waker>) {
+        self.noted.notify_all();
+        woken.into_iter().for_each(Waker::wake);
     }
 
     fn wait_behind(&self, after: Lsn, deadline: Option<Instant>, over: impl Fn() -> bool) -> bool {
@@ -238,12 +265,8 @@ impl Feed {
     }
 
     fn wake_all(&self) {
-        let woken = {
-            let mut notes = self.notes.lock();
-            self.noted.notify_all();
-            std::mem::take(&mut notes.wakers)
-        };
-        woken.into_iter().for_each(Waker::wake);
+        let woken = std::mem::take(&mut self.notes.lock().wakers);
+        self.wake(woken);
     }
 }
 
@@ -320,20 +343,41 @@ impl Engine {
                 None => Place::Notes(from.unwrap_or(last)),
                 Some(disk) => Place::Log(LogPlace::behind(from.unwrap_or(disk.log.durable()))),
             };
+            let told = Arc::new(AtomicU64::new(place.reached().get()));
             self.feed
-                .enter(self.disk.is_none() || values.old, values, last);
+                .enter(&told, self.disk.is_none() || values.old, values, last);
             Tap {
                 engine: Arc::clone(self),
                 place,
                 values,
+                told,
             }
         };
         if let Some(disk) = &self.disk
             && from.is_none()
         {
             tap.place = Place::Log(disk.log.end_place()?);
+            tap.tell();
         }
         Ok(tap)
+    }
+
+    pub(super) fn watch_stats(&self) -> WatchStats {
+        // What is durable may go on meanwhile, and a watch with it: then it is not behind.
+        let end = match &self.disk {
+            None => self.visible(),
+            Some(disk) => disk.log.durable(),
+        };
+        let notes = self.feed.notes.lock();
+        let reached = notes.reached.iter().map(|at| at.load(Ordering::Relaxed));
+        let slowest = reached.min().unwrap_or(u64::MAX);
+        WatchStats {
+            open: notes.reached.len() as u64,
+            behind: end.get().saturating_sub(slowest),
+            bytes: notes.bytes as u64,
+            change_sets: self.figures.change_sets.get(),
+            lagged: self.figures.lagged.get(),
+        }
     }
 
     /// Wakes all who wait for commits, to look whether there will be any.
@@ -351,12 +395,17 @@ impl Tap {
         self.engine.store
     }
 
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
     /// Everything up to here was passed.
     pub(crate) fn reached(&self) -> Lsn {
-        match &self.place {
-            Place::Log(place) => place.reached(),
-            Place::Notes(at) => *at,
-        }
+        self.place.reached()
+    }
+
+    fn tell(&self) {
+        self.told.store(self.reached().get(), Ordering::Relaxed);
     }
 
     /// Passes the next commit that is durable.
@@ -369,13 +418,16 @@ impl Tap {
         if engine.is_closed() {
             return Err(Error::Closed);
         }
+        let before = self.reached();
         let step = match (&mut self.place, &engine.disk) {
             (Place::Log(place), Some(disk)) => log_step(disk, place, self.values, wanted),
             (Place::Notes(at), _) => engine.feed.step(at, self.values, wanted),
             (Place::Log(_), None) => Ok(Step::End),
         };
+        self.tell();
         match step {
             Ok(Step::Commit(mut commit)) => {
+                engine.figures.change_sets.increment();
                 if self.values.old {
                     engine.fill_old(&mut commit);
                 }
@@ -385,7 +437,13 @@ impl Tap {
             Ok(Step::Passed) => Ok(Step::Passed),
             // The files may be another opening's by now.
             Err(_) if engine.is_closed() => Err(Error::Closed),
-            Err(e) => Err(e),
+            Err(e) => {
+                if let Error::Trimmed { scan_from, .. } | Error::Lagged { scan_from, .. } = e {
+                    engine.figures.lagged.increment();
+                    observe::missed(engine.path(), before, scan_from);
+                }
+                Err(e)
+            }
         }
     }
 
@@ -414,7 +472,7 @@ impl Tap {
 impl Drop for Tap {
     fn drop(&mut self) {
         let needs_notes = self.engine.disk.is_none() || self.values.old;
-        self.engine.feed.leave(needs_notes, self.values);
+        self.engine.feed.leave(&self.told, needs_notes, self.values);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Owns the image as readers see it: a manifest and the blocks that it vouches
 //! for, which never change while anybody holds them.
 
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -21,12 +22,19 @@ pub(crate) struct Image {
 }
 
 /// The bytes of a value, wherever they are; cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Cell {
     /// In the memtable.
     Memory(Arc<[u8]>),
     /// In a block of the image.
     Block(Arc<Block>, CellRef),
+}
+
+/// How large it is: the bytes are a user's.
+impl fmt::Debug for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cell({} bytes)", self.len())
+    }
 }
 
 impl Deref for Cell {

@@ -117,7 +117,7 @@ impl Engine {
         let Some(disk) = &self.disk else {
             return Ok(());
         };
-        let _span = observe::span(Work::Close, disk.folder.root());
+        let span = observe::span(Work::Close, Some(disk.folder.root()));
         self.room_lock.lock().stopping = true;
         self.room.notify_all();
         disk.log.stop_serving();
@@ -150,6 +150,7 @@ impl Engine {
             Err(_) => Ok(()),
         };
         disk.folder.unlock();
+        span.reached(disk.log.durable());
         self.tell_done("closed", disk.log.durable());
         log_closed.and(sealed).and(image_closed)
     }

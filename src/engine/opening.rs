@@ -109,7 +109,7 @@ impl Engine {
         options: EngineOptions,
         components: Components,
     ) -> Result<Arc<Self>> {
-        let _span = observe::span(Work::Open, root);
+        let span = observe::span(Work::Open, Some(root));
         let vfs = Arc::clone(&components.vfs);
         let opened = match Self::open_with(root, options.clone(), components.clone(), Room::Ample) {
             Err(e) if e.is_disk_full() => {
@@ -125,6 +125,7 @@ impl Engine {
             opened => opened,
         }?;
         remove_unfinished(&*vfs, root);
+        span.reached(opened.visible());
         Ok(opened)
     }
 

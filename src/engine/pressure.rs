@@ -71,6 +71,11 @@ impl Engine {
         }
     }
 
+    /// True where a commit would not wait for a checkpoint.
+    pub(crate) fn has_room(&self) -> bool {
+        self.held.load(Ordering::Relaxed) <= self.options.memtable_bytes
+    }
+
     /// Makes room in the log; where that is at its limit, waits for the snapshot that
     /// lets it be trimmed.
     pub(super) fn make_room(&self, body: usize) -> Result<()> {

@@ -108,7 +108,7 @@ impl Engine {
         broken: &Arc<Image>,
         why: &str,
     ) -> Result<Arc<Image>> {
-        let _span = observe::span(Work::Rebuild, disk.folder.root());
+        let span = observe::span(Work::Rebuild, Some(disk.folder.root()));
         let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
         let image = match self.build_image(disk, switching, broken, why, snapshot) {
             // A newer snapshot took the place of the one that was being read.
@@ -120,6 +120,7 @@ impl Engine {
         };
         self.figures.rebuilds.increment();
         let lsn = image.manifest.lsn;
+        span.reached(lsn);
         self.tell_done("image rebuilt", lsn);
         let healed = Healed {
             path: disk.folder.image(broken.manifest.folder),

@@ -59,7 +59,7 @@ impl Engine {
         let _one_at_a_time = disk.snapshotting.lock();
         disk.log.check()?;
         let begun = clock::monotonic();
-        let _span = observe::span(Work::Snapshot, disk.folder.root());
+        let span = observe::span(Work::Snapshot, Some(disk.folder.root()));
         let mut attempts = 0;
         let lsn = loop {
             let Some(image) = self.image() else {
@@ -85,6 +85,7 @@ impl Engine {
         };
         disk.snapshot.store(lsn.get(), Ordering::Release);
         self.figures.snapshot.record_since(begun);
+        span.reached(lsn);
         self.tell_done("snapshot written", lsn);
         self.remove_older_snapshots(disk, lsn)?;
         disk.log.trim(lsn)?;

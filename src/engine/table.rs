@@ -5,6 +5,7 @@
 //! shared and read without the lock. A key's versions are in descending order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -262,7 +263,6 @@ pub(crate) struct Garbage(
 );
 
 /// A scope in memory. Handles keep it, so that they need not look it up again.
-#[derive(Debug)]
 pub(crate) struct Slot {
     /// Tells slots apart, and orders them.
     pub(crate) number: u64,
@@ -275,6 +275,13 @@ pub(crate) struct Slot {
     /// ever. Set by whoever knows; nothing here looks at it.
     pub(crate) ttl: AtomicU64,
     state: RwLock<SlotState>,
+}
+
+/// Which one it is, and nothing of what is in it.
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Slot").field(&self.number).finish()
+    }
 }
 
 /// The tables of a slot.

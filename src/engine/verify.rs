@@ -20,7 +20,8 @@ impl Engine {
         let Some(disk) = &self.disk else {
             return Ok(report);
         };
-        let _span = observe::span(Work::Verify, disk.folder.root());
+        let span = observe::span(Work::Verify, Some(disk.folder.root()));
+        span.reached(self.visible());
         let healed_before = disk.recovery.lock().healed.len();
         if let Some((image, e)) = self.verify_image(disk, &mut report)? {
             // That the backend refused once is no damage: opened again it is asked again.

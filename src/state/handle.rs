@@ -1,5 +1,6 @@
 //! Owns the handle of a scope: reading and writing single keys.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -52,12 +53,23 @@ pub struct Versioned<T> {
 /// order.step("charge").set("progress", 0.5)?;
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ScopeHandle {
     pub(super) shared: Arc<Shared>,
     pub(super) scope: Arc<Scope>,
     place: Place,
     pub(super) durability: Durability,
+}
+
+/// Of which scope it is, of which store; neither keys nor values.
+impl fmt::Debug for ScopeHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScopeHandle")
+            .field("scope", &self.scope)
+            .field("durability", &self.durability)
+            .field("engine", &self.shared.engine)
+            .finish()
+    }
 }
 
 /// Where a scope's keys are, or why there can be none.

@@ -1,6 +1,7 @@
 //! Owns iterating over a scope at one LSN.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -18,13 +19,24 @@ use crate::state::cell;
 use crate::state::store::Shared;
 
 /// A key and its value, which is decoded when it is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Entry {
     pub(super) key: String,
     pub(super) version: Version,
     pub(super) cell: Cell,
     pub(super) scope: Arc<Scope>,
     pub(super) limits: CodecLimits,
+}
+
+/// Where it is from, when it was written and how large it is; neither key nor value.
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("scope", &self.scope)
+            .field("version", &self.version)
+            .field("value", &self.cell)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Entry {
@@ -68,7 +80,6 @@ impl Entry {
 /// }
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
-#[derive(Debug)]
 #[must_use = "a scan does nothing until it is iterated"]
 pub struct Scan {
     /// Keeps the store open.
@@ -81,6 +92,16 @@ pub struct Scan {
     /// From where to go on; `None` behind the end.
     from: Option<Bound<Vec<u8>>>,
     to: Bound<Vec<u8>>,
+}
+
+/// What it reads, and not what it has read already.
+impl fmt::Debug for Scan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scan")
+            .field("scope", &self.scope)
+            .field("lsn", &self.view.lsn())
+            .finish_non_exhaustive()
+    }
 }
 
 /// The range of keys that begin with a prefix.
@@ -182,8 +203,15 @@ impl Iterator for Scan {
 /// }
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Keys(pub(super) std::vec::IntoIter<String>);
+
+/// How many are left.
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keys({} left)", self.0.len())
+    }
+}
 
 impl Iterator for Keys {
     type Item = String;

@@ -16,6 +16,12 @@ pub struct Timing {
     pub total: Duration,
     /// What it took at most.
     pub longest: Duration,
+    /// What half of them took at most; this and the next two up to an eighth too high.
+    pub p50: Duration,
+    /// What 99 of 100 took at most.
+    pub p99: Duration,
+    /// What 999 of 1,000 took at most.
+    pub p999: Duration,
 }
 
 impl Timing {
@@ -27,6 +33,7 @@ impl Timing {
     /// store.global().set("a", 1)?;
     /// let stats = store.stats()?;
     /// assert!(stats.commit_time.mean() <= stats.commit_time.longest);
+    /// assert!(stats.commit_time.p50 <= stats.commit_time.p99);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
@@ -38,11 +45,14 @@ impl Timing {
 
 impl From<Summary> for Timing {
     fn from(summary: Summary) -> Self {
-        let (total, longest) = summary.times();
+        let nanos = Duration::from_nanos;
         Self {
             count: summary.count,
-            total,
-            longest,
+            total: nanos(summary.sum),
+            longest: nanos(summary.largest),
+            p50: nanos(summary.half),
+            p99: nanos(summary.most),
+            p999: nanos(summary.nearly_all),
         }
     }
 }
@@ -60,7 +70,8 @@ impl From<Summary> for Timing {
 pub struct Stats {
     /// Commits that were made.
     pub commits: u64,
-    /// Transactions that lost a race and were run again.
+    /// Races that were lost: transactions that were run again, and compare-and-sets that
+    /// were refused.
     pub conflicts: u64,
     /// The LSN of the last commit that can be seen.
     pub visible_lsn: Lsn,
@@ -104,6 +115,20 @@ pub struct Stats {
     pub open_views: u64,
     /// Watches that are open.
     pub watches: u64,
+    /// How many LSNs the slowest of them is behind what is durable (in a store without a
+    /// folder: visible); 0 where none is open. At least as many as the commits that it
+    /// has not passed: openings take LSNs too, and after a crash they go on 2^24 higher.
+    pub watch_behind_lsns: u64,
+    /// Bytes held in memory for watches, of [`watch_bytes`](crate::Builder::watch_bytes)
+    /// at most: values that were overwritten, and, without a folder, commits. With one
+    /// they read the log, and hold nothing.
+    pub watch_bytes: u64,
+    /// Times that a watch was too slow and missed changes:
+    /// [`Error::Lagged`](crate::Error::Lagged) and
+    /// [`Error::Trimmed`](crate::Error::Trimmed).
+    pub watch_lagged: u64,
+    /// Change sets that watches delivered, all together.
+    pub watch_change_sets: u64,
     /// Checkpoints that were written.
     pub checkpoints: u64,
     /// Snapshots that were written.
@@ -120,9 +145,9 @@ pub struct Stats {
     pub image_live_bytes: u64,
     /// What the image takes on disk, roughly.
     pub image_bytes_on_disk: u64,
-    /// Block reads that the cache answered.
+    /// Block reads that the cache answered, since the image was opened or rebuilt.
     pub cache_hits: u64,
-    /// Block reads that went to the image.
+    /// Block reads that went to the image, since it was opened or rebuilt.
     pub cache_misses: u64,
     /// Bytes of the blocks in the cache.
     pub cache_bytes: u64,
@@ -153,7 +178,11 @@ impl From<EngineStats> for Stats {
             memtable_bytes: stats.memtable_bytes,
             scopes_in_memory: stats.scopes_in_memory,
             open_views: stats.views,
-            watches: stats.watches,
+            watches: stats.watches.open,
+            watch_behind_lsns: stats.watches.behind,
+            watch_bytes: stats.watches.bytes,
+            watch_lagged: stats.watches.lagged,
+            watch_change_sets: stats.watches.change_sets,
             checkpoints: stats.checkpoints,
             snapshots: stats.snapshots,
             image_rebuilds: stats.rebuilds,

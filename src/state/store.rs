@@ -1,5 +1,6 @@
 //! Owns the store: opening, transactions over scopes, and its end.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use crate::engine::Engine;
 use crate::engine::report::{Recovery, Verification};
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
+use crate::observe::{self, Span, Work};
 use crate::scope::Scope;
 use crate::state::commit::Commit;
 use crate::state::handle::ScopeHandle;
@@ -22,7 +24,7 @@ use crate::state::watch::{self, Watch};
 use crate::sync::Mutex;
 
 /// Within this time a commit at [`Durability::Memory`] is written and synced.
-const MEMORY_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const MEMORY_WITHIN: Duration = Duration::from_secs(1);
 
 /// An open store. Cheap to clone; every clone and every handle keeps it open, and
 /// dropping the last one closes it.
@@ -38,10 +40,33 @@ const MEMORY_WITHIN: Duration = Duration::from_secs(1);
 /// store.close()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Store {
     pub(super) shared: Arc<Shared>,
     durability: Durability,
+}
+
+/// Where it is and how far it came; neither keys nor values.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("durability", &self.durability)
+            .field("engine", &self.shared.engine)
+            .finish()
+    }
+}
+
+/// When a call that commits began, if that is measured, and the span that it is in.
+pub(super) struct Begun {
+    at: Option<Instant>,
+    span: Span,
+}
+
+impl Begun {
+    /// Its commit has this LSN.
+    pub(super) fn committed(&self, lsn: Lsn) {
+        self.span.reached(lsn);
+    }
 }
 
 /// What all handles of a store share.
@@ -69,11 +94,15 @@ impl Shared {
         self.engine.check()
     }
 
-    /// When a commit began, if it is one that waits for the disk: of the others the
-    /// two looks at the clock would be a good part.
-    pub(super) fn begin(&self, durability: Durability) -> Option<Instant> {
-        let waits = durability == Durability::Sync && self.engine.path().is_some();
-        waits.then(clock::monotonic)
+    /// A call begins that commits. It is timed if it waits for the disk: of the others
+    /// the two looks at the clock would be a good part.
+    pub(super) fn begin(&self, durability: Durability) -> Option<Begun> {
+        let path = self.engine.path();
+        let waits = durability == Durability::Sync && path.is_some();
+        Some(Begun {
+            at: waits.then(clock::monotonic),
+            span: observe::span(Work::Commit, path),
+        })
     }
 
     /// Waits until a commit is as durable as it should be.
@@ -81,12 +110,15 @@ impl Shared {
         &self,
         lsn: Lsn,
         durability: Durability,
-        begun: Option<Instant>,
+        begun: Option<Begun>,
     ) -> Result<()> {
+        if let Some(begun) = &begun {
+            begun.committed(lsn);
+        }
         match durability {
             Durability::Sync => {
                 self.engine.sync(lsn)?;
-                if let Some(begun) = begun {
+                if let Some(begun) = begun.and_then(|begun| begun.at) {
                     self.engine.figures.commit.record_since(begun);
                 }
                 Ok(())
@@ -271,8 +303,12 @@ impl Store {
     /// As [`Store::transact`].
     pub fn submit<T>(&self, closure: impl FnMut(&Transaction) -> Result<T>) -> Result<(T, Commit)> {
         let engine = &self.shared.engine;
+        let begun = self.shared.begin(self.durability);
         let (value, lsn) = transaction::run(&self.shared, closure)?;
-        if lsn.is_some() {
+        if let Some(lsn) = lsn {
+            if let Some(begun) = begun {
+                begun.committed(lsn);
+            }
             let within = match self.durability {
                 Durability::Sync => Duration::ZERO,
                 Durability::Interval(within) => within,
@@ -388,6 +424,9 @@ impl Store {
     }
 
     /// Reads image, snapshot and log through, says what is damaged, and heals it.
+    ///
+    /// The image is read through sled, which may answer from its own memory. What
+    /// happened to its files since the store was opened is then found at the next opening.
     ///
     /// # Errors
     /// [`crate::Error::Corrupt`] where it cannot be healed.

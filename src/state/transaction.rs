@@ -4,6 +4,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -66,15 +67,24 @@ impl Drop for Running {
 ///
 /// Its handles take `&self`, so several may live at once. What it wrote it reads
 /// back; nobody else sees it before it is committed.
-#[derive(Debug)]
 pub struct Transaction {
     pub(super) shared: Arc<Shared>,
     pub(super) view: View,
     pub(super) state: RefCell<State>,
 }
 
+/// What it sees; not what it read and writes.
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction")
+            .field("lsn", &self.view.lsn())
+            .field("engine", &self.shared.engine)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What a transaction has read and written so far.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct State {
     pub(super) writes: BTreeMap<u64, ScopeWrites>,
     read_keys: HashSet<(u64, Box<[u8]>)>,
@@ -85,7 +95,6 @@ pub(super) struct State {
 }
 
 /// The writes to one scope.
-#[derive(Debug)]
 pub(super) struct ScopeWrites {
     slot: Arc<Slot>,
     pub(super) cleared: bool,

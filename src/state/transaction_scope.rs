@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::collections::btree_map;
+use std::fmt;
 use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -249,7 +250,8 @@ impl<'a> TransactionScope<'a> {
         let found = self
             .find(key)?
             .map_or(Version::ZERO, |(version, _)| version);
-        check_version(&self.scope, key, expected, found)?;
+        let figures = &self.transaction.shared.engine.figures;
+        check_version(&self.scope, key, expected, found).inspect_err(|e| figures.refused(e))?;
         self.set(key, value)
     }
 
@@ -310,7 +312,6 @@ impl<'a> TransactionScope<'a> {
 
 /// The entries of a scope as a transaction sees them. Made by
 /// [`TransactionScope::scan`].
-#[derive(Debug)]
 #[must_use = "a scan does nothing until it is iterated"]
 pub struct TransactionScan<'a> {
     transaction: &'a Transaction,
@@ -320,6 +321,16 @@ pub struct TransactionScan<'a> {
     chunk: VecDeque<crate::engine::view::ScanEntry>,
     from: Option<Bound<Vec<u8>>>,
     to: Bound<Vec<u8>>,
+}
+
+/// What it reads, and not what it has read already.
+impl fmt::Debug for TransactionScan<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransactionScan")
+            .field("scope", &self.scope)
+            .field("transaction", &self.transaction)
+            .finish_non_exhaustive()
+    }
 }
 
 impl TransactionScan<'_> {

@@ -9,6 +9,7 @@ pub(super) mod cursor;
 pub(super) mod filter;
 pub(super) mod stream;
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::clock;
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::state::store::Store;
 use crate::state::watch::changes::ChangeSet;
+use crate::state::watch::cursor::Idle;
 use crate::state::watch::filter::{Rules, Start, WatchFilter};
 use crate::state::watch::stream::WatchStream;
 
@@ -65,13 +67,24 @@ use crate::state::watch::stream::WatchStream;
 /// assert!(watch.try_next()?.is_none());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Watch {
     tap: Tap,
     rules: Rules,
     limits: CodecLimits,
+    /// Where it began at one.
+    cursor: Option<Idle>,
     /// Nothing more comes.
     ended: bool,
+}
+
+/// How far it came; not what it has read ahead.
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch")
+            .field("reached", &self.reached())
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What `store.watch(filter)` does.
@@ -79,6 +92,7 @@ pub(super) fn open(store: &Store, filter: WatchFilter) -> Result<Watch> {
     let shared = &store.shared;
     let (rules, start, values) = filter.into_parts()?;
     let values = values.into();
+    let mut cursor = None;
     let tap = match start {
         Start::Now => shared.engine.tap(None, values)?,
         Start::Behind(lsn) => shared.engine.tap(Some(lsn), values)?,
@@ -88,6 +102,7 @@ pub(super) fn open(store: &Store, filter: WatchFilter) -> Result<Watch> {
             let at = cursor::place(store, &name)?;
             let tap = shared.engine.tap(Some(at), values)?;
             drop(noting);
+            cursor = Some(Idle::new(name, at));
             tap
         }
     };
@@ -95,14 +110,14 @@ pub(super) fn open(store: &Store, filter: WatchFilter) -> Result<Watch> {
         tap,
         rules,
         limits: shared.settings.limits.codec(),
+        cursor,
         ended: false,
     })
 }
 
 impl Watch {
     /// Everything that the filter lets through was delivered up to this LSN. It goes on
-    /// with commits that are passed over, too: a consumer of which most commits are not
-    /// wanted moves its cursor to here now and then, so that it is not trimmed.
+    /// with commits that are passed over, too.
     #[must_use]
     pub fn reached(&self) -> Lsn {
         self.tap.reached()
@@ -148,7 +163,17 @@ impl Watch {
 
     fn step(&mut self) -> Result<Progress> {
         let rules = &self.rules;
-        Ok(match self.tap.step(&|scope, key| rules.want(scope, key))? {
+        let step = self.tap.step(&|scope, key| rules.want(scope, key));
+        if let Some(cursor) = &mut self.cursor {
+            match &step {
+                Ok(Step::Commit(commit)) => cursor.delivered(commit.lsn),
+                Ok(Step::Passed) => {}
+                Ok(Step::End) => cursor.keep_up(&self.tap, &self.limits),
+                // What was missed is the consumer's, as if it were delivered.
+                Err(_) => cursor.delivered(self.tap.reached()),
+            }
+        }
+        Ok(match step? {
             Step::Commit(commit) => {
                 let store = self.tap.store();
                 Progress::Item(ChangeSet::new(commit, store, self.limits)?)

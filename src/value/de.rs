@@ -80,13 +80,13 @@ impl<'de, S: Source<'de>> TokenDeserializer<'de, S> {
 
     fn unexpected(&self) -> Unexpected<'de> {
         match &self.token {
-            Token::Null => Unexpected::Other("null"),
+            Token::Null => Unexpected::Unit,
             Token::Bool(value) => Unexpected::Bool(*value),
             Token::Int(value) => Unexpected::Signed(*value),
             Token::UInt(value) => Unexpected::Unsigned(*value),
             Token::Float(value) => Unexpected::Float(*value),
             Token::Str(value) => Unexpected::Str(value),
-            Token::Bytes(_) => Unexpected::Other("bytes"),
+            Token::Bytes(bytes) => Unexpected::Bytes(bytes),
             Token::List(_) => Unexpected::Seq,
             Token::Map(_) => Unexpected::Map,
         }

@@ -164,8 +164,49 @@ impl ser::Error for Fault {
     }
 }
 
+/// What serde says of a value that it did not expect would show it; the value may be
+/// nobody's business, and an error is logged.
 impl de::Error for Fault {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::mismatch(message.to_string())
+    }
+
+    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::mismatch(format!("found {}, expected {expected}", kind(&found)))
+    }
+
+    fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        let found = kind(&found);
+        Self::mismatch(format!(
+            "found {found} that does not fit, expected {expected}"
+        ))
+    }
+
+    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
+        Self::mismatch(format!(
+            "found another variant than {}",
+            expected.join(", ")
+        ))
+    }
+}
+
+fn kind(found: &de::Unexpected<'_>) -> &'static str {
+    match found {
+        de::Unexpected::Bool(_) => "a boolean",
+        de::Unexpected::Unsigned(_) | de::Unexpected::Signed(_) => "an integer",
+        de::Unexpected::Float(_) => "a float",
+        de::Unexpected::Char(_) | de::Unexpected::Str(_) => "a string",
+        de::Unexpected::Bytes(_) => "bytes",
+        de::Unexpected::Unit => "null",
+        de::Unexpected::Option => "an optional value",
+        de::Unexpected::NewtypeStruct => "a value in a struct",
+        de::Unexpected::Seq => "a list",
+        de::Unexpected::Map => "a map",
+        de::Unexpected::Enum
+        | de::Unexpected::UnitVariant
+        | de::Unexpected::NewtypeVariant
+        | de::Unexpected::TupleVariant
+        | de::Unexpected::StructVariant => "a variant",
+        de::Unexpected::Other(_) => "something else",
     }
 }

@@ -130,14 +130,14 @@ impl<S: Sink> ser::Serializer for Model<S> {
         match (i64::try_from(value), u64::try_from(value)) {
             (Ok(value), _) => self.0.int(value),
             (_, Ok(value)) => self.0.big_uint(value),
-            _ => Err(out_of_range(value)),
+            _ => Err(out_of_range()),
         }
     }
 
     fn serialize_u128(self, value: u128) -> Result<S::Ok, Fault> {
         match u64::try_from(value) {
             Ok(value) => self.serialize_u64(value),
-            Err(_) => Err(out_of_range(value)),
+            Err(_) => Err(out_of_range()),
         }
     }
 
@@ -260,8 +260,8 @@ impl<S: Sink> ser::Serializer for Model<S> {
     }
 }
 
-fn out_of_range(value: impl std::fmt::Display) -> Fault {
-    Fault::mismatch(format!("the integer {value} does not fit 64 bits"))
+fn out_of_range() -> Fault {
+    Fault::mismatch("an integer does not fit 64 bits")
 }
 
 /// A list that is being written, perhaps as the content of an enum's variant.

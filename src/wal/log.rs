@@ -21,7 +21,7 @@ use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::ids::{Epoch, Lsn, SegmentId, StoreId};
-use crate::observe::{self, Count, Spread, Summary};
+use crate::observe::{self, Count, Figure, Spread, Summary, Work};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::sync::{Condvar, Mutex};
 use crate::vfs::Vfs;
@@ -174,9 +174,13 @@ pub(crate) struct LogStats {
 impl Log {
     /// Tells its figures as those of this store from now on.
     pub(crate) fn tell_as(&mut self, store: &str) {
-        self.stats.syncs = Count::new("evenkeel_log_syncs_total", store);
-        self.stats.sync = Spread::new("evenkeel_sync_seconds", store);
-        self.stats.group = Spread::new("evenkeel_group_commits", store);
+        let syncs = Figure::count("evenkeel_log_syncs_total", "Syncs of the log");
+        let sync = Figure::seconds("evenkeel_sync_seconds", "One sync of the log");
+        let group = "Commits that one sync made durable";
+        let group = Figure::count("evenkeel_group_commits", group);
+        self.stats.syncs = Count::new(syncs, store);
+        self.stats.sync = Spread::new(sync, store);
+        self.stats.group = Spread::new(group, store);
     }
 
     /// Appends a commit and gives it the next LSN, or `None` where space must be
@@ -469,6 +473,8 @@ impl Log {
     /// Syncs the current segment, then writes the mark: in this order, and before
     /// anybody hears of it.
     fn sync_current(&self, disk: &mut Disk) -> Result<()> {
+        let span = observe::span(Work::Sync, self.folder.parent());
+        span.reached(disk.current_last);
         let begun = clock::monotonic();
         let segment = &disk.current;
         segment

@@ -12,6 +12,8 @@ mod crash;
 mod cursors;
 mod delivery;
 mod ends;
+mod figures;
+mod idle;
 #[cfg(unix)]
 mod killed;
 mod limits;

@@ -1,6 +1,7 @@
 //! Owns what a watch delivers: a commit, and each change in it. Values are decoded when
 //! they are asked for.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -23,7 +24,7 @@ pub struct ChangeSet {
 }
 
 /// One change: to a key, or to all keys of a scope.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Change {
     scope: Arc<Scope>,
     kind: ChangeKind,
@@ -32,6 +33,17 @@ pub struct Change {
     new: Option<Arc<[u8]>>,
     old: Old,
     limits: CodecLimits,
+}
+
+/// What was done where; neither key nor values.
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Change")
+            .field("scope", &self.scope)
+            .field("kind", &self.kind)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a change does.

@@ -2,11 +2,17 @@
 //! the store's own, whose value is an LSN, so it is committed with what its consumer
 //! writes.
 
+use std::sync::Arc;
+
+use crate::codec::CodecLimits;
+use crate::engine::feed::Tap;
+use crate::engine::{Batch, Engine, Op, SlotBatch};
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::scope::Scope;
-use crate::state::store::Store;
-use crate::state::transaction::Transaction;
+use crate::state::cell;
+use crate::state::store::{MEMORY_WITHIN, Store};
+use crate::state::transaction::{self, Transaction};
 use crate::state::watch::changes::ChangeSet;
 
 const CURSORS: &str = "cursors";
@@ -40,6 +46,20 @@ const CURSORS: &str = "cursors";
 /// assert!(store.watch(orders())?.try_next()?.is_none()); // seen already
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # Where little of what happens is wanted
+///
+/// A cursor that stands still while others write would fall behind the log, which is
+/// trimmed behind snapshots. So a [`Watch`](crate::Watch) that began at a cursor moves it
+/// over commits that its filter does not want: when it is asked for an item, finds none,
+/// and a checkpoint was written since, and only while the cursor stands at all that this
+/// watch has delivered. That is a small commit for each checkpoint, and it is not waited
+/// for. So a cursor is of one filter: consumers that want other things have others.
+///
+/// While nobody watches nobody looks: a consumer that was away while the log was trimmed
+/// gets [`Error::Trimmed`] even if nothing of what was trimmed concerned it. Nothing is
+/// left that could say so; a key that was deleted leaves no trace. It reads the state, and
+/// goes on from there.
 #[derive(Clone, Debug)]
 pub struct Cursor {
     store: Store,
@@ -96,6 +116,85 @@ impl Cursor {
     /// As [`crate::ScopeHandle::delete`].
     pub fn remove(&self) -> Result<()> {
         self.store.scope(cursors()).delete(&self.name)
+    }
+}
+
+/// What a watch knows of the cursor that it began at, to move it over what nobody wants.
+pub(super) struct Idle {
+    name: String,
+    /// A consumer whose cursor stands here has done all that was delivered.
+    delivered: Lsn,
+    /// It was moved, or far enough, when the image was here.
+    image: Lsn,
+}
+
+impl Idle {
+    pub(super) fn new(name: String, at: Lsn) -> Self {
+        Self {
+            name,
+            delivered: at,
+            image: Lsn::ZERO,
+        }
+    }
+
+    pub(super) fn delivered(&mut self, lsn: Lsn) {
+        self.delivered = lsn;
+    }
+
+    /// Moves the cursor to where the watch is. What is behind the image may be trimmed
+    /// soon, so it is time when that went on. At worst it is not moved, and its consumer
+    /// is told that the log was trimmed: so nobody hears of what goes wrong here, and
+    /// nothing is waited for.
+    pub(super) fn keep_up(&mut self, tap: &Tap, limits: &CodecLimits) {
+        let engine = tap.engine();
+        let image = engine.image_lsn();
+        let may = engine.has_room() && transaction::refuse_nested(engine).is_ok();
+        if image > self.image
+            && may
+            && let Ok(true) = self.move_to(tap.reached(), engine, limits)
+        {
+            self.image = image;
+        }
+    }
+
+    /// False where the consumer has not done everything yet.
+    fn move_to(&self, to: Lsn, engine: &Arc<Engine>, limits: &CodecLimits) -> Result<bool> {
+        let (slot, key) = (engine.slot(&cursors().encode()), self.name.as_bytes());
+        let (name, limits) = (self.name.clone(), *limits);
+        let position = move |cell: &[u8]| {
+            let position = cell::decode::<u64>(cell, &limits, (&cursors(), &name));
+            position.map(Lsn::new)
+        };
+        let Some((_, cell)) = engine.read(&slot, key)? else {
+            return Ok(false);
+        };
+        let (at, delivered) = (position(&cell)?, self.delivered);
+        if at < delivered || at >= to {
+            return Ok(at >= delivered);
+        }
+        let moved = cell::encode(&to.get(), None, &limits)?;
+        // It may have been moved, or removed, meanwhile; then it stays as it is.
+        let modify = move |old: Option<(Lsn, &[u8])>| {
+            let Some((_, old)) = old else { return Ok(None) };
+            let stays = !(delivered..to).contains(&position(old)?);
+            Ok(Some(if stays {
+                Arc::from(old)
+            } else {
+                Arc::clone(&moved)
+            }))
+        };
+        let writes = SlotBatch {
+            slot,
+            clear: false,
+            ops: vec![(key.into(), Op::Modify(Box::new(modify)))],
+        };
+        let batch = Batch {
+            writes: vec![writes],
+            ..Batch::default()
+        };
+        engine.commit(&batch, None, None)?;
+        engine.sync_within(MEMORY_WITHIN)?;
+        Ok(true)
     }
 }
 
