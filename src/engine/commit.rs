@@ -13,7 +13,6 @@ use super::reservation::Claim;
 use super::sequencer::Sequencer;
 use super::table::{Found, Garbage, Slot, SlotState, Stored};
 use super::usage::Pass;
-use super::view::View;
 use crate::codec::cell::{NEVER, deadline, has_expired};
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
@@ -72,6 +71,8 @@ pub(crate) struct Batch {
     /// The earliest deadline of what was read as present: from then on it would have
     /// been read as absent.
     pub(crate) expires: Option<u64>,
+    /// It is not worth waiting for: where somebody has reserved a key, it is lost.
+    pub(crate) yields: bool,
 }
 
 /// What an attempt came to.
@@ -158,21 +159,27 @@ impl Read {
 }
 
 impl Engine {
-    /// Commits a batch that read `view`, or nothing. `None` where it lost a race:
-    /// read again. Visible when it returns, durable later.
-    pub(crate) fn commit(
-        self: &Arc<Self>,
-        batch: &Batch,
-        view: Option<&View>,
-        ticket: Option<u64>,
-    ) -> Result<Option<Lsn>> {
-        let committed = self.commit_batch(batch, view.map(View::lsn), ticket)?;
+    /// Commits a batch that read nothing. Visible when it returns, durable later.
+    pub(crate) fn commit(self: &Arc<Self>, batch: &Batch) -> Result<Lsn> {
+        // It read nothing, so there is nothing to lose a race about.
+        let lsn = self.commit_batch(batch, None, None)?.unwrap_or_default();
         self.expire_in_passing();
-        Ok(committed)
+        Ok(lsn)
     }
 
-    /// The same, of a view that may be gone, and removes nothing that has expired.
-    pub(super) fn commit_batch(
+    /// Commits a batch that read a view of this LSN. `None` where it lost a race: read
+    /// again. Whoever commits what a user asked for calls [`Engine::expire_in_passing`]
+    /// once view and ticket are gone.
+    pub(crate) fn commit_read(
+        self: &Arc<Self>,
+        batch: &Batch,
+        view: Lsn,
+        ticket: Option<u64>,
+    ) -> Result<Option<Lsn>> {
+        self.commit_batch(batch, Some(view), ticket)
+    }
+
+    fn commit_batch(
         self: &Arc<Self>,
         batch: &Batch,
         view: Option<Lsn>,
@@ -201,6 +208,7 @@ impl Engine {
                     return Ok(None);
                 }
                 Attempt::NoRoom(body) => self.make_room(body)?,
+                Attempt::Reserved if batch.yields => return Ok(None),
                 Attempt::Reserved => self.reservations.wait_for(ticket, &batch.claims()),
                 Attempt::Stale => {}
                 // One for each scope: a transaction may be at the limit of several.

@@ -379,7 +379,7 @@ impl Store {
     /// ```
     pub fn expire(&self) -> Result<u64> {
         self.shared.enter()?;
-        let removed = self.shared.engine.expire(usize::MAX)?;
+        let removed = self.shared.engine.expire()?;
         if removed > 0 {
             let last = self.shared.engine.visible();
             self.shared.acknowledge(last, self.durability, None)?;

@@ -17,6 +17,7 @@
 
 mod closing;
 mod driver;
+mod expiry;
 mod group_commit;
 mod handles;
 mod images;

@@ -12,4 +12,5 @@ mod model;
 mod parts;
 mod removal;
 mod rules;
+mod threads;
 mod time;
