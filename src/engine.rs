@@ -43,7 +43,7 @@ use crate::image::store::CacheCounts;
 use crate::observe::{Count, Level, Spread, Summary};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, RwLock};
-use crate::wal::{Log, LogStats};
+use crate::wal::{Log, LogStats, Seat};
 
 pub(crate) use commit::{Batch, Op, Read, SlotBatch};
 pub(crate) use image_state::Cell;
@@ -209,15 +209,23 @@ impl Engine {
     pub(crate) fn poll_sync(
         &self,
         lsn: Lsn,
+        seat: &mut Seat,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Result<()>> {
         let Some(disk) = &self.disk else {
             return std::task::Poll::Ready(Ok(()));
         };
         if self.options.background && !self.closed.load(Ordering::Acquire) {
-            return disk.log.poll_sync(lsn, context);
+            return disk.log.poll_sync(lsn, seat, context);
         }
         std::task::Poll::Ready(disk.log.sync(lsn))
+    }
+
+    /// Forgets who asked by [`Engine::poll_sync`], and is gone.
+    pub(crate) fn leave(&self, seat: &mut Seat) {
+        if let Some(disk) = &self.disk {
+            disk.log.leave(seat);
+        }
     }
 
     /// Sees to it that what is visible now is synced within this time.

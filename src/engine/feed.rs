@@ -21,7 +21,7 @@ use crate::error::{Corruption, Error, Result};
 use crate::ids::{Lsn, StoreId};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Condvar, Mutex, RwLockWriteGuard};
-use crate::wal::{LogPlace, Passed};
+use crate::wal::{LogPlace, Passed, Seat, Wakers};
 
 /// What a note costs beyond body and values, roughly.
 const NOTE_BYTES: usize = 96;
@@ -46,7 +46,7 @@ struct Notes {
     bytes: usize,
     /// Commits up to this one are not noted, or not any more.
     lost: Lsn,
-    wakers: Vec<Waker>,
+    wakers: Wakers,
 }
 
 /// What is kept of a commit.
@@ -121,6 +121,7 @@ pub(crate) struct Tap {
     engine: Arc<Engine>,
     place: Place,
     values: Values,
+    seat: Seat,
 }
 
 #[derive(Debug)]
@@ -205,7 +206,7 @@ impl Feed {
             notes.lost = oldest.lsn;
         }
         self.noted.notify_all();
-        std::mem::take(&mut notes.wakers)
+        notes.wakers.all().collect()
     }
 
     fn wait_behind(&self, after: Lsn, deadline: Option<Instant>, over: impl Fn() -> bool) -> bool {
@@ -225,15 +226,20 @@ impl Feed {
         }
     }
 
-    fn poll_behind(&self, after: Lsn, context: &Context<'_>, over: impl Fn() -> bool) -> bool {
+    fn poll_behind(
+        &self,
+        after: Lsn,
+        seat: &mut Seat,
+        context: &Context<'_>,
+        over: impl Fn() -> bool,
+    ) -> bool {
         let mut notes = self.notes.lock();
         if notes.behind(after) || over() {
             return true;
         }
-        let waker = context.waker();
-        if !notes.wakers.iter().any(|other| other.will_wake(waker)) {
-            notes.wakers.push(waker.clone());
-        }
+        let before = notes.wakers.wait(seat, after.next(), context.waker());
+        drop(notes);
+        drop(before);
         false
     }
 
@@ -241,9 +247,9 @@ impl Feed {
         let woken = {
             let mut notes = self.notes.lock();
             self.noted.notify_all();
-            std::mem::take(&mut notes.wakers)
+            notes.wakers.all()
         };
-        woken.into_iter().for_each(Waker::wake);
+        woken.for_each(Waker::wake);
     }
 }
 
@@ -326,6 +332,7 @@ impl Engine {
                 engine: Arc::clone(self),
                 place,
                 values,
+                seat: Seat::default(),
             }
         };
         if let Some(disk) = &self.disk
@@ -402,11 +409,12 @@ impl Tap {
     }
 
     /// The same for a task: true where there is nothing to wait for, else it is woken.
-    pub(crate) fn poll(&self, context: &Context<'_>) -> bool {
+    pub(crate) fn poll(&mut self, context: &Context<'_>) -> bool {
         let over = || self.engine.is_closed();
+        let (reached, seat) = (self.reached(), &mut self.seat);
         match (&self.place, &self.engine.disk) {
-            (Place::Log(place), Some(disk)) => disk.log.poll_behind(place.reached(), context, over),
-            _ => self.engine.feed.poll_behind(self.reached(), context, over),
+            (Place::Log(_), Some(disk)) => disk.log.poll_behind(reached, seat, context, over),
+            _ => self.engine.feed.poll_behind(reached, seat, context, over),
         }
     }
 }
@@ -415,6 +423,13 @@ impl Drop for Tap {
     fn drop(&mut self) {
         let needs_notes = self.engine.disk.is_none() || self.values.old;
         self.engine.feed.leave(needs_notes, self.values);
+        match (&self.place, &self.engine.disk) {
+            (Place::Log(_), Some(disk)) => disk.log.leave(&mut self.seat),
+            _ => {
+                let left = self.engine.feed.notes.lock().wakers.leave(&mut self.seat);
+                drop(left);
+            }
+        }
     }
 }
 

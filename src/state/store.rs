@@ -20,6 +20,7 @@ use crate::state::watch::cursor::{self, Cursor};
 use crate::state::watch::filter::WatchFilter;
 use crate::state::watch::{self, Watch};
 use crate::sync::Mutex;
+use crate::wal::Seat;
 
 /// Within this time a commit at [`Durability::Memory`] is written and synced.
 const MEMORY_WITHIN: Duration = Duration::from_secs(1);
@@ -283,6 +284,7 @@ impl Store {
         let commit = Commit {
             lsn: lsn.unwrap_or_else(|| engine.visible()),
             engine: Arc::clone(engine),
+            seat: Seat::default(),
         };
         Ok((value, commit))
     }
