@@ -332,15 +332,19 @@ impl Engine {
         lsn: Lsn,
         garbage: &mut Vec<Garbage>,
     ) {
-        let pins = sequencer.views.pins();
+        let pins = sequencer.views.pins(self.disk.is_none());
         let generation = sequencer.generation;
         let mut change = 0;
         for (at, (writes, state)) in batch.writes.iter().zip(states).enumerate() {
             if let Some(bytes) = state.enter(generation) {
                 change += bytes;
-                let entry = sequencer.generations.entry(generation).or_default();
-                entry.slots.push(Arc::clone(&writes.slot));
+                // Without a folder none is ever sealed.
+                if self.disk.is_some() {
+                    let entry = sequencer.generations.entry(generation).or_default();
+                    entry.slots.push(Arc::clone(&writes.slot));
+                }
             }
+            let kept = state.keeps_since();
             if writes.clear {
                 let (cleared, dropped) = state.clear(lsn, pins);
                 change += cleared;
@@ -356,6 +360,10 @@ impl Engine {
                 let expires = cell.as_deref().and_then(deadline);
                 earliest = earliest.min(expires.unwrap_or(NEVER));
                 change += state.put(key, lsn, cell, pins);
+            }
+            if let Some(since) = state.keeps_since().filter(|_| kept.is_none()) {
+                let place = (since, writes.slot.number);
+                sequencer.keeping.insert(place, Arc::clone(&writes.slot));
             }
             if earliest < NEVER {
                 writes.slot.earliest.fetch_min(earliest, Ordering::SeqCst);

@@ -8,6 +8,7 @@
 )]
 
 mod crashes;
+mod memory;
 mod model;
 mod parts;
 mod removal;

@@ -315,4 +315,7 @@ fn and_in_memory() {
     let rig = Rig::new();
     let store = rig.builder().in_memory().unwrap();
     run(&store, &rig.clock);
+    // One key is left.
+    let held = store.stats().unwrap().memtable_bytes;
+    assert!(held < 1000, "{held} bytes");
 }
