@@ -31,6 +31,7 @@ mod slots;
 pub(crate) mod snapshot;
 mod snapshots;
 pub(crate) mod table;
+pub(crate) mod tap;
 mod usage;
 mod verify;
 pub(crate) mod view;
@@ -45,7 +46,7 @@ use crate::image::store::CacheCounts;
 use crate::observe::Summary;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, RwLock};
-use crate::wal::{Log, LogStats};
+use crate::wal::{Log, LogStats, Seat};
 
 pub(crate) use commit::{Batch, Op, Read, SlotBatch};
 use feed::WatchStats;
@@ -190,15 +191,23 @@ impl Engine {
     pub(crate) fn poll_sync(
         &self,
         lsn: Lsn,
+        seat: &mut Seat,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Result<()>> {
         let Some(disk) = &self.disk else {
             return std::task::Poll::Ready(Ok(()));
         };
         if self.options.background && !self.closed.load(Ordering::Acquire) {
-            return disk.log.poll_sync(lsn, context);
+            return disk.log.poll_sync(lsn, seat, context);
         }
         std::task::Poll::Ready(disk.log.sync(lsn))
+    }
+
+    /// Forgets who asked by [`Engine::poll_sync`], and is gone.
+    pub(crate) fn leave(&self, seat: &mut Seat) {
+        if let Some(disk) = &self.disk {
+            disk.log.leave(seat);
+        }
     }
 
     /// Sees to it that what is visible now is synced within this time.

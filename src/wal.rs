@@ -18,7 +18,7 @@ mod segment;
 pub(crate) mod suite;
 
 pub(crate) use frame::FRAME_BYTES_MAX;
-pub(crate) use log::{Log, LogPlace, LogStats, Passed};
+pub(crate) use log::{Log, LogPlace, LogStats, Passed, Seat, Wakers};
 pub(crate) use mark::create_marks;
 pub(crate) use scan::{Known, Room};
 pub use scan::{LogLoss, TailCut};

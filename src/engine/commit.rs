@@ -12,7 +12,6 @@ use super::reservation::Claim;
 use super::sequencer::Sequencer;
 use super::table::{Found, Garbage, Slot, SlotState, Stored};
 use super::usage::Pass;
-use super::view::View;
 use crate::codec::cell::{NEVER, deadline, has_expired};
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
@@ -71,6 +70,8 @@ pub(crate) struct Batch {
     /// The earliest deadline of what was read as present: from then on it would have
     /// been read as absent.
     pub(crate) expires: Option<u64>,
+    /// It is not worth waiting for: where somebody has reserved a key, it is lost.
+    pub(crate) yields: bool,
 }
 
 /// What an attempt came to.
@@ -157,21 +158,27 @@ impl Read {
 }
 
 impl Engine {
-    /// Commits a batch that read `view`, or nothing. `None` where it lost a race:
-    /// read again. Visible when it returns, durable later.
-    pub(crate) fn commit(
-        self: &Arc<Self>,
-        batch: &Batch,
-        view: Option<&View>,
-        ticket: Option<u64>,
-    ) -> Result<Option<Lsn>> {
-        let committed = self.commit_batch(batch, view.map(View::lsn), ticket)?;
+    /// Commits a batch that read nothing. Visible when it returns, durable later.
+    pub(crate) fn commit(self: &Arc<Self>, batch: &Batch) -> Result<Lsn> {
+        // It read nothing, so there is nothing to lose a race about.
+        let lsn = self.commit_batch(batch, None, None)?.unwrap_or_default();
         self.expire_in_passing();
-        Ok(committed)
+        Ok(lsn)
     }
 
-    /// The same, of a view that may be gone, and removes nothing that has expired.
-    pub(super) fn commit_batch(
+    /// Commits a batch that read a view of this LSN. `None` where it lost a race: read
+    /// again. Whoever commits what a user asked for calls [`Engine::expire_in_passing`]
+    /// once view and ticket are gone.
+    pub(crate) fn commit_read(
+        self: &Arc<Self>,
+        batch: &Batch,
+        view: Lsn,
+        ticket: Option<u64>,
+    ) -> Result<Option<Lsn>> {
+        self.commit_batch(batch, Some(view), ticket)
+    }
+
+    fn commit_batch(
         self: &Arc<Self>,
         batch: &Batch,
         view: Option<Lsn>,
@@ -201,6 +208,7 @@ impl Engine {
                     return Ok(None);
                 }
                 Attempt::NoRoom(body) => self.make_room(body)?,
+                Attempt::Reserved if batch.yields => return Ok(None),
                 Attempt::Reserved => self.reservations.wait_for(ticket, &batch.claims()),
                 Attempt::Stale => {}
                 // One for each scope: a transaction may be at the limit of several.
@@ -326,15 +334,19 @@ impl Engine {
         lsn: Lsn,
         garbage: &mut Vec<Garbage>,
     ) {
-        let pins = sequencer.views.pins();
+        let pins = sequencer.views.pins(self.disk.is_none());
         let generation = sequencer.generation;
         let mut change = 0;
         for (at, (writes, state)) in batch.writes.iter().zip(states).enumerate() {
             if let Some(bytes) = state.enter(generation) {
                 change += bytes;
-                let entry = sequencer.generations.entry(generation).or_default();
-                entry.slots.push(Arc::clone(&writes.slot));
+                // Without a folder none is ever sealed.
+                if self.disk.is_some() {
+                    let entry = sequencer.generations.entry(generation).or_default();
+                    entry.slots.push(Arc::clone(&writes.slot));
+                }
             }
+            let kept = state.keeps_since();
             if writes.clear {
                 let (cleared, dropped) = state.clear(lsn, pins);
                 change += cleared;
@@ -350,6 +362,10 @@ impl Engine {
                 let expires = cell.as_deref().and_then(deadline);
                 earliest = earliest.min(expires.unwrap_or(NEVER));
                 change += state.put(key, lsn, cell, pins);
+            }
+            if let Some(since) = state.keeps_since().filter(|_| kept.is_none()) {
+                let place = (since, writes.slot.number);
+                sequencer.keeping.insert(place, Arc::clone(&writes.slot));
             }
             if earliest < NEVER {
                 writes.slot.earliest.fetch_min(earliest, Ordering::SeqCst);

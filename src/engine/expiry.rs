@@ -102,6 +102,8 @@ struct Sweep<'e> {
     now: u64,
     /// How many keys are to be removed at most, but for those of a block that is begun.
     at_most: usize,
+    /// It is done by somebody who came for something else, and waits for nobody.
+    in_passing: bool,
     found: usize,
     removed: u64,
     /// What is found and not removed yet, by scope.
@@ -119,11 +121,14 @@ impl Engine {
         self.expiry.see(self.clock.now_micros())
     }
 
-    /// Removes what has expired, up to about so many keys; returns how many.
-    pub(crate) fn expire(self: &Arc<Self>, at_most: usize) -> Result<u64> {
+    /// Removes what has expired; returns how many keys. Where a key is reserved it waits.
+    pub(crate) fn expire(self: &Arc<Self>) -> Result<u64> {
         self.check()?;
-        // Whoever removes just now has set the earliest aside: it is asked behind the lock.
-        let mut swept = self.expiry.swept.lock();
+        self.sweep(&mut self.expiry.swept.lock(), usize::MAX, false)
+    }
+
+    fn sweep(self: &Arc<Self>, swept: &mut Swept, at_most: usize, in_passing: bool) -> Result<u64> {
+        // Whoever removed before has set the earliest aside: it is asked behind the lock.
         let now = self.now();
         let before = self.expiry.earliest.load(Ordering::SeqCst);
         if before > now {
@@ -134,6 +139,7 @@ impl Engine {
             engine: self,
             now,
             at_most,
+            in_passing,
             found: 0,
             removed: 0,
             gathered: BTreeMap::new(),
@@ -141,7 +147,7 @@ impl Engine {
             next: NEVER,
             left: false,
         };
-        let outcome = sweep.run(&mut swept);
+        let outcome = sweep.run(swept);
         if outcome.is_err() {
             sweep.leave();
         }
@@ -149,26 +155,39 @@ impl Engine {
             swept.due.clear();
         }
         self.expiry.note(sweep.next);
+        if sweep.next < NEVER {
+            // The thread may have looked while that was set aside.
+            self.wake_expiry();
+        }
         let removed = sweep.removed;
         self.expiry.removed.fetch_add(removed, Ordering::Relaxed);
         outcome.map(|()| removed)
     }
 
     /// After a commit: wakes the thread that removes, or, where there is none, removes
-    /// a batch of what expired a while ago.
-    pub(super) fn expire_in_passing(self: &Arc<Self>) {
+    /// a batch of what expired a while ago. To be called by who holds neither a view,
+    /// which would keep what is removed in memory, nor a reservation. It waits for nobody
+    /// else's: a transaction holds up nobody on other keys.
+    pub(crate) fn expire_in_passing(self: &Arc<Self>) {
         let earliest = self.expiry.earliest.load(Ordering::SeqCst);
         if earliest == NEVER {
             return;
         }
         if self.disk.is_some() && self.options.background {
-            if self.expiry.idle.load(Ordering::SeqCst) {
-                let _pressure = self.room_lock.lock();
-                self.room.notify_all();
-            }
-        } else if earliest.saturating_add(IN_PASSING_AFTER_MICROS) <= self.expiry.seen() {
+            self.wake_expiry();
+        } else if earliest.saturating_add(IN_PASSING_AFTER_MICROS) <= self.expiry.seen()
+            && let Some(mut swept) = self.expiry.swept.try_lock()
+        {
             // The commit stands; what could not be removed is found again.
-            let _ = self.expire(BATCH_KEYS);
+            let _ = self.sweep(&mut swept, BATCH_KEYS, true);
+        }
+    }
+
+    /// Wakes the thread that waits for a first deadline.
+    fn wake_expiry(&self) {
+        if self.expiry.idle.load(Ordering::SeqCst) {
+            let _pressure = self.room_lock.lock();
+            self.room.notify_all();
         }
     }
 
@@ -193,7 +212,7 @@ impl Engine {
                 }
             }
             // A failure is one of the disk, which the next commit meets too.
-            if self.expire(usize::MAX).is_ok_and(|removed| removed > 0) {
+            if self.expire().is_ok_and(|removed| removed > 0) {
                 let _ = self.sync_within(SYNCED_WITHIN);
             }
         }
@@ -304,18 +323,14 @@ impl Sweep<'_> {
 
     /// Removes what is gathered, in one commit.
     fn flush(&mut self) -> Result<()> {
-        for _ in 0..ATTEMPTS_MAX {
+        let attempts = if self.in_passing { 1 } else { ATTEMPTS_MAX };
+        for _ in 0..attempts {
             let (batch, count, seen) = match self.batch() {
                 Ok(batch) => batch,
                 Err(Error::ViewExpired) => continue,
                 Err(e) => return Err(e),
             };
-            if count > 0
-                && self
-                    .engine
-                    .commit_batch(&batch, Some(seen), None)?
-                    .is_none()
-            {
+            if count > 0 && self.engine.commit_read(&batch, seen, None)?.is_none() {
                 continue;
             }
             self.removed += count;
@@ -331,7 +346,10 @@ impl Sweep<'_> {
     /// they were looked at. The view is closed: it would keep what is removed in memory.
     fn batch(&self) -> Result<(Batch, u64, Lsn)> {
         let view = self.engine.view();
-        let mut batch = Batch::default();
+        let mut batch = Batch {
+            yields: self.in_passing,
+            ..Batch::default()
+        };
         let mut count = 0;
         for (slot, keys) in self.gathered.values() {
             let mut ops = Vec::new();

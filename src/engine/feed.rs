@@ -16,13 +16,12 @@ use super::body::{BodyOp, read_body};
 use super::commit::Batch;
 use super::image_state::{Cell, Image};
 use super::table::{Found, SlotState, Stored};
-use super::{Disk, Engine};
+use super::Engine;
 use crate::error::{Corruption, Error, Result};
-use crate::ids::{Lsn, StoreId};
-use crate::observe;
+use crate::ids::Lsn;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, RwLockWriteGuard};
-use crate::wal::{LogPlace, Passed};
+use crate::wal::{Seat, Wakers};
 
 /// What a note costs beyond body and values, roughly.
 const NOTE_BYTES: usize = 96;
@@ -48,7 +47,7 @@ struct Notes {
     bytes: usize,
     /// Commits up to this one are not noted, or not any more.
     lost: Lsn,
-    wakers: Vec<Waker>,
+    wakers: Wakers,
 }
 
 /// What is kept of a commit.
@@ -117,16 +116,6 @@ pub(crate) struct Values {
     pub(crate) old: bool,
 }
 
-/// The place of a watch. It keeps the engine in memory, and does not keep it open.
-#[derive(Debug)]
-pub(crate) struct Tap {
-    engine: Arc<Engine>,
-    place: Place,
-    values: Values,
-    /// [`Tap::reached`] as others see it.
-    told: Arc<AtomicU64>,
-}
-
 /// The watches of a store, seen from outside.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct WatchStats {
@@ -139,13 +128,6 @@ pub(crate) struct WatchStats {
     pub(crate) lagged: u64,
 }
 
-#[derive(Debug)]
-enum Place {
-    Log(LogPlace),
-    /// Behind this LSN, in the notes.
-    Notes(Lsn),
-}
-
 /// What one step of a watch came to.
 #[derive(Debug)]
 pub(crate) enum Step {
@@ -154,15 +136,6 @@ pub(crate) enum Step {
     Passed,
     /// There is nothing more that is durable.
     End,
-}
-
-impl Place {
-    fn reached(&self) -> Lsn {
-        match self {
-            Self::Log(place) => place.reached(),
-            Self::Notes(at) => *at,
-        }
-    }
 }
 
 impl Notes {
@@ -183,7 +156,13 @@ impl Notes {
 
 impl Feed {
     /// To be called under the sequencer's lock, with its last LSN.
-    fn enter(&self, reached: &Arc<AtomicU64>, needs_notes: bool, values: Values, last: Lsn) {
+    pub(super) fn enter(
+        &self,
+        reached: &Arc<AtomicU64>,
+        needs_notes: bool,
+        values: Values,
+        last: Lsn,
+    ) {
         let mut notes = self.notes.lock();
         notes.reached.push(Arc::clone(reached));
         notes.old_needed += u64::from(values.old);
@@ -197,7 +176,7 @@ impl Feed {
         }
     }
 
-    fn leave(&self, reached: &Arc<AtomicU64>, needs_notes: bool, values: Values) {
+    pub(super) fn leave(&self, reached: &Arc<AtomicU64>, needs_notes: bool, values: Values) {
         let mut notes = self.notes.lock();
         notes.reached.retain(|other| !Arc::ptr_eq(other, reached));
         notes.old_needed -= u64::from(values.old);
@@ -224,7 +203,7 @@ impl Feed {
             notes.bytes -= oldest.bytes;
             notes.lost = oldest.lsn;
         }
-        std::mem::take(&mut notes.wakers)
+        notes.wakers.all().collect()
     }
 
     /// Wakes those who wait for a note that was kept. To be called without a lock: a
@@ -235,7 +214,12 @@ impl Feed {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    fn wait_behind(&self, after: Lsn, deadline: Option<Instant>, over: impl Fn() -> bool) -> bool {
+    pub(super) fn wait_behind(
+        &self,
+        after: Lsn,
+        deadline: Option<Instant>,
+        over: impl Fn() -> bool,
+    ) -> bool {
         let mut notes = self.notes.lock();
         loop {
             if notes.behind(after) || over() {
@@ -252,20 +236,32 @@ impl Feed {
         }
     }
 
-    fn poll_behind(&self, after: Lsn, context: &Context<'_>, over: impl Fn() -> bool) -> bool {
+    pub(super) fn poll_behind(
+        &self,
+        after: Lsn,
+        seat: &mut Seat,
+        context: &Context<'_>,
+        over: impl Fn() -> bool,
+    ) -> bool {
         let mut notes = self.notes.lock();
         if notes.behind(after) || over() {
             return true;
         }
-        let waker = context.waker();
-        if !notes.wakers.iter().any(|other| other.will_wake(waker)) {
-            notes.wakers.push(waker.clone());
-        }
+        let before = notes.wakers.wait(seat, after.next(), context.waker());
+        drop(notes);
+        drop(before);
         false
     }
 
+    /// Nobody waits in this seat any more.
+    pub(super) fn stand_up(&self, seat: &mut Seat) {
+        let left = self.notes.lock().wakers.leave(seat);
+        // A waker may do anything as it goes, so not under the lock.
+        drop(left);
+    }
+
     fn wake_all(&self) {
-        let woken = std::mem::take(&mut self.notes.lock().wakers);
+        let woken = self.notes.lock().wakers.all().collect();
         self.wake(woken);
     }
 }
@@ -321,47 +317,6 @@ impl Engine {
         }
     }
 
-    /// A place from which commits are read: behind `from`, or behind what is durable
-    /// now.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for an LSN that was never given.
-    pub(crate) fn tap(self: &Arc<Self>, from: Option<Lsn>, values: Values) -> Result<Tap> {
-        self.check()?;
-        let mut tap = {
-            let sequencer = self.sequencer.lock();
-            let last = sequencer.last;
-            if let Some(from) = from.filter(|&from| from > last) {
-                return Err(Error::Invalid {
-                    what: "LSN",
-                    reason: format!(
-                        "{from} was never given by this store, whose last one is {last}"
-                    ),
-                });
-            }
-            let place = match &self.disk {
-                None => Place::Notes(from.unwrap_or(last)),
-                Some(disk) => Place::Log(LogPlace::behind(from.unwrap_or(disk.log.durable()))),
-            };
-            let told = Arc::new(AtomicU64::new(place.reached().get()));
-            self.feed
-                .enter(&told, self.disk.is_none() || values.old, values, last);
-            Tap {
-                engine: Arc::clone(self),
-                place,
-                values,
-                told,
-            }
-        };
-        if let Some(disk) = &self.disk
-            && from.is_none()
-        {
-            tap.place = Place::Log(disk.log.end_place()?);
-            tap.tell();
-        }
-        Ok(tap)
-    }
-
     pub(super) fn watch_stats(&self) -> WatchStats {
         // What is durable may go on meanwhile, and a watch with it: then it is not behind.
         let end = match &self.disk {
@@ -389,113 +344,8 @@ impl Engine {
     }
 }
 
-impl Tap {
-    /// The store that it is of.
-    pub(crate) fn store(&self) -> StoreId {
-        self.engine.store
-    }
-
-    pub(crate) fn engine(&self) -> &Arc<Engine> {
-        &self.engine
-    }
-
-    /// Everything up to here was passed.
-    pub(crate) fn reached(&self) -> Lsn {
-        self.place.reached()
-    }
-
-    fn tell(&self) {
-        self.told.store(self.reached().get(), Ordering::Relaxed);
-    }
-
-    /// Passes the next commit that is durable.
-    ///
-    /// # Errors
-    /// [`Error::Trimmed`] and [`Error::Lagged`], after which it can go on;
-    /// [`Error::Closed`], [`Error::Poisoned`], [`Error::Corrupt`], [`Error::Io`].
-    pub(crate) fn step(&mut self, wanted: Wanted<'_>) -> Result<Step> {
-        let engine = Arc::clone(&self.engine);
-        if engine.is_closed() {
-            return Err(Error::Closed);
-        }
-        let before = self.reached();
-        let step = match (&mut self.place, &engine.disk) {
-            (Place::Log(place), Some(disk)) => log_step(disk, place, self.values, wanted),
-            (Place::Notes(at), _) => engine.feed.step(at, self.values, wanted),
-            (Place::Log(_), None) => Ok(Step::End),
-        };
-        self.tell();
-        match step {
-            Ok(Step::Commit(mut commit)) => {
-                engine.figures.change_sets.increment();
-                if self.values.old {
-                    engine.fill_old(&mut commit);
-                }
-                Ok(Step::Commit(commit))
-            }
-            Ok(Step::End) => engine.check().map(|()| Step::End),
-            Ok(Step::Passed) => Ok(Step::Passed),
-            // The files may be another opening's by now.
-            Err(_) if engine.is_closed() => Err(Error::Closed),
-            Err(e) => {
-                if let Error::Trimmed { scan_from, .. } | Error::Lagged { scan_from, .. } = e {
-                    engine.figures.lagged.increment();
-                    observe::missed(engine.path(), before, scan_from);
-                }
-                Err(e)
-            }
-        }
-    }
-
-    /// Waits until a step comes to more than the end. False where the deadline came
-    /// first.
-    pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
-        let over = || self.engine.is_closed();
-        match (&self.place, &self.engine.disk) {
-            (Place::Log(place), Some(disk)) => {
-                disk.log.wait_behind(place.reached(), deadline, over)
-            }
-            _ => self.engine.feed.wait_behind(self.reached(), deadline, over),
-        }
-    }
-
-    /// The same for a task: true where there is nothing to wait for, else it is woken.
-    pub(crate) fn poll(&self, context: &Context<'_>) -> bool {
-        let over = || self.engine.is_closed();
-        match (&self.place, &self.engine.disk) {
-            (Place::Log(place), Some(disk)) => disk.log.poll_behind(place.reached(), context, over),
-            _ => self.engine.feed.poll_behind(self.reached(), context, over),
-        }
-    }
-}
-
-impl Drop for Tap {
-    fn drop(&mut self) {
-        let needs_notes = self.engine.disk.is_none() || self.values.old;
-        self.engine.feed.leave(&self.told, needs_notes, self.values);
-    }
-}
-
-fn log_step(disk: &Disk, place: &mut LogPlace, values: Values, wanted: Wanted<'_>) -> Result<Step> {
-    let path = disk.folder.root();
-    let passed = disk.log.pass(place, |lsn, time_micros, body| {
-        let changes = read_changes(body, values, wanted);
-        let changes = changes.map_err(|what| Corruption::new(path, what).lsn(lsn))?;
-        Ok(RawCommit {
-            lsn,
-            time_micros,
-            changes,
-        })
-    })?;
-    Ok(match passed {
-        Passed::Commit(commit) if !commit.changes.is_empty() => Step::Commit(commit),
-        Passed::Commit(_) | Passed::Other => Step::Passed,
-        Passed::End => Step::End,
-    })
-}
-
 impl Feed {
-    fn step(&self, at: &mut Lsn, values: Values, wanted: Wanted<'_>) -> Result<Step> {
+    pub(super) fn step(&self, at: &mut Lsn, values: Values, wanted: Wanted<'_>) -> Result<Step> {
         let (lsn, time_micros, body) = {
             let notes = self.notes.lock();
             if *at < notes.lost {
@@ -527,7 +377,7 @@ impl Feed {
 
 impl Engine {
     /// Puts in what was there before, as far as it was noted.
-    fn fill_old(&self, commit: &mut RawCommit) {
+    pub(super) fn fill_old(&self, commit: &mut RawCommit) {
         let was = {
             let notes = self.feed.notes.lock();
             notes.find(commit.lsn).and_then(|note| note.was.clone())
@@ -555,7 +405,7 @@ impl Engine {
 }
 
 /// What is wanted of a commit's body.
-fn read_changes(
+pub(super) fn read_changes(
     body: &[u8],
     values: Values,
     wanted: Wanted<'_>,

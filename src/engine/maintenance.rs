@@ -146,7 +146,8 @@ impl Engine {
         // Without its checkpoint it is not closed cleanly: the next opening is to look
         // at it as after a kill.
         let log_closed = match &sealed {
-            Ok(()) => disk.log.close(),
+            // What somebody has seen as expired stays so behind the next opening.
+            Ok(()) => disk.log.close(self.expiry.seen()),
             Err(_) => Ok(()),
         };
         disk.folder.unlock();

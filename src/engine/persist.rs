@@ -60,12 +60,13 @@ impl Engine {
         let store = StoreId::from_bytes(id);
         let view = self.view();
         let now = components.clock.now_micros();
+        let time_micros = self.now().max(now);
         if view.lsn() > Lsn::ZERO {
             let header = SnapshotHeader {
                 store,
                 origin: None,
                 lsn: view.lsn(),
-                time_micros: self.now().max(now),
+                time_micros,
             };
             let folder = root.join("snapshots");
             let path = snapshot_path(&folder, view.lsn());
@@ -92,7 +93,7 @@ impl Engine {
             options.log,
             known,
         )?;
-        opening.log.close()?;
+        opening.log.close(time_micros)?;
         write_format(vfs, root, store, now)
     }
 }

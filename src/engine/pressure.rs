@@ -1,10 +1,14 @@
 //! Owns the bound on memory: when writers wait, when they are refused, and which
 //! views have to go to make room.
 
+use std::sync::Arc;
+
 use super::Engine;
 use super::sequencer::Sequencer;
+use super::table::Slot;
 use crate::clock;
 use crate::error::{Error, Result};
+use crate::ids::Lsn;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// What writers and the threads of the engine tell each other.
@@ -217,6 +221,11 @@ impl Engine {
         let retirable = {
             let mut sequencer = self.sequencer.lock();
             sequencer.views.close(number);
+            if self.disk.is_none() {
+                let first = sequencer.keeps_needlessly();
+                drop(sequencer);
+                return self.settle(first);
+            }
             let oldest = sequencer.generations.keys().next().copied();
             let needed = sequencer.views.generation().unwrap_or(u64::MAX);
             oldest.filter(|&oldest| oldest <= needed)
@@ -224,6 +233,23 @@ impl Engine {
         let Some(oldest) = retirable else { return };
         if self.image().is_some_and(|image| oldest <= image.generation) {
             self.retire();
+        }
+    }
+
+    /// Drops what was kept for views that are closed, where no checkpoint does. Each slot
+    /// is locked for a part of it only, and the sequencer while one is chosen.
+    fn settle(&self, mut next: Option<(Arc<Slot>, Lsn)>) {
+        while let Some((slot, lowest)) = next {
+            let (change, kept) = {
+                let mut state = slot.write();
+                (state.settle(lowest), state.keeps_since())
+            };
+            self.account(change);
+            let mut sequencer = self.sequencer.lock();
+            if let Some(since) = kept {
+                sequencer.keeping.insert((since, slot.number), slot);
+            }
+            next = sequencer.keeps_needlessly();
         }
     }
 }

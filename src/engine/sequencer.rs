@@ -20,6 +20,19 @@ pub(crate) struct Sequencer {
     /// Tables with LSNs up to this one may be gone from memory.
     pub(crate) retired: Lsn,
     pub(crate) views: Views,
+    /// In a store without a folder: the slots that keep something for views, by since
+    /// when and number.
+    pub(crate) keeping: BTreeMap<(Lsn, u64), Arc<Slot>>,
+}
+
+impl Sequencer {
+    /// Takes a slot out that keeps what no view needs any more, and from which LSN on
+    /// there may be views.
+    pub(crate) fn keeps_needlessly(&mut self) -> Option<(Arc<Slot>, Lsn)> {
+        let lowest = self.views.lowest().unwrap_or(self.last);
+        let first = self.keeping.first_entry()?;
+        (first.key().0 <= lowest).then(|| (first.remove(), lowest))
+    }
 }
 
 /// A generation of the memtable.
@@ -76,11 +89,18 @@ impl Views {
         self.open.values().next().map(|view| view.generation)
     }
 
-    pub(crate) fn pins(&self) -> Pins {
+    /// The lowest LSN of an open view.
+    pub(crate) fn lowest(&self) -> Option<Lsn> {
+        self.open.values().next().map(|view| view.lsn)
+    }
+
+    /// `bottom`: nothing is below the newest tables.
+    pub(crate) fn pins(&self, bottom: bool) -> Pins {
         let first = self.open.values().next();
         let last = self.open.values().next_back();
         Pins {
             views: first.zip(last).map(|(first, last)| (first.lsn, last.lsn)),
+            bottom,
         }
     }
 }

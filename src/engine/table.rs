@@ -1,11 +1,15 @@
 //! Owns the versions of one scope's keys in memory: a table for each generation
 //! of the memtable, and the slot that a scope handle holds on to.
 //!
-//! What stays true: only the newest generation's table changes; an older one is
-//! shared and read without the lock. A key's versions are in descending order.
+//! What stays true:
+//! - Only the newest generation's table changes; an older one is shared and read without
+//!   the lock. A key's versions are in descending order.
+//! - Where nothing is below, as in a store without a folder, a key that is deleted takes
+//!   nothing: what is kept of it for views is noted, and goes with them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::mem;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -21,7 +25,10 @@ const DEADLINE_BYTES: i64 = 64;
 
 /// What a scope costs in memory while anything of it is there, roughly: its slot, its
 /// place in the map, a table.
-const TABLE_BYTES: i64 = 400;
+const TABLE_BYTES: u64 = 400;
+
+/// So much of what was kept for closed views is dropped under one lock.
+const SETTLED_AT_ONCE: usize = 256;
 
 /// The bytes of a value as stored; `None` where the key is deleted.
 pub(crate) type Stored = Option<Arc<[u8]>>;
@@ -32,9 +39,17 @@ struct Chain {
     lsn: Lsn,
     cell: Stored,
     older: Vec<(Lsn, Stored)>,
+    /// Among `Table::kept`.
+    kept: bool,
 }
 
 impl Chain {
+    /// What it takes in memory, with its key.
+    fn bytes(&self, key: &[u8]) -> u64 {
+        let older = self.older.iter().map(|(_, cell)| version_bytes(cell));
+        ENTRY_OVERHEAD_BYTES + key.len() as u64 + version_bytes(&self.cell) + older.sum::<u64>()
+    }
+
     fn at(&self, at: Lsn) -> Option<(Lsn, &Stored)> {
         if self.lsn <= at {
             return Some((self.lsn, &self.cell));
@@ -59,6 +74,11 @@ pub(crate) struct Table {
     live_keys: u64,
     live_bytes: u64,
     newest: Lsn,
+    /// Where nothing is below: what is kept for views, by the commit that made it
+    /// useless to later ones; a key, or all that was cleared.
+    kept: BTreeSet<(Lsn, Option<Arc<[u8]>>)>,
+    /// The newest delete or clear of which nothing is left here.
+    forgotten: Lsn,
     /// What it takes in memory, roughly.
     pub(crate) bytes: u64,
 }
@@ -77,6 +97,9 @@ pub(crate) enum Found {
 pub(crate) struct Pins {
     /// The lowest and highest LSN of an open view; `None` where there is none.
     pub(crate) views: Option<(Lsn, Lsn)>,
+    /// Nothing is below the newest tables, neither an older one nor an image: a key that
+    /// is not there is not anywhere.
+    pub(crate) bottom: bool,
 }
 
 impl Pins {
@@ -84,20 +107,26 @@ impl Pins {
         self.views.is_some_and(|(_, highest)| lsn <= highest)
     }
 
-    /// Drops what no view can see: all behind the newest one that the oldest sees.
+    /// Drops what no view can see; returns its bytes.
     fn prune(self, older: &mut Vec<(Lsn, Stored)>) -> u64 {
         let keep = match self.views {
             None => 0,
-            Some((lowest, _)) => older
-                .iter()
-                .position(|&(lsn, _)| lsn <= lowest)
-                .map_or(older.len(), |oldest| oldest + 1),
+            Some((lowest, _)) => seen_from(older, lowest),
         };
-        older
-            .drain(keep..)
-            .map(|(_, cell)| version_bytes(&cell))
-            .sum()
+        cut(older, keep)
     }
+}
+
+/// How many versions views from `lowest` on see: all up to the newest that it sees.
+fn seen_from(older: &[(Lsn, Stored)], lowest: Lsn) -> usize {
+    let oldest = older.iter().position(|&(lsn, _)| lsn <= lowest);
+    oldest.map_or(older.len(), |oldest| oldest + 1)
+}
+
+/// Drops the versions behind the first so many; returns their bytes.
+fn cut(older: &mut Vec<(Lsn, Stored)>, keep: usize) -> u64 {
+    let gone = older.drain(keep..);
+    gone.map(|(_, cell)| version_bytes(&cell)).sum()
 }
 
 fn version_bytes(cell: &Stored) -> u64 {
@@ -154,6 +183,9 @@ impl Table {
 
     /// Adds a version; returns the change in bytes held.
     fn put(&mut self, key: &[u8], lsn: Lsn, cell: Stored, pins: Pins) -> i64 {
+        if pins.bottom && cell.is_none() && (pins.views.is_none() || !self.keys.contains_key(key)) {
+            return self.forget(key, lsn);
+        }
         self.newest = lsn;
         let expires = cell.as_deref().and_then(deadline);
         let new_live = cell.as_ref().map(|cell| (key.len() + cell.len()) as u64);
@@ -165,6 +197,7 @@ impl Table {
                 lsn,
                 cell,
                 older: Vec::new(),
+                kept: false,
             };
             let key = Arc::from(key);
             let change = added as i64 + self.schedule(&key, None, expires);
@@ -185,13 +218,99 @@ impl Table {
         if !chain.older.is_empty() {
             change -= pins.prune(&mut chain.older) as i64;
         }
+        let keeps = pins.bottom
+            && (!chain.older.is_empty() || chain.cell.is_none())
+            && !mem::replace(&mut chain.kept, true);
         self.count(old_live, new_live);
-        if (expired.is_some() || expires.is_some())
+        if (keeps || expired.is_some() || expires.is_some())
             && let Some((key, _)) = self.keys.get_key_value(key)
         {
-            change += self.schedule(&Arc::clone(key), expired, expires);
+            let key = Arc::clone(key);
+            change += self.schedule(&key, expired, expires);
+            if keeps {
+                self.kept.insert((lsn, Some(key)));
+            }
         }
         self.grown(change)
+    }
+
+    /// Takes a key out that no view reads and that nothing is below; returns the change
+    /// in bytes held. Where it is not there, nothing changes.
+    fn forget(&mut self, key: &[u8], lsn: Lsn) -> i64 {
+        let Some((key, chain)) = self.keys.remove_entry(key) else {
+            return self.grown(0);
+        };
+        self.newest = lsn;
+        self.forgotten = lsn;
+        let cleared = self
+            .cleared
+            .last()
+            .is_some_and(|&cleared| chain.lsn < cleared);
+        let live = chain.cell.as_ref().filter(|_| !cleared);
+        self.count(live.map(|cell| (key.len() + cell.len()) as u64), None);
+        let expired = chain.cell.as_deref().and_then(deadline);
+        let change = self.schedule(&key, expired, None) - chain.bytes(&key) as i64;
+        self.grown(change)
+    }
+
+    /// Drops what was kept for views that are closed, a part of it if there is much: all
+    /// views that are open or will be are at `lowest` or later. Returns the change in
+    /// bytes held.
+    fn settle(&mut self, lowest: Lsn) -> i64 {
+        let mut change = 0;
+        for _ in 0..SETTLED_AT_ONCE {
+            if self.kept.first().is_none_or(|&(since, _)| since > lowest) {
+                break;
+            }
+            match self.kept.pop_first() {
+                Some((_, Some(key))) => change -= self.settle_key(&key, lowest) as i64,
+                Some((_, None)) => change -= self.settle_clears(lowest) as i64,
+                None => break,
+            }
+        }
+        self.grown(change)
+    }
+
+    fn settle_key(&mut self, key: &Arc<[u8]>, lowest: Lsn) -> u64 {
+        let Some(chain) = self.keys.get_mut(key) else {
+            return 0;
+        };
+        if chain.lsn > lowest {
+            let keep = seen_from(&chain.older, lowest);
+            let freed = cut(&mut chain.older, keep);
+            chain.kept = !chain.older.is_empty() || chain.cell.is_none();
+            if chain.kept {
+                self.kept.insert((chain.lsn, Some(Arc::clone(key))));
+            }
+            return freed;
+        }
+        chain.kept = false;
+        if chain.cell.is_some() {
+            return cut(&mut chain.older, 0);
+        }
+        self.forgotten = self.forgotten.max(chain.lsn);
+        let gone = self.keys.remove(key);
+        gone.map_or(0, |chain| chain.bytes(key))
+    }
+
+    fn settle_clears(&mut self, lowest: Lsn) -> u64 {
+        let Some(cleared) = self.cleared(lowest) else {
+            return 0;
+        };
+        self.cleared.retain(|&other| other > cleared);
+        self.forgotten = self.forgotten.max(cleared);
+        let mut freed = 0;
+        self.keys.retain(|key, chain| {
+            if chain.lsn < cleared {
+                freed += chain.bytes(key);
+                return false;
+            }
+            let keep = chain.older.iter().take_while(|(lsn, _)| *lsn >= cleared);
+            let keep = keep.count();
+            freed += cut(&mut chain.older, keep);
+            true
+        });
+        freed
     }
 
     /// Replaces a key's deadline; returns the change in bytes held.
@@ -202,9 +321,14 @@ impl Table {
         (i64::from(added) - i64::from(gone)) * DEADLINE_BYTES
     }
 
+    /// Counts a change in bytes held, and returns it. What holds nothing takes nothing.
     fn grown(&mut self, change: i64) -> i64 {
-        self.bytes = self.bytes.saturating_add_signed(change);
-        change
+        let before = self.bytes;
+        self.bytes = match self.is_empty() {
+            true => 0,
+            false => before.saturating_add_signed(change),
+        };
+        self.bytes as i64 - before as i64
     }
 
     fn count(&mut self, old: Option<u64>, new: Option<u64>) {
@@ -229,30 +353,34 @@ impl Table {
         let mut garbage = BTreeMap::new();
         if pins.views.is_none() {
             self.cleared.clear();
-            garbage = std::mem::take(&mut self.keys);
-            change -= garbage
-                .iter()
-                .map(|(key, chain)| {
-                    let older: u64 = chain
-                        .older
-                        .iter()
-                        .map(|(_, cell)| version_bytes(cell))
-                        .sum();
-                    ENTRY_OVERHEAD_BYTES + key.len() as u64 + version_bytes(&chain.cell) + older
-                })
-                .sum::<u64>() as i64;
+            self.kept.clear();
+            garbage = mem::take(&mut self.keys);
+            let freed = garbage.iter().map(|(key, chain)| chain.bytes(key));
+            change -= freed.sum::<u64>() as i64;
         }
-        self.cleared.push(lsn);
+        match (pins.bottom, pins.views) {
+            (true, None) => self.forgotten = lsn,
+            (true, Some(_)) => {
+                self.cleared.push(lsn);
+                self.kept.insert((lsn, None));
+            }
+            (false, _) => self.cleared.push(lsn),
+        }
         (self.grown(change), Garbage(garbage))
     }
 
     fn changed_since(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, lsn: Lsn) -> bool {
-        self.newest > lsn
-            && (self.cleared.last().is_some_and(|&cleared| cleared > lsn)
-                || self
-                    .keys
-                    .range::<[u8], _>((from, to))
-                    .any(|(_, chain)| chain.lsn > lsn))
+        if self.newest <= lsn {
+            return false;
+        }
+        let mut chains = self.keys.range::<[u8], _>((from, to)).peekable();
+        // Of a delete that nothing is left of it is not known which key it was. An open
+        // view keeps what is deleted behind it, so only those hear of it who closed theirs.
+        let one = matches!((from, to), (Bound::Included(a), Bound::Included(b)) if a == b);
+        let forgotten = self.forgotten > lsn && !(one && chains.peek().is_some());
+        forgotten
+            || self.cleared.last().is_some_and(|&cleared| cleared > lsn)
+            || chains.any(|(_, chain)| chain.lsn > lsn)
     }
 }
 
@@ -363,7 +491,8 @@ impl SlotState {
             self.active.generation = generation;
         }
         let fresh = self.active.is_empty();
-        fresh.then(|| self.active.grown(TABLE_BYTES))
+        self.active.bytes += if fresh { TABLE_BYTES } else { 0 };
+        fresh.then_some(TABLE_BYTES as i64)
     }
 
     fn seal(&mut self) {
@@ -380,6 +509,18 @@ impl SlotState {
 
     pub(crate) fn clear(&mut self, lsn: Lsn, pins: Pins) -> (i64, Garbage) {
         self.active.clear(lsn, pins)
+    }
+
+    /// Since when something is kept that goes with the views before it, where nothing is
+    /// below.
+    pub(crate) fn keeps_since(&self) -> Option<Lsn> {
+        self.active.kept.first().map(|&(since, _)| since)
+    }
+
+    /// Drops a part of what is kept for views before `lowest`, which are all closed.
+    /// Returns the change in bytes held.
+    pub(crate) fn settle(&mut self, lowest: Lsn) -> i64 {
+        self.active.settle(lowest)
     }
 
     /// Keys whose newest version has expired, so many at most, and when the next
@@ -454,81 +595,4 @@ impl SlotState {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NO_VIEWS: Pins = Pins { views: None };
-
-    fn cell(byte: u8) -> Stored {
-        Some(Arc::from([byte].as_slice()))
-    }
-
-    fn lsn(raw: u64) -> Lsn {
-        Lsn::new(raw)
-    }
-
-    #[test]
-    fn the_newest_version_up_to_an_lsn_counts() {
-        let pins = Pins {
-            views: Some((lsn(1), lsn(9))),
-        };
-        let slot = Slot::new(0, b"", 0);
-        slot.write().put(b"k", lsn(2), cell(2), pins);
-        slot.write().put(b"k", lsn(5), cell(5), pins);
-        assert_eq!(slot.find(b"k", lsn(1)), Found::Unknown);
-        assert_eq!(slot.find(b"k", lsn(4)), Found::Version(lsn(2), cell(2)));
-        assert_eq!(slot.find(b"k", lsn(5)), Found::Version(lsn(5), cell(5)));
-    }
-
-    #[test]
-    fn a_clear_hides_what_was_before_it_and_nothing_after() {
-        let slot = Slot::new(0, b"", 0);
-        slot.write().put(b"a", lsn(1), cell(1), NO_VIEWS);
-        slot.write().clear(lsn(2), NO_VIEWS);
-        slot.write().put(b"b", lsn(2), cell(2), NO_VIEWS);
-        assert_eq!(slot.find(b"a", lsn(9)), Found::Version(lsn(2), None));
-        assert_eq!(slot.find(b"z", lsn(9)), Found::Version(lsn(2), None));
-        assert_eq!(slot.find(b"b", lsn(9)), Found::Version(lsn(2), cell(2)));
-    }
-
-    #[test]
-    fn versions_go_when_no_view_needs_them() {
-        let slot = Slot::new(0, b"", 0);
-        let pins = Pins {
-            views: Some((lsn(1), lsn(3))),
-        };
-        slot.write().put(b"k", lsn(1), cell(1), pins);
-        slot.write().put(b"k", lsn(4), cell(4), pins);
-        assert_eq!(slot.find(b"k", lsn(3)), Found::Version(lsn(1), cell(1)));
-        slot.write().put(b"k", lsn(5), cell(5), NO_VIEWS);
-        assert_eq!(slot.find(b"k", lsn(3)), Found::Unknown);
-    }
-
-    #[test]
-    fn generations_are_sealed_in_order_and_retired() {
-        let slot = Slot::new(0, b"", 0);
-        slot.write().enter(1);
-        slot.write().put(b"k", lsn(1), cell(1), NO_VIEWS);
-        assert!(slot.write().enter(2).is_some());
-        slot.write().put(b"k", lsn(2), cell(2), NO_VIEWS);
-        assert_eq!(slot.find(b"k", lsn(9)), Found::Version(lsn(2), cell(2)));
-        let sealed = slot.write().sealed(0, 1);
-        assert_eq!(sealed.len(), 1);
-        slot.write().retire(1);
-        assert_eq!(slot.find(b"k", lsn(1)), Found::Unknown);
-        assert_eq!(slot.find(b"k", lsn(2)), Found::Version(lsn(2), cell(2)));
-    }
-
-    #[test]
-    fn a_range_knows_what_changed_in_it() {
-        let slot = Slot::new(0, b"", 0);
-        slot.write().put(b"k", lsn(5), cell(1), NO_VIEWS);
-        let changed = |from: &[u8], to: &[u8], since| {
-            slot.read()
-                .changed_since(Bound::Included(from), Bound::Excluded(to), lsn(since))
-        };
-        assert!(changed(b"a", b"z", 4));
-        assert!(!changed(b"a", b"z", 5));
-        assert!(!changed(b"l", b"z", 4));
-    }
-}
+mod tests;

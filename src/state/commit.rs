@@ -8,10 +8,12 @@ use std::task::{Context, Poll};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::ids::Lsn;
+use crate::wal::Seat;
 
 /// A commit that can be seen, and can be waited for.
 ///
-/// Dropping it undoes nothing: the commit becomes durable in its turn.
+/// Dropping it undoes nothing: the commit becomes durable in its turn. Of several tasks
+/// that await it each has a clone of its own.
 ///
 /// ```
 /// use evenkeel::Store;
@@ -31,6 +33,8 @@ use crate::ids::Lsn;
 pub struct Commit {
     pub(super) engine: Arc<Engine>,
     pub(super) lsn: Lsn,
+    /// Where the task that awaits it is to be found, as long as there is one.
+    pub(super) seat: Seat,
 }
 
 impl Commit {
@@ -62,6 +66,13 @@ impl Future for Commit {
     type Output = Result<()>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.engine.poll_sync(self.lsn, context)
+        let Self { engine, lsn, seat } = self.get_mut();
+        engine.poll_sync(*lsn, seat, context)
+    }
+}
+
+impl Drop for Commit {
+    fn drop(&mut self) {
+        self.engine.leave(&mut self.seat);
     }
 }

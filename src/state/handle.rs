@@ -433,9 +433,7 @@ impl ScopeHandle {
             ..Batch::default()
         };
         let begun = self.shared.begin(self.durability);
-        let committed = self.shared.engine.commit(&batch, None, None)?;
-        // It read nothing, so there is nothing to lose a race about.
-        let lsn = committed.unwrap_or_default();
+        let lsn = self.shared.engine.commit(&batch)?;
         trace::committed(&self.shared, &batch, lsn);
         self.shared.acknowledge(lsn, self.durability, begun)?;
         Ok(lsn)

@@ -22,6 +22,7 @@ use crate::state::watch::cursor::{self, Cursor};
 use crate::state::watch::filter::WatchFilter;
 use crate::state::watch::{self, Watch};
 use crate::sync::Mutex;
+use crate::wal::Seat;
 
 /// Within this time a commit at [`Durability::Memory`] is written and synced.
 pub(super) const MEMORY_WITHIN: Duration = Duration::from_secs(1);
@@ -319,6 +320,7 @@ impl Store {
         let commit = Commit {
             lsn: lsn.unwrap_or_else(|| engine.visible()),
             engine: Arc::clone(engine),
+            seat: Seat::default(),
         };
         Ok((value, commit))
     }
@@ -415,7 +417,7 @@ impl Store {
     /// ```
     pub fn expire(&self) -> Result<u64> {
         self.shared.enter()?;
-        let removed = self.shared.engine.expire(usize::MAX)?;
+        let removed = self.shared.engine.expire()?;
         if removed > 0 {
             let last = self.shared.engine.visible();
             self.shared.acknowledge(last, self.durability, None)?;

@@ -190,6 +190,7 @@ impl State {
             writes: writes.collect(),
             reads: self.reads,
             expires: self.expires,
+            ..Batch::default()
         }
     }
 }
@@ -273,8 +274,10 @@ pub(super) fn run<T>(
             Ok(Ok(value)) if batch.writes.is_empty() => return Ok((value, None)),
             Ok(Ok(value)) => {
                 let number = ticket.as_ref().map(Ticket::number);
-                if let Some(lsn) = engine.commit(&batch, Some(&view), number)? {
+                if let Some(lsn) = engine.commit_read(&batch, view.lsn(), number)? {
                     trace::committed(shared, &batch, lsn);
+                    drop((view, ticket));
+                    engine.expire_in_passing();
                     return Ok((value, Some(lsn)));
                 }
             }

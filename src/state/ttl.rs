@@ -185,8 +185,7 @@ impl Shared {
         };
         // Held until memory says the same as the last commit.
         let _one_at_a_time = self.setting.lock();
-        // It read nothing, so there is nothing to lose a race about.
-        let lsn = self.engine.commit(&batch, None, None)?.unwrap_or_default();
+        let lsn = self.engine.commit(&batch)?;
         self.engine.set_default_ttl(&slot.prefix, micros);
         Ok(lsn)
     }

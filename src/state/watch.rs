@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::codec::CodecLimits;
-use crate::engine::feed::{Step, Tap};
+use crate::engine::feed::Step;
+use crate::engine::tap::Tap;
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::state::store::Store;

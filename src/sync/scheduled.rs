@@ -11,7 +11,7 @@ use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
 use std::ops::{Deref, DerefMut};
-use std::sync::PoisonError;
+use std::sync::{PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use quick_cache::Weighter;
@@ -65,6 +65,18 @@ impl<T> Mutex<T> {
             mutex: self,
             held: Some(self.take()),
         }
+    }
+
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        let held = match self.0.try_lock() {
+            Ok(held) => held,
+            Err(TryLockError::Poisoned(held)) => held.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(MutexGuard {
+            mutex: self,
+            held: Some(held),
+        })
     }
 
     fn take(&self) -> shuttle::sync::MutexGuard<'_, T> {

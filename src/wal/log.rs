@@ -31,8 +31,10 @@ mod reclaim;
 mod segments;
 mod service;
 mod tail;
+mod wakers;
 
 pub(crate) use tail::{LogPlace, Passed};
+pub(crate) use wakers::{Seat, Wakers};
 
 /// Zeros behind the last frame, so that a reader of a recycled segment sees where
 /// it ends.
@@ -130,7 +132,7 @@ struct Progress {
     written: Lsn,
     durable: Lsn,
     poison: Option<String>,
-    wakers: Vec<(Lsn, Waker)>,
+    wakers: Wakers,
     sync_due: Option<Instant>,
     /// The current segment is half full and there is no next one.
     prepare: bool,
@@ -350,7 +352,7 @@ impl Log {
         progress.poison.get_or_insert_with(|| error.to_string());
         self.poisoned.store(true, Ordering::Release);
         self.requested.notify_all();
-        progress.wakers.drain(..).map(|(_, waker)| waker).collect()
+        progress.wakers.all().collect()
     }
 
     /// Notes how far the log got; gives the tasks to be woken.
@@ -372,8 +374,7 @@ impl Log {
             }
         }
         let reached = progress.durable;
-        let woken = progress.wakers.extract_if(.., |(lsn, _)| *lsn <= reached);
-        woken.map(|(_, waker)| waker).collect()
+        progress.wakers.reached(reached).collect()
     }
 
     /// Writes all that is pending, and syncs it if need be. Only the leader calls it.

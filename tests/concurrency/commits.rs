@@ -2,8 +2,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -216,5 +217,57 @@ fn after_a_barrier_everything_is_durable_at_any_durability() {
                 );
             }
         }
+    });
+}
+
+/// A task that only counts how often it is woken.
+#[derive(Default)]
+struct Woken(AtomicU64);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn poll_as<F: Future + Unpin>(future: &mut F, task: &Arc<Woken>) -> Poll<F::Output> {
+    let waker = Waker::from(Arc::clone(task));
+    Pin::new(future).poll(&mut Context::from_waker(&waker))
+}
+
+#[test]
+fn a_commit_that_is_polled_again_and_again_keeps_the_last_waker_only() {
+    watched(|| {
+        let disk = GatedDisk::new();
+        let store = gated(&disk).open("state").unwrap();
+        let shut = disk.gate.shut();
+        let (_, mut commit) = store.submit(|tx| tx.global().set("a", 1)).unwrap();
+        let (first, last) = (Arc::<Woken>::default(), Arc::<Woken>::default());
+        for _ in 0..1000 {
+            assert!(poll_as(&mut commit, &first).is_pending());
+            assert_eq!(Arc::strong_count(&first), 2);
+        }
+        // Another task goes on with it, and a third one waits for a clone.
+        let (mut copy, third) = (commit.clone(), Arc::<Woken>::default());
+        for _ in 0..10 {
+            assert!(poll_as(&mut commit, &last).is_pending());
+            assert!(poll_as(&mut copy, &third).is_pending());
+        }
+        let kept = [&first, &last, &third].map(Arc::strong_count);
+        assert_eq!(kept, [1, 2, 2]);
+        // Who gives up leaves nothing.
+        let given_up = (0..100).map(|_| {
+            let mut commit = commit.clone();
+            assert!(poll_as(&mut commit, &first).is_pending());
+        });
+        assert_eq!((given_up.count(), Arc::strong_count(&first)), (100, 1));
+        drop(shut);
+        block_on(commit.clone()).unwrap();
+        // Behind this the thread that wakes them is gone.
+        store.close().unwrap();
+        let woken = [&first, &last, &third].map(|task| task.0.load(Ordering::SeqCst));
+        assert_eq!(woken, [0, 1, 1]);
+        assert!(poll_as(&mut commit, &last).is_ready() && poll_as(&mut copy, &third).is_ready());
+        assert_eq!(Arc::strong_count(&last), 1);
     });
 }

@@ -17,9 +17,11 @@
 
 mod closing;
 mod driver;
+mod expiry;
 mod group_commit;
 mod handles;
 mod images;
+mod memory;
 mod parts;
 mod poisoning;
 mod pressure;

@@ -8,8 +8,10 @@
 )]
 
 mod crashes;
+mod memory;
 mod model;
 mod parts;
 mod removal;
 mod rules;
+mod threads;
 mod time;

@@ -39,6 +39,29 @@ fn a_clock_that_jumps_back_brings_nothing_back() {
 }
 
 #[test]
+fn what_was_only_looked_at_stays_absent_behind_a_close() {
+    let mut rig = Rig::new();
+    let store = rig.open();
+    tokens(&store).set_with("a", 1, seconds(10)).unwrap();
+    store.close().unwrap();
+    // Nothing is written by whoever looks, and there is nothing for a checkpoint.
+    let store = rig.open();
+    rig.advance(10 * SECOND);
+    assert!(!tokens(&store).contains("a").unwrap());
+    store.close().unwrap();
+    rig.clock.set_micros(START);
+    let store = rig.open();
+    assert!(!tokens(&store).contains("a").unwrap());
+    // It is the time of the last close, also behind a crash.
+    rig.disk = rig.disk.crash(Loss::Everything);
+    let store = rig.open();
+    assert!(!tokens(&store).contains("a").unwrap());
+    tokens(&store).set_with("b", 1, seconds(1)).unwrap();
+    let deadline = tokens(&store).expires_at("b").unwrap();
+    assert_eq!(deadline, Some(START + 11 * SECOND));
+}
+
+#[test]
 fn a_clock_that_jumps_ahead_expires_early_and_for_good() {
     let rig = Rig::new();
     let store = rig.open();

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::codec::CodecLimits;
-use crate::engine::feed::Tap;
+use crate::engine::tap::Tap;
 use crate::engine::{Batch, Engine, Op, SlotBatch};
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
@@ -192,7 +192,7 @@ impl Idle {
             writes: vec![writes],
             ..Batch::default()
         };
-        engine.commit(&batch, None, None)?;
+        engine.commit(&batch)?;
         engine.sync_within(MEMORY_WITHIN)?;
         Ok(true)
     }

@@ -149,15 +149,16 @@ impl Log {
     }
 
     /// Ends the log cleanly: a close frame, synced; every segment cut to its end, and
-    /// nothing left that is not under a checksum.
-    pub(crate) fn close(&self) -> Result<()> {
+    /// nothing left that is not under a checksum. The close frame has this time, unless
+    /// the last commit has a later one.
+    pub(crate) fn close(&self, time_micros: u64) -> Result<()> {
         self.check()?;
         let (lsn, next) = loop {
             let mut tail = self.tail.lock();
             if tail.closed {
                 return Ok(());
             }
-            if let Some(lsn) = self.append_close(&mut tail) {
+            if let Some(lsn) = self.append_close(&mut tail, time_micros) {
                 tail.closed = true;
                 break (lsn, tail.next.take());
             }
@@ -197,9 +198,9 @@ impl Log {
         disk.mark.sync()
     }
 
-    fn append_close(&self, tail: &mut Tail) -> Option<Lsn> {
+    fn append_close(&self, tail: &mut Tail, time_micros: u64) -> Option<Lsn> {
         let lsn = tail.last.next();
-        let time = tail.last_time_micros;
+        let time = tail.last_time_micros.max(time_micros);
         self.append_frame(tail, lsn, time, FrameKind::Close, &[])
             .then_some(lsn)
     }

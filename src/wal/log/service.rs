@@ -4,7 +4,7 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::{Log, Progress};
+use super::{Log, Progress, Seat};
 use crate::clock;
 use crate::error::Result;
 use crate::ids::Lsn;
@@ -13,7 +13,12 @@ use crate::sync::atomic::{Ordering, fence};
 impl Log {
     /// The outcome of [`Log::sync`] for a task: ready, or the task is woken later.
     /// Somebody has to call [`Log::serve`].
-    pub(crate) fn poll_sync(&self, lsn: Lsn, context: &mut Context<'_>) -> Poll<Result<()>> {
+    pub(crate) fn poll_sync(
+        &self,
+        lsn: Lsn,
+        seat: &mut Seat,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<()>> {
         if self.durable() >= lsn {
             return Poll::Ready(Ok(()));
         }
@@ -24,9 +29,19 @@ impl Log {
         if let Err(e) = progress.check() {
             return Poll::Ready(Err(e));
         }
-        progress.wakers.push((lsn, context.waker().clone()));
+        let before = progress.wakers.wait(seat, lsn, context.waker());
         self.request(&mut progress, Duration::ZERO);
+        drop(progress);
+        drop(before);
         Poll::Pending
+    }
+
+    /// Forgets who asked by [`Log::poll_sync`] or [`Log::poll_behind`], and is gone.
+    pub(crate) fn leave(&self, seat: &mut Seat) {
+        if !seat.is_free() {
+            let left = self.progress.lock().wakers.leave(seat);
+            drop(left);
+        }
     }
 
     /// Asks whoever serves the log to sync within this time.

@@ -6,10 +6,10 @@
 //! follower, which is told from damage by where the log begins by then.
 
 use std::path::PathBuf;
-use std::task::Context;
+use std::task::{Context, Waker};
 use std::time::Instant;
 
-use super::Log;
+use super::{Log, Seat};
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, SegmentId};
 use crate::wal::frame::FrameKind;
@@ -234,6 +234,7 @@ impl Log {
     pub(crate) fn poll_behind(
         &self,
         after: Lsn,
+        seat: &mut Seat,
         context: &Context<'_>,
         over: impl Fn() -> bool,
     ) -> bool {
@@ -241,12 +242,9 @@ impl Log {
         if progress.durable > after || progress.poison.is_some() || over() {
             return true;
         }
-        let (lsn, waker) = (after.next(), context.waker());
-        // A task may ask again and again before anything happens.
-        let known = |(at, other): &(Lsn, std::task::Waker)| *at == lsn && other.will_wake(waker);
-        if !progress.wakers.iter().any(known) {
-            progress.wakers.push((lsn, waker.clone()));
-        }
+        let before = progress.wakers.wait(seat, after.next(), context.waker());
+        drop(progress);
+        drop(before);
         false
     }
 
@@ -255,8 +253,8 @@ impl Log {
         let woken = {
             let mut progress = self.progress.lock();
             self.changed.notify_all();
-            std::mem::take(&mut progress.wakers)
+            progress.wakers.all()
         };
-        woken.into_iter().for_each(|(_, waker)| waker.wake());
+        woken.for_each(Waker::wake);
     }
 }
