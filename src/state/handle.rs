@@ -385,7 +385,7 @@ impl ScopeHandle {
     /// [`Error::Closed`], [`Error::Poisoned`], [`Error::Corrupt`].
     pub fn len(&self) -> Result<u64> {
         let slot = self.enter()?;
-        Ok(self.shared.engine.size_now(slot)?.keys)
+        Ok(self.shared.engine.size_now(slot)?.keys())
     }
 
     /// True where there are no keys.
@@ -402,7 +402,7 @@ impl ScopeHandle {
     /// As [`len`](Self::len).
     pub fn bytes(&self) -> Result<u64> {
         let slot = self.enter()?;
-        Ok(self.shared.engine.size_now(slot)?.bytes)
+        Ok(self.shared.engine.size_now(slot)?.bytes())
     }
 
     pub(super) fn write(&self, key: &str, op: Op) -> Result<Lsn> {

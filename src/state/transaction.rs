@@ -181,6 +181,7 @@ impl State {
             writes: writes.collect(),
             reads: self.reads,
             expires: self.expires,
+            quota: None,
         }
     }
 }
