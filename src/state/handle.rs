@@ -14,7 +14,7 @@ use crate::ids::{Lsn, Version};
 use crate::scope::Scope;
 use crate::state::cell;
 use crate::state::key::{Key, KeyHandle};
-use crate::state::options::{Durability, Limits};
+use crate::state::options::{Durability, KEY_BYTES_BOUND, Limits};
 use crate::state::scan::{Keys, Scan};
 use crate::state::store::{Shared, Store};
 use crate::state::ttl::SetOptions;
@@ -117,6 +117,11 @@ pub(super) fn check_key(key: &str, limits: &Limits, scope: &Scope) -> Result<()>
             at: scope.to_string(),
         }),
     }
+}
+
+/// True where there may be such a key, under whatever limits it was written.
+pub(super) fn can_be(key: &str) -> bool {
+    key.len() <= KEY_BYTES_BOUND
 }
 
 impl ScopeHandle {
@@ -240,12 +245,18 @@ impl ScopeHandle {
         self.set_with(key, value, SetOptions::new())
     }
 
-    /// Removes a key. No error where there is none.
+    /// Removes a key. No error where there is none. It is never refused for its size,
+    /// whatever the limits are and however full the scope is.
     ///
     /// # Errors
-    /// [`Error::Closed`], [`Error::Poisoned`].
+    /// [`Error::Closed`], [`Error::Poisoned`]; [`Error::Busy`] while the memtable cannot
+    /// be emptied or the log not be trimmed, as for any commit.
     pub fn delete(&self, key: impl AsRef<str>) -> Result<()> {
-        self.write(key.as_ref(), Op::Delete).map(drop)
+        let key = key.as_ref();
+        match can_be(key) {
+            true => self.write_unchecked(key, Op::Delete).map(drop),
+            false => self.enter().map(drop),
+        }
     }
 
     /// Removes all keys of this scope at once. A workflow's steps are scopes of
@@ -406,8 +417,13 @@ impl ScopeHandle {
     }
 
     pub(super) fn write(&self, key: &str, op: Op) -> Result<Lsn> {
-        let slot = self.enter()?;
+        self.enter()?;
         check_key(key, self.limits(), &self.scope)?;
+        self.write_unchecked(key, op)
+    }
+
+    fn write_unchecked(&self, key: &str, op: Op) -> Result<Lsn> {
+        let slot = self.enter()?;
         self.commit(SlotBatch {
             slot: Arc::clone(slot),
             clear: false,
