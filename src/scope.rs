@@ -128,8 +128,10 @@ impl ScopeKind {
 
     /// The kind of an encoded scope; `None` for a part of the store's own bookkeeping.
     pub(crate) fn of(prefix: &[u8]) -> Option<Self> {
-        let first = *prefix.first()?;
-        Self::ALL.into_iter().find(|kind| kind.tag() == first)
+        // Tags begin at 1, and the kinds are in their order.
+        Self::ALL
+            .get(usize::from(*prefix.first()?).checked_sub(1)?)
+            .copied()
     }
 
     /// True for the encoding of a scope of this kind.

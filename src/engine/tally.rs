@@ -144,13 +144,18 @@ impl Tally {
         self.now.any()
     }
 
+    /// What the scope holds, where that is followed.
+    pub(crate) fn exact(&self) -> Option<Count> {
+        self.now.exact
+    }
+
     /// What is followed, as it is.
     pub(crate) fn followed(&self) -> Followed {
         self.now
     }
 
     /// A commit is about to make this of it.
-    pub(crate) fn expect(&mut self, next: Followed) {
+    pub(crate) fn anticipate(&mut self, next: Followed) {
         self.next = next;
     }
 

@@ -11,7 +11,7 @@ use super::commit::{Base, Op, SlotBatch};
 use super::image_state::{Cell, Image};
 use super::quota::{Allowed, KindQuotas, Quota, Refusal, SCOPE_BYTES_MAX, SCOPE_KEYS_MAX};
 use super::table::{Found, Slot, SlotState, Stored};
-use super::tally::Count;
+use super::tally::{Count, Followed};
 use super::view::{View, full_key};
 use crate::codec::cell::NEVER;
 use crate::error::{Error, Result};
@@ -68,40 +68,20 @@ impl Engine {
         (state, olds): (&mut SlotState, &[Base]),
         (kinds, now): (&KindQuotas, u64),
     ) -> Verdict {
-        let written = |at: usize| match (resolved, &writes.ops[at].1) {
-            (Some(cells), _) => cells[at].as_deref(),
-            (None, Op::Put(cell)) => Some(&**cell),
-            (None, _) => None,
-        };
         let (mut keys, mut bytes) = (0, 0);
         for (at, (key, _)) in writes.ops.iter().enumerate() {
-            if let Some(cell) = written(at) {
+            if let Some(cell) = written(writes, resolved, at) {
                 keys += 1;
                 bytes += (key.len() + cell.len()) as u64;
             }
         }
-        let followed = state.tally.is_followed();
-        if keys == 0 && !followed {
-            return Verdict::Fits;
-        }
-        let mut next = state.tally.followed();
-        if followed {
-            if writes.clear {
-                next.clear();
-            }
-            for (at, (key, _)) in writes.ops.iter().enumerate() {
-                let old = match (writes.clear, state.find(key, Lsn::new(u64::MAX))) {
-                    (true, _) => None,
-                    (false, Found::Version(_, cell)) => cell.map(Cell::Memory),
-                    (false, Found::Unknown) => match olds.get(at) {
-                        Some(base) => base.as_ref().map(|(_, cell)| cell.clone()),
-                        None => return Verdict::Unknown,
-                    },
-                };
-                next.replace(key.len(), old.as_deref(), written(at));
-            }
-            state.tally.expect(next);
-        }
+        let next = match state.tally.is_followed() {
+            false => None,
+            true => match follow(writes, resolved, (state, olds)) {
+                Some(next) => Some(next),
+                None => return Verdict::Unknown,
+            },
+        };
         if keys == 0 {
             return Verdict::Fits;
         }
@@ -115,7 +95,8 @@ impl Engine {
             held_keys.saturating_add(keys),
             held_bytes.saturating_add(bytes),
         );
-        let (Some(before), Some(after)) = (state.tally.followed().exact, next.exact) else {
+        let Some((before, after)) = next.and_then(|next| state.tally.exact().zip(next.exact))
+        else {
             return match allowed.takes(bound.0, bound.1) {
                 true => Verdict::Fits,
                 false => Verdict::Uncounted,
@@ -159,7 +140,7 @@ impl Engine {
     /// One at a time: who waited finds it counted, if it was later than `since`.
     pub(super) fn count(self: &Arc<Self>, slot: &Slot, since: u64) -> Result<()> {
         let _one_at_a_time = slot.counting.lock();
-        let counted = slot.read().tally.followed().exact;
+        let counted = slot.read().tally.exact();
         if counted.is_some_and(|count| count.time >= since) {
             return Ok(());
         }
@@ -258,6 +239,43 @@ impl Engine {
         let allowed = self.allowed(&slot.prefix, slot.read().quota, &kinds);
         Ok(Holding { count, allowed })
     }
+}
+
+/// What an op of a batch writes; `None` where it deletes.
+#[inline]
+fn written<'w>(
+    writes: &'w SlotBatch,
+    resolved: Option<&'w [Stored]>,
+    at: usize,
+) -> Option<&'w [u8]> {
+    match (resolved, &writes.ops[at].1) {
+        (Some(cells), _) => cells[at].as_deref(),
+        (None, Op::Put(cell)) => Some(cell),
+        (None, _) => None,
+    }
+}
+
+/// Works out what the writes make of the figures that are followed, and lets those
+/// expect it. `None` where somebody has to look first what is replaced.
+fn follow(
+    writes: &SlotBatch,
+    resolved: Option<&[Stored]>,
+    (state, olds): (&mut SlotState, &[Base]),
+) -> Option<Followed> {
+    let mut next = state.tally.followed();
+    if writes.clear {
+        next.clear();
+    }
+    for (at, (key, _)) in writes.ops.iter().enumerate() {
+        let old = match (writes.clear, state.find(key, Lsn::new(u64::MAX))) {
+            (true, _) => None,
+            (false, Found::Version(_, cell)) => cell.map(Cell::Memory),
+            (false, Found::Unknown) => olds.get(at)?.as_ref().map(|(_, cell)| cell.clone()),
+        };
+        next.replace(key.len(), old.as_deref(), written(writes, resolved, at));
+    }
+    state.tally.anticipate(next);
+    Some(next)
 }
 
 /// True where a bound is so near to a limit that the exact figures are followed on.
