@@ -61,6 +61,7 @@ impl Engine {
     /// Decides whether the writes fit into their scope, where what is deleted always
     /// does. `olds` is what they replace, as far as memory does not know it; empty where
     /// it was not looked up.
+    #[inline]
     pub(super) fn judge(
         &self,
         writes: &SlotBatch,
@@ -68,35 +69,42 @@ impl Engine {
         (state, olds): (&mut SlotState, &[Base]),
         (kinds, now): (&KindQuotas, u64),
     ) -> Verdict {
-        let (mut keys, mut bytes) = (0, 0);
-        for (at, (key, _)) in writes.ops.iter().enumerate() {
-            if let Some(cell) = written(writes, resolved, at) {
-                keys += 1;
-                bytes += (key.len() + cell.len()) as u64;
-            }
+        if state.tally.is_followed() {
+            return self.judge_exactly(writes, resolved, (state, olds), (kinds, now));
         }
-        let next = match state.tally.is_followed() {
-            false => None,
-            true => match follow(writes, resolved, (state, olds)) {
-                Some(next) => Some(next),
-                None => return Verdict::Unknown,
-            },
-        };
-        if keys == 0 {
+        let added = added(writes, resolved);
+        if added.0 == 0 {
             return Verdict::Fits;
         }
         let allowed = self.allowed(&writes.slot.prefix, state.quota, kinds);
-        self.refresh(&writes.slot, state);
-        let (held_keys, held_bytes) = match writes.clear {
-            true => (0, 0),
-            false => state.upper_bound(),
+        let (keys, bytes) = self.bound(writes, state, added);
+        match allowed.takes(keys, bytes) {
+            true => Verdict::Fits,
+            false => Verdict::Uncounted,
+        }
+    }
+
+    /// The same for a scope whose figures are followed.
+    #[cold]
+    #[inline(never)]
+    fn judge_exactly(
+        &self,
+        writes: &SlotBatch,
+        resolved: Option<&[Stored]>,
+        (state, olds): (&mut SlotState, &[Base]),
+        (kinds, now): (&KindQuotas, u64),
+    ) -> Verdict {
+        let Some(next) = follow(writes, resolved, (state, olds)) else {
+            return Verdict::Unknown;
         };
-        let bound = (
-            held_keys.saturating_add(keys),
-            held_bytes.saturating_add(bytes),
-        );
-        let Some((before, after)) = next.and_then(|next| state.tally.exact().zip(next.exact))
-        else {
+        let added = added(writes, resolved);
+        if added.0 == 0 {
+            return Verdict::Fits;
+        }
+        let allowed = self.allowed(&writes.slot.prefix, state.quota, kinds);
+        let bound = self.bound(writes, state, added);
+        let Some((before, after)) = state.tally.exact().zip(next.exact) else {
+            // Somebody is counting it for the first time.
             return match allowed.takes(bound.0, bound.1) {
                 true => Verdict::Fits,
                 false => Verdict::Uncounted,
@@ -104,7 +112,7 @@ impl Engine {
         };
         if allowed.takes(after.keys(), after.bytes()) {
             // Far enough from the limits the bound does again.
-            if !followed_on(&allowed, bound) {
+            if !is_near(&allowed, bound) {
                 state.tally.forget();
                 writes.slot.followed.store(false, Ordering::Relaxed);
             }
@@ -117,6 +125,24 @@ impl Engine {
             Some(refusal) => Verdict::Refused(refusal),
             None => Verdict::Fits,
         }
+    }
+
+    /// What a scope holds at most behind writes that add so much at most.
+    fn bound(
+        &self,
+        writes: &SlotBatch,
+        state: &mut SlotState,
+        (keys, bytes): (u64, u64),
+    ) -> (u64, u64) {
+        self.refresh(&writes.slot, state);
+        let (held_keys, held_bytes) = match writes.clear {
+            true => (0, 0),
+            false => state.upper_bound(),
+        };
+        (
+            held_keys.saturating_add(keys),
+            held_bytes.saturating_add(bytes),
+        )
     }
 
     /// Counts the scope's part of the image from above, if the image is another one.
@@ -255,6 +281,19 @@ fn written<'w>(
     }
 }
 
+/// Keys and bytes that the writes add at most.
+#[inline]
+fn added(writes: &SlotBatch, resolved: Option<&[Stored]>) -> (u64, u64) {
+    let (mut keys, mut bytes) = (0, 0);
+    for (at, (key, _)) in writes.ops.iter().enumerate() {
+        if let Some(cell) = written(writes, resolved, at) {
+            keys += 1;
+            bytes += (key.len() + cell.len()) as u64;
+        }
+    }
+    (keys, bytes)
+}
+
 /// Works out what the writes make of the figures that are followed, and lets those
 /// expect it. `None` where somebody has to look first what is replaced.
 fn follow(
@@ -279,7 +318,7 @@ fn follow(
 }
 
 /// True where a bound is so near to a limit that the exact figures are followed on.
-fn followed_on(allowed: &Allowed, (keys, bytes): (u64, u64)) -> bool {
+fn is_near(allowed: &Allowed, (keys, bytes): (u64, u64)) -> bool {
     keys > allowed.keys.0 / 4 * 3 || bytes > allowed.bytes.0 / 4 * 3
 }
 

@@ -253,9 +253,10 @@ impl ScopeHandle {
     /// be emptied or the log not be trimmed, as for any commit.
     pub fn delete(&self, key: impl AsRef<str>) -> Result<()> {
         let key = key.as_ref();
+        let slot = self.enter()?;
         match can_be(key) {
-            true => self.write_unchecked(key, Op::Delete).map(drop),
-            false => self.enter().map(drop),
+            true => self.write_to(slot, key, Op::Delete).map(drop),
+            false => Ok(()),
         }
     }
 
@@ -417,13 +418,12 @@ impl ScopeHandle {
     }
 
     pub(super) fn write(&self, key: &str, op: Op) -> Result<Lsn> {
-        self.enter()?;
+        let slot = self.enter()?;
         check_key(key, self.limits(), &self.scope)?;
-        self.write_unchecked(key, op)
+        self.write_to(slot, key, op)
     }
 
-    fn write_unchecked(&self, key: &str, op: Op) -> Result<Lsn> {
-        let slot = self.enter()?;
+    fn write_to(&self, slot: &Arc<Slot>, key: &str, op: Op) -> Result<Lsn> {
         self.commit(SlotBatch {
             slot: Arc::clone(slot),
             clear: false,
