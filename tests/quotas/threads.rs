@@ -114,6 +114,63 @@ fn who_makes_room_gets_it() {
     }
 }
 
+/// While a large scope is counted again and again, others go on in it, and what they do
+/// meanwhile is in the figures.
+#[test]
+fn what_is_written_during_a_count_is_counted() {
+    const STILL: u64 = 5_000;
+    const TICKS: u64 = 20;
+    for (rig, store) in stores() {
+        let scope = job(&store, "a");
+        for n in 0..STILL {
+            scope.set(format!("still{n}"), n).unwrap();
+        }
+        scope.set_quota(Quota::new().keys(STILL + 4 + 1)).unwrap();
+        let (ticks, turns) = (AtomicU64::new(0), AtomicU64::new(0));
+        thread::scope(|threads| {
+            let (scope, ticks, turns) = (&scope, &ticks, &turns);
+            for thread in 0..4 {
+                threads.spawn(move || {
+                    // There is room for one of each thread.
+                    for n in 0..1_000_000 {
+                        let key = format!("{thread}-{}", n % 8);
+                        scope.set(&key, n).unwrap();
+                        if ticks.load(Ordering::Relaxed) == TICKS {
+                            break;
+                        }
+                        scope.delete(&key).unwrap();
+                        turns.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            let mut now = rig.now;
+            for n in 0..TICKS {
+                // It takes the last room until it expires; then it takes a count to see.
+                let until = SetOptions::new().expires_at(now + 1);
+                scope.set_with(format!("tick{n}"), n, until).unwrap();
+                // The others go on by what was counted. Should they have failed, this ends.
+                let enough = turns.load(Ordering::Relaxed) + 100;
+                let there = || turns.load(Ordering::Relaxed) >= enough;
+                for _ in 0..100_000 {
+                    if there() {
+                        break;
+                    }
+                    thread::yield_now();
+                }
+                now += 2;
+                rig.clock.set_micros(now);
+                ticks.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let usage = scope.usage().unwrap();
+        for n in usage.keys..usage.keys_max {
+            scope.set(format!("rest{n}"), n).unwrap();
+        }
+        assert!(scope.set("more", 1).is_err());
+        assert_eq!(recount(&store, scope.scope()).0, usage.keys_max);
+    }
+}
+
 /// The same while things expire, and are removed meanwhile.
 #[test]
 fn what_expires_is_room_for_somebody() {
