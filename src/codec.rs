@@ -60,6 +60,14 @@ impl CodecLimits {
     /// by far.
     pub(crate) const DEPTH_BOUND: usize = 256;
 
+    /// For reading what was written under other limits: it is as deep as it is.
+    pub(crate) fn for_reading(&self) -> Self {
+        Self {
+            value_depth_max: Self::DEPTH_BOUND,
+            ..*self
+        }
+    }
+
     fn depth_max(&self) -> usize {
         self.value_depth_max.min(Self::DEPTH_BOUND)
     }

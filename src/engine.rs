@@ -23,6 +23,7 @@ pub(crate) mod opening;
 pub(crate) mod options;
 mod persist;
 mod pressure;
+pub(crate) mod quota;
 mod rebuild;
 pub(crate) mod report;
 mod reservation;
@@ -31,8 +32,9 @@ mod slots;
 pub(crate) mod snapshot;
 mod snapshots;
 pub(crate) mod table;
+pub(crate) mod tally;
 pub(crate) mod tap;
-mod usage;
+pub(crate) mod usage;
 mod verify;
 pub(crate) mod view;
 
@@ -44,6 +46,7 @@ use crate::error::{Error, Result};
 use crate::ids::{Lsn, StoreId};
 use crate::image::store::CacheCounts;
 use crate::observe::Summary;
+use crate::scope::ScopeKind;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, RwLock};
 use crate::wal::{Log, LogStats, Seat};
@@ -55,6 +58,7 @@ pub(crate) use image_state::Cell;
 use image_state::Image;
 use maintenance::Threads;
 use options::EngineOptions;
+use quota::{Quota, QuotaChange};
 use report::Recovery;
 use reservation::Reservations;
 pub(crate) use reservation::{Claim, Ticket};
@@ -153,6 +157,16 @@ impl Engine {
     /// Sets how long values of an encoded scope last that do not say it; 0 for ever.
     pub(crate) fn set_default_ttl(&self, prefix: &[u8], micros: u64) {
         self.slots.set_ttl(prefix, micros);
+    }
+
+    /// Sets a quota that was read from the store, when that is opened.
+    pub(crate) fn load_quota(&self, change: &QuotaChange) {
+        self.set_quota(&mut self.sequencer.lock(), change);
+    }
+
+    /// The quota that was set for all scopes of a kind.
+    pub(crate) fn kind_quota(&self, kind: ScopeKind) -> Quota {
+        self.sequencer.lock().kinds.get(kind)
     }
 
     /// The LSN of the last commit that can be read.

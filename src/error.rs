@@ -114,6 +114,28 @@ pub enum Error {
         at: String,
     },
 
+    /// A scope holds more than it may, because its quota or the store's limits were
+    /// lowered, and this would make it hold even more; nothing was written. Reads,
+    /// deletes, clears, and whatever makes it no larger go on. Delete from it, or raise
+    /// its quota.
+    #[error(
+        "{scope} is quarantined: its {limit} are {held} and limited to {max} by {by}, this would make it {actual}; delete from it, or raise its quota"
+    )]
+    Quarantined {
+        /// The scope, as text.
+        scope: String,
+        /// The name of the limit, as in `Limits`.
+        limit: &'static str,
+        /// The limit in force.
+        max: u64,
+        /// Who set it: the scope's own quota, that of its kind, or the store's limits.
+        by: &'static str,
+        /// What the scope holds.
+        held: u64,
+        /// What it would hold.
+        actual: u64,
+    },
+
     /// An argument has no meaning here; nothing was done.
     #[error("invalid {what}: {reason}")]
     Invalid {

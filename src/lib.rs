@@ -26,7 +26,7 @@
 //!
 //! - Which scope for what: `docs/what_to_keep_where.md`.
 //! - What is durable when: [`Durability`], [`Store::submit`], [`Store::barrier`].
-//! - What is refused: [`Limits`], [`Error`].
+//! - What is refused: [`Limits`], [`Quota`], [`Error`]; what is held: [`Store::usage`].
 //! - What is made anew and never stored: [`Resource`].
 //! - Workflow state by the names that programs know: [`WorkflowStateManager`].
 //! - Figures and events: [`Stats`], [`Traced`], and the features `metrics` and `tracing`.
@@ -55,6 +55,7 @@ mod wal;
 mod workflow;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use engine::quota::Quota;
 pub use engine::report::{Healed, Recovery, Verification};
 pub use error::{Corruption, Error, Result};
 pub use ids::{BlockId, Epoch, Lsn, SegmentId, StoreId, Version};
@@ -63,9 +64,9 @@ pub use image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{
     Builder, Change, ChangeKind, ChangeSet, Commit, Cursor, Durability, Entry, Key, KeyHandle,
-    Keys, Limits, Previous, Resource, Salvage, Scan, ScopeHandle, SetOptions, Stats, Store, Timing,
-    Traced, Transaction, TransactionScan, TransactionScope, Versioned, Watch, WatchFilter,
-    WatchStream, WatchValues,
+    Keys, KindUsage, Limits, Previous, Resource, Salvage, Scan, ScopeHandle, ScopeUsage,
+    SetOptions, Stats, Store, Timing, Traced, Transaction, TransactionScan, TransactionScope,
+    Usage, Versioned, Watch, WatchFilter, WatchStream, WatchValues,
 };
 pub use value::Value;
 pub use vfs::{DirEntry, OpenMode, RealVfs, Vfs, VfsFile, VfsLock};

@@ -101,8 +101,19 @@ pub enum ScopeKind {
 }
 
 impl ScopeKind {
-    /// True for the encoding of a scope of this kind.
-    pub(crate) fn is_of(self, prefix: &[u8]) -> bool {
+    /// All kinds, in order.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Global,
+        Self::Workflow,
+        Self::Step,
+        Self::Custom,
+        Self::Worker,
+        Self::Routine,
+        Self::Job,
+    ];
+
+    /// What the encodings of its scopes begin with.
+    pub(crate) fn tag(self) -> u8 {
         let tag = match self {
             Self::Global => Tag::Global,
             Self::Workflow => Tag::Workflow,
@@ -112,7 +123,20 @@ impl ScopeKind {
             Self::Routine => Tag::Routine,
             Self::Job => Tag::Job,
         };
-        prefix.first() == Some(&(tag as u8))
+        tag as u8
+    }
+
+    /// The kind of an encoded scope; `None` for a part of the store's own bookkeeping.
+    pub(crate) fn of(prefix: &[u8]) -> Option<Self> {
+        // Tags begin at 1, and the kinds are in their order.
+        Self::ALL
+            .get(usize::from(*prefix.first()?).checked_sub(1)?)
+            .copied()
+    }
+
+    /// True for the encoding of a scope of this kind.
+    pub(crate) fn is_of(self, prefix: &[u8]) -> bool {
+        Self::of(prefix) == Some(self)
     }
 }
 

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::body::BodyWriter;
+use super::quota::{QuotaChange, QuotaOf, Refusal};
 use super::reservation::Claim;
 use super::sequencer::Sequencer;
 use super::table::{Found, Garbage, Slot, SlotState, Stored};
-use super::usage::Pass;
+use super::usage::Verdict;
 use crate::codec::cell::{NEVER, deadline, has_expired};
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
@@ -72,6 +73,8 @@ pub(crate) struct Batch {
     pub(crate) expires: Option<u64>,
     /// It is not worth waiting for: where somebody has reserved a key, it is lost.
     pub(crate) yields: bool,
+    /// A quota that the writes record: it counts from this commit on.
+    pub(crate) quota: Option<QuotaChange>,
 }
 
 /// What an attempt came to.
@@ -83,25 +86,28 @@ enum Attempt {
     NoRoom(usize),
     /// Somebody has reserved a key.
     Reserved,
-    /// The base of a modify was looked up too long ago.
+    /// What is replaced was not looked up, or too long ago.
     Stale,
-    /// This scope's upper bound is over its limit.
-    OverLimit(usize),
+    /// This scope may be at its limit, and has to be counted as it is at this time.
+    Uncounted(usize, u64),
+    /// It would be too much for this scope.
+    Refused(usize, Refusal),
 }
 
-/// The versions that modifies start from, as far as memory does not know them.
+/// What an op replaces, expired or not.
+pub(super) type Base = Option<(Lsn, super::Cell)>;
+
+/// The versions that ops replace, as far as memory does not know them and somebody has
+/// to know.
 struct Bases {
     read_at: Lsn,
-    /// By scope and op of the batch.
-    found: Vec<Vec<Option<(Lsn, super::Cell)>>>,
+    /// By scope and op of the batch; of a scope all, or none that was looked up.
+    found: Vec<Vec<Base>>,
 }
 
 impl Batch {
     fn has_modify(&self) -> bool {
-        let modifies = |(_, op): &(_, Op)| matches!(op, Op::Modify(_));
-        self.writes
-            .iter()
-            .any(|batch| batch.ops.iter().any(modifies))
+        self.writes.iter().any(SlotBatch::has_modify)
     }
 
     fn has_puts(&self) -> bool {
@@ -137,6 +143,18 @@ impl Batch {
             }
         }
         body
+    }
+}
+
+impl SlotBatch {
+    fn has_modify(&self) -> bool {
+        let modifies = |(_, op): &(_, Op)| matches!(op, Op::Modify(_));
+        self.ops.iter().any(modifies)
+    }
+
+    /// True where what is replaced has to be known.
+    fn needs_bases(&self) -> bool {
+        self.has_modify() || self.slot.followed.load(Ordering::Relaxed)
     }
 }
 
@@ -192,11 +210,10 @@ impl Engine {
                 Op::Delete | Op::Modify(_) => None,
             })),
         };
-        let mut passes: Vec<Pass> = Vec::new();
         for _ in 0..ATTEMPTS_MAX {
             self.admit(batch.has_puts())?;
             let bases = self.bases(batch)?;
-            let attempt = self.attempt(batch, (view, &bases), ready.as_ref(), ticket, &passes);
+            let attempt = self.attempt(batch, (view, &bases), ready.as_ref(), ticket);
             match attempt.inspect_err(|e| self.figures.refused(e))? {
                 Attempt::Done(lsn) => {
                     self.figures.commits.increment();
@@ -211,15 +228,13 @@ impl Engine {
                 Attempt::Reserved if batch.yields => return Ok(None),
                 Attempt::Reserved => self.reservations.wait_for(ticket, &batch.claims()),
                 Attempt::Stale => {}
-                // One for each scope: a transaction may be at the limit of several.
-                Attempt::OverLimit(at) => match self.pass(&batch.writes[at]) {
-                    Ok(pass) => {
-                        passes.retain(|older| older.slot != pass.slot);
-                        passes.push(pass);
-                    }
-                    Err(Error::ViewExpired) => {}
+                Attempt::Uncounted(at, since) => match self.count(&batch.writes[at].slot, since) {
+                    Ok(()) | Err(Error::ViewExpired) => {}
                     Err(e) => return Err(e),
                 },
+                Attempt::Refused(at, refusal) => {
+                    return Err(refusal.error(&batch.writes[at].slot.prefix));
+                }
             }
         }
         Err(Error::Busy {
@@ -227,18 +242,18 @@ impl Engine {
         })
     }
 
-    /// Looks up what modifies start from, where memory does not have it, so that
-    /// the image is not read under the lock.
+    /// Looks up what modifies start from, and what is replaced in scopes whose figures
+    /// are followed, so that the image is not read under the lock.
     fn bases(&self, batch: &Batch) -> Result<Bases> {
         let read_at = self.visible();
         let mut found = Vec::new();
-        if batch.has_modify() {
+        if batch.writes.iter().any(SlotBatch::needs_bases) {
             for writes in &batch.writes {
-                let of_op = |(key, op): &(Box<[u8]>, Op)| match op {
-                    Op::Modify(_) => self.read(&writes.slot, key),
-                    Op::Put(_) | Op::Delete => Ok(None),
-                };
-                found.push(writes.ops.iter().map(of_op).collect::<Result<_>>()?);
+                let of_op = |(key, _): &(Box<[u8]>, Op)| self.newest(&writes.slot, key);
+                found.push(match writes.needs_bases() {
+                    true => writes.ops.iter().map(of_op).collect::<Result<_>>()?,
+                    false => Vec::new(),
+                });
             }
         }
         Ok(Bases { read_at, found })
@@ -250,7 +265,6 @@ impl Engine {
         (view, bases): (Option<Lsn>, &Bases),
         ready: Option<&BodyWriter>,
         ticket: Option<u64>,
-        passes: &[Pass],
     ) -> Result<Attempt> {
         let mut garbage = Vec::new();
         let mut sequencer = self.sequencer.lock();
@@ -268,7 +282,7 @@ impl Engine {
         if batch.expires.is_some_and(|expires| expires <= time_micros) {
             return Ok(Attempt::Lost);
         }
-        if ready.is_none() && bases.read_at < sequencer.retired {
+        if !bases.found.is_empty() && bases.read_at < sequencer.retired {
             return Ok(Attempt::Stale);
         }
         let mut states: Vec<_> = batch
@@ -282,8 +296,18 @@ impl Engine {
         };
         for (at, writes) in batch.writes.iter().enumerate() {
             let cells = resolved.get(at).map(Vec::as_slice);
-            if self.over_limit(writes, cells, &mut states[at], passes) {
-                return Ok(Attempt::OverLimit(at));
+            let olds = bases.found.get(at).map_or(&[][..], Vec::as_slice);
+            let state = &mut states[at];
+            match self.judge(
+                writes,
+                cells,
+                (state, olds),
+                (&sequencer.kinds, time_micros),
+            ) {
+                Verdict::Fits => {}
+                Verdict::Unknown => return Ok(Attempt::Stale),
+                Verdict::Uncounted => return Ok(Attempt::Uncounted(at, time_micros)),
+                Verdict::Refused(refusal) => return Ok(Attempt::Refused(at, refusal)),
             }
         }
         let built;
@@ -363,6 +387,7 @@ impl Engine {
                 earliest = earliest.min(expires.unwrap_or(NEVER));
                 change += state.put(key, lsn, cell, pins);
             }
+            state.tally.settle();
             if let Some(since) = state.keeps_since().filter(|_| kept.is_none()) {
                 let place = (since, writes.slot.number);
                 sequencer.keeping.insert(place, Arc::clone(&writes.slot));
@@ -372,7 +397,17 @@ impl Engine {
                 self.expiry.note(earliest);
             }
         }
+        if let Some(change) = &batch.quota {
+            self.set_quota(sequencer, change);
+        }
         self.account(change);
+    }
+
+    pub(super) fn set_quota(&self, sequencer: &mut Sequencer, change: &QuotaChange) {
+        match &change.of {
+            QuotaOf::Scope(slot) => self.slots.set_quota(slot, change.quota),
+            QuotaOf::Kind(kind) => sequencer.kinds.set(*kind, change.quota),
+        }
     }
 
     /// Applies a commit that was read back from the log.

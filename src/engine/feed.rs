@@ -12,11 +12,11 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
+use super::Engine;
 use super::body::{BodyOp, read_body};
 use super::commit::Batch;
 use super::image_state::{Cell, Image};
 use super::table::{Found, SlotState, Stored};
-use super::Engine;
 use crate::error::{Corruption, Error, Result};
 use crate::ids::Lsn;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};

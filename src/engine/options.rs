@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::quota::{SCOPE_BYTES_MAX, SCOPE_KEYS_MAX};
 use crate::wal::LogOptions;
 
 /// The settings of the engine.
@@ -49,8 +50,8 @@ impl Default for EngineOptions {
             stall: Duration::from_secs(10),
             background: true,
             memory_bytes_max: 4 * 1024 * 1024 * 1024,
-            scope_keys_max: 10_000_000,
-            scope_bytes_max: 64 * 1024 * 1024 * 1024,
+            scope_keys_max: SCOPE_KEYS_MAX,
+            scope_bytes_max: SCOPE_BYTES_MAX,
             watch_bytes: 8 * 1024 * 1024,
             salvage: false,
             tell_keys: false,

@@ -1,9 +1,10 @@
 //! Owns what is decided under the one short lock: LSNs, store time, generations
-//! of the memtable, and which views are open.
+//! of the memtable, quotas of kinds, and which views are open.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::quota::KindQuotas;
 use super::table::{Pins, Slot};
 use crate::ids::Lsn;
 use crate::sync::atomic::AtomicBool;
@@ -19,6 +20,7 @@ pub(crate) struct Sequencer {
     pub(crate) generations: BTreeMap<u64, Generation>,
     /// Tables with LSNs up to this one may be gone from memory.
     pub(crate) retired: Lsn,
+    pub(crate) kinds: KindQuotas,
     pub(crate) views: Views,
     /// In a store without a folder: the slots that keep something for views, by since
     /// when and number.

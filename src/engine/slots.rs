@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use super::quota::Quota;
 use super::table::Slot;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{HashState, RwLock};
@@ -45,6 +46,8 @@ pub(crate) struct Slots {
     next: AtomicU64,
     /// How long values last by default, by encoded scope, where it is not for ever.
     ttls: RwLock<HashMap<Box<[u8]>, u64, HashState>>,
+    /// The quotas of scopes, by encoded scope, where one says anything.
+    quotas: RwLock<HashMap<Box<[u8]>, Quota, HashState>>,
 }
 
 impl Default for Slots {
@@ -54,6 +57,7 @@ impl Default for Slots {
             hasher: HashState::default(),
             next: AtomicU64::new(1),
             ttls: RwLock::default(),
+            quotas: RwLock::default(),
         }
     }
 }
@@ -75,7 +79,8 @@ impl Slots {
         let slot = shard.slots.entry(prefix.into()).or_insert_with(|| {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let ttl = self.ttls.read().get(prefix).copied().unwrap_or(0);
-            Arc::new(Slot::new(number, prefix, ttl))
+            let quota = self.quotas.read().get(prefix).copied().unwrap_or_default();
+            Arc::new(Slot::new(number, prefix, ttl, quota))
         });
         Arc::clone(slot)
     }
@@ -93,6 +98,24 @@ impl Slots {
         if let Some(slot) = shard.slots.get(prefix) {
             slot.ttl.store(micros, Ordering::Relaxed);
         }
+    }
+
+    /// Sets the quota of a scope. Whoever holds its slot is told by it; one that is made
+    /// later is told here.
+    pub(crate) fn set_quota(&self, slot: &Slot, quota: Quota) {
+        let mut quotas = self.quotas.write();
+        match quota.is_none() {
+            true => quotas.remove(&slot.prefix),
+            false => quotas.insert(slot.prefix.clone(), quota),
+        };
+        drop(quotas);
+        slot.write().quota = quota;
+    }
+
+    /// The slots of the scopes that have a quota of their own.
+    pub(crate) fn with_quotas(&self) -> Vec<Arc<Slot>> {
+        let prefixes: Vec<_> = self.quotas.read().keys().cloned().collect();
+        prefixes.iter().map(|prefix| self.get(prefix)).collect()
     }
 
     /// Forgets a slot that holds nothing and that nobody holds.

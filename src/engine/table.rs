@@ -13,10 +13,12 @@ use std::mem;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::quota::Quota;
+use super::tally::Tally;
 use crate::codec::cell::{NEVER, deadline, has_expired};
 use crate::ids::Lsn;
-use crate::sync::atomic::AtomicU64;
-use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::atomic::{AtomicBool, AtomicU64};
+use crate::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// What an entry costs beyond its key and cell, roughly: nodes, chain, allocations.
 const ENTRY_OVERHEAD_BYTES: u64 = 120;
@@ -402,6 +404,11 @@ pub(crate) struct Slot {
     /// How long values of this scope last that do not say it, in microseconds; 0 for
     /// ever. Set by whoever knows; nothing here looks at it.
     pub(crate) ttl: AtomicU64,
+    /// What a commit replaces has to be known: its exact figures are followed. Changed
+    /// under the lock of the state, which says the same.
+    pub(crate) followed: AtomicBool,
+    /// Held by whoever counts what is in the scope.
+    pub(super) counting: Mutex<()>,
     state: RwLock<SlotState>,
 }
 
@@ -418,32 +425,24 @@ pub(crate) struct SlotState {
     active: Table,
     /// Newest first.
     older: Vec<Arc<Table>>,
-    pub(crate) usage: Usage,
-}
-
-/// What a scope holds, as far as can be known without reading the image.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Usage {
-    /// The image that `image_keys` and `image_bytes` were counted in, from above.
-    pub(crate) image: Option<Lsn>,
-    /// Tables up to this generation are in that image: a view may keep them here for
-    /// a while, but they do not count.
-    pub(crate) generation: u64,
-    pub(crate) image_keys: u64,
-    pub(crate) image_bytes: u64,
-    /// How much the upper bound was found to be above the truth.
-    pub(crate) slack_keys: u64,
-    pub(crate) slack_bytes: u64,
+    pub(crate) tally: Tally,
+    /// The scope's own quota. Changed by a commit, under the sequencer's lock.
+    pub(crate) quota: Quota,
 }
 
 impl Slot {
-    pub(crate) fn new(number: u64, prefix: &[u8], ttl: u64) -> Self {
+    pub(crate) fn new(number: u64, prefix: &[u8], ttl: u64, quota: Quota) -> Self {
         Self {
             number,
             prefix: prefix.into(),
             earliest: AtomicU64::new(NEVER),
             ttl: AtomicU64::new(ttl),
-            state: RwLock::default(),
+            followed: AtomicBool::new(false),
+            counting: Mutex::default(),
+            state: RwLock::new(SlotState {
+                quota,
+                ..SlotState::default()
+            }),
         }
     }
 
@@ -579,7 +578,7 @@ impl SlotState {
     pub(crate) fn upper_bound(&self) -> (u64, u64) {
         let mut keys = 0;
         let mut bytes = 0;
-        let counted = |table: &&Table| table.generation > self.usage.generation;
+        let counted = |table: &&Table| table.generation > self.tally.generation;
         for table in self.tables().take_while(counted) {
             keys += table.live_keys;
             bytes += table.live_bytes;
@@ -587,10 +586,7 @@ impl SlotState {
                 return (keys, bytes);
             }
         }
-        (
-            (keys + self.usage.image_keys).saturating_sub(self.usage.slack_keys),
-            (bytes + self.usage.image_bytes).saturating_sub(self.usage.slack_bytes),
-        )
+        (keys + self.tally.image_keys, bytes + self.tally.image_bytes)
     }
 }
 

@@ -1,193 +1,192 @@
-//! Owns how much a scope holds. An upper bound is kept without ever reading the
-//! image; only where it meets a limit is the exact figure worked out, so a write
-//! costs nothing until then and a refusal is exact.
+//! Owns how much a scope holds, and whether a commit fits into what it may hold. An
+//! upper bound is kept without ever reading the image; only where it meets a limit is
+//! the scope counted, once, and its exact figures are followed from then on. So a write
+//! costs nothing until then, and a refusal is exact.
 
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Engine;
-use super::commit::{Op, SlotBatch};
+use super::commit::{Base, Op, SlotBatch};
 use super::image_state::{Cell, Image};
-use super::table::{Slot, SlotState, Stored};
+use super::quota::{Allowed, KindQuotas, Quota, Refusal, SCOPE_BYTES_MAX, SCOPE_KEYS_MAX};
+use super::table::{Found, Slot, SlotState, Stored};
+use super::tally::{Count, Followed};
 use super::view::{View, full_key};
-use crate::codec::cell::{NEVER, has_expired};
+use crate::codec::cell::NEVER;
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::image::ImageError;
-use crate::scope::prefix_end;
+use crate::scope::{ScopeKind, prefix_end};
+use crate::sync::atomic::Ordering;
 
-/// The scope was counted at this LSN, and has room for the writes if it has not
-/// changed since.
-#[derive(Debug)]
-pub(super) struct Pass {
-    pub(super) slot: u64,
-    lsn: Lsn,
+/// Whether a commit fits into a scope.
+pub(super) enum Verdict {
+    Fits,
+    /// It has to be known first what it replaces in the image.
+    Unknown,
+    /// The scope has to be counted first.
+    Uncounted,
+    Refused(Refusal),
 }
 
-/// Keys and bytes (of keys and stored values) of a scope, without what has expired.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Size {
-    pub(crate) keys: u64,
-    pub(crate) bytes: u64,
-    /// What has expired and is not removed yet.
-    expired_keys: u64,
-    expired_bytes: u64,
-}
+/// The figures of scopes at one moment, and the quotas of the kinds.
+pub(crate) type Holdings = (Lsn, KindQuotas, Vec<(Arc<Slot>, Holding)>);
 
-impl Size {
-    /// Where an entry with this cell counts.
-    fn of(&mut self, cell: &[u8], now: impl FnOnce() -> u64) -> (&mut u64, &mut u64) {
-        match has_expired(cell, now) {
-            true => (&mut self.expired_keys, &mut self.expired_bytes),
-            false => (&mut self.keys, &mut self.bytes),
-        }
-    }
-
-    fn add(&mut self, cell: &[u8], entry_bytes: usize, now: impl FnOnce() -> u64) {
-        let (keys, bytes) = self.of(cell, now);
-        *keys += 1;
-        *bytes += entry_bytes as u64;
-    }
-
-    fn subtract(&mut self, cell: &[u8], entry_bytes: usize, now: impl FnOnce() -> u64) {
-        let (keys, bytes) = self.of(cell, now);
-        *keys = keys.saturating_sub(1);
-        *bytes = bytes.saturating_sub(entry_bytes as u64);
-    }
+/// A scope's figures at one moment, and what it may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holding {
+    pub(crate) count: Count,
+    pub(crate) allowed: Allowed,
 }
 
 impl Engine {
-    /// True where the upper bound of a scope would be over a limit.
-    pub(super) fn over_limit(
+    /// What a scope may hold.
+    fn allowed(&self, prefix: &[u8], own: Quota, kinds: &KindQuotas) -> Allowed {
+        match ScopeKind::of(prefix) {
+            Some(kind) => {
+                let limits = (self.options.scope_keys_max, self.options.scope_bytes_max);
+                Allowed::of(own, kinds.get(kind), limits)
+            }
+            // What the store keeps for itself is not the user's to limit: no setting and
+            // no cursor may be refused because of it.
+            None => Allowed::of(
+                Quota::new(),
+                Quota::new(),
+                (SCOPE_KEYS_MAX, SCOPE_BYTES_MAX),
+            ),
+        }
+    }
+
+    /// Decides whether the writes fit into their scope, where what is deleted always
+    /// does. `olds` is what they replace, as far as memory does not know it; empty where
+    /// it was not looked up.
+    #[inline]
+    pub(super) fn judge(
         &self,
         writes: &SlotBatch,
         resolved: Option<&[Stored]>,
-        state: &mut SlotState,
-        passes: &[Pass],
-    ) -> bool {
-        let (mut keys, mut bytes) = (0, 0);
-        for (at, (key, op)) in writes.ops.iter().enumerate() {
-            let cell = match (resolved, op) {
-                (Some(cells), _) => cells[at].as_ref(),
-                (None, Op::Put(cell)) => Some(cell),
-                (None, _) => None,
+        (state, olds): (&mut SlotState, &[Base]),
+        (kinds, now): (&KindQuotas, u64),
+    ) -> Verdict {
+        if state.tally.is_followed() {
+            return self.judge_exactly(writes, resolved, (state, olds), (kinds, now));
+        }
+        let added = added(writes, resolved);
+        if added.0 == 0 {
+            return Verdict::Fits;
+        }
+        let allowed = self.allowed(&writes.slot.prefix, state.quota, kinds);
+        let (keys, bytes) = self.bound(writes, state, added);
+        match allowed.takes(keys, bytes) {
+            true => Verdict::Fits,
+            false => Verdict::Uncounted,
+        }
+    }
+
+    /// The same for a scope whose figures are followed.
+    #[cold]
+    #[inline(never)]
+    fn judge_exactly(
+        &self,
+        writes: &SlotBatch,
+        resolved: Option<&[Stored]>,
+        (state, olds): (&mut SlotState, &[Base]),
+        (kinds, now): (&KindQuotas, u64),
+    ) -> Verdict {
+        let Some(next) = follow(writes, resolved, (state, olds)) else {
+            return Verdict::Unknown;
+        };
+        let added = added(writes, resolved);
+        if added.0 == 0 {
+            return Verdict::Fits;
+        }
+        let allowed = self.allowed(&writes.slot.prefix, state.quota, kinds);
+        let bound = self.bound(writes, state, added);
+        let Some((before, after)) = state.tally.exact().zip(next.exact) else {
+            // Somebody is counting it for the first time.
+            return match allowed.takes(bound.0, bound.1) {
+                true => Verdict::Fits,
+                false => Verdict::Uncounted,
             };
-            if let Some(cell) = cell {
-                keys += 1;
-                bytes += (key.len() + cell.len()) as u64;
+        };
+        if allowed.takes(after.keys(), after.bytes()) {
+            // Far enough from the limits the bound does again.
+            if !is_near(&allowed, bound) {
+                state.tally.forget();
+                writes.slot.followed.store(false, Ordering::Relaxed);
             }
+            return Verdict::Fits;
         }
-        if keys == 0 {
-            return false;
+        if before.earliest.min(after.earliest) <= now {
+            return Verdict::Uncounted;
         }
+        match Refusal::of(&allowed, before.amounts(), after.amounts()) {
+            Some(refusal) => Verdict::Refused(refusal),
+            None => Verdict::Fits,
+        }
+    }
+
+    /// What a scope holds at most behind writes that add so much at most.
+    fn bound(
+        &self,
+        writes: &SlotBatch,
+        state: &mut SlotState,
+        (keys, bytes): (u64, u64),
+    ) -> (u64, u64) {
         self.refresh(&writes.slot, state);
         let (held_keys, held_bytes) = match writes.clear {
             true => (0, 0),
             false => state.upper_bound(),
         };
-        let over = held_keys + keys > self.options.scope_keys_max
-            || held_bytes + bytes > self.options.scope_bytes_max;
-        let everything = (Bound::Unbounded, Bound::Unbounded);
-        over && !passes.iter().any(|pass| {
-            pass.slot == writes.slot.number
-                && !state.changed_since(everything.0, everything.1, pass.lsn)
-        })
+        (
+            held_keys.saturating_add(keys),
+            held_bytes.saturating_add(bytes),
+        )
     }
 
     /// Counts the scope's part of the image from above, if the image is another one.
     fn refresh(&self, slot: &Slot, state: &mut SlotState) {
         let Some(disk) = &self.disk else { return };
         let image = disk.image.read();
-        if state.usage.image == Some(image.manifest.lsn) {
+        if state.tally.image == Some(image.manifest.lsn) {
             return;
         }
         let range = image
             .manifest
             .range(&slot.prefix, prefix_end(&slot.prefix).as_deref());
         let blocks = &image.manifest.blocks[range];
-        state.usage = super::table::Usage {
-            image: Some(image.manifest.lsn),
-            generation: image.generation,
-            image_keys: blocks.iter().map(|block| u64::from(block.entries)).sum(),
-            image_bytes: blocks.iter().map(|block| block.live_bytes).sum(),
-            ..Default::default()
-        };
+        let keys = blocks.iter().map(|block| u64::from(block.entries)).sum();
+        let bytes = blocks.iter().map(|block| block.live_bytes).sum();
+        let (lsn, generation) = (image.manifest.lsn, image.generation);
+        state.tally.refresh(lsn, generation, (keys, bytes));
     }
 
-    /// Counts a scope that seems to be over its limit exactly.
-    ///
-    /// # Errors
-    /// [`Error::LimitExceeded`] where it is.
-    pub(super) fn pass(self: &Arc<Self>, writes: &SlotBatch) -> Result<Pass> {
-        let view = self.view();
-        let slot = &writes.slot;
-        let size = match writes.clear {
-            true => Size::default(),
-            false => self.size(&view, slot)?,
-        };
-        self.tighten(slot, &view, size);
-        let (mut keys, mut bytes) = (size.keys as i64, size.bytes as i64);
-        for (key, op) in &writes.ops {
-            let old = match writes.clear {
-                true => None,
-                false => view.read(slot, key)?,
-            };
-            let old = old.map(|(lsn, cell)| (lsn, (key.len() + cell.len()) as i64));
-            let written = match op {
-                Op::Put(cell) => Some(cell.len()),
-                Op::Delete => None,
-                Op::Modify(modify) => {
-                    let found = view.read(slot, key)?;
-                    modify(found.as_ref().map(|(lsn, cell)| (*lsn, &**cell)))?
-                        .map(|cell| cell.len())
-                }
-            };
-            keys += i64::from(written.is_some()) - i64::from(old.is_some());
-            bytes +=
-                written.map_or(0, |len| (key.len() + len) as i64) - old.map_or(0, |(_, len)| len);
+    /// Counts a scope that may be at its limit, and follows its figures from then on.
+    /// One at a time: who waited finds it counted, if it was later than `since`.
+    pub(super) fn count(self: &Arc<Self>, slot: &Slot, since: u64) -> Result<()> {
+        let _one_at_a_time = slot.counting.lock();
+        let counted = slot.read().tally.exact();
+        if counted.is_some_and(|count| count.time >= since) {
+            return Ok(());
         }
-        let over = |limit, max: u64, actual: i64, before: u64| {
-            let actual = u64::try_from(actual).unwrap_or(0);
-            match actual > max && actual > before {
-                false => Ok(()),
-                true => Err(Error::LimitExceeded {
-                    limit,
-                    max,
-                    actual,
-                    at: crate::scope::describe(&slot.prefix),
-                }),
-            }
+        let view = {
+            let mut sequencer = self.sequencer.lock();
+            let view = self.view_of(&mut sequencer);
+            // What is committed from here on is added to what is counted.
+            slot.write().tally.begin(view.time());
+            slot.followed.store(true, Ordering::Relaxed);
+            view
         };
-        over("scope_keys", self.options.scope_keys_max, keys, size.keys)?;
-        over(
-            "scope_bytes",
-            self.options.scope_bytes_max,
-            bytes,
-            size.bytes,
-        )?;
-        Ok(Pass {
-            slot: slot.number,
-            lsn: view.lsn(),
-        })
-    }
-
-    /// Remembers how far the upper bound is above the truth. What has expired counts in
-    /// both: its removal lowers the bound, as any other does.
-    fn tighten(&self, slot: &Slot, view: &View, size: Size) {
+        let counted = self.size(&view, slot);
         let mut state = slot.write();
-        if state.changed_since(Bound::Unbounded, Bound::Unbounded, view.lsn()) {
-            return;
-        }
-        self.refresh(slot, &mut state);
-        state.usage.slack_keys = 0;
-        state.usage.slack_bytes = 0;
-        let (keys, bytes) = state.upper_bound();
-        state.usage.slack_keys = keys.saturating_sub(size.keys + size.expired_keys);
-        state.usage.slack_bytes = bytes.saturating_sub(size.bytes + size.expired_bytes);
+        let followed = state.tally.finish(counted.as_ref().ok().copied());
+        slot.followed.store(followed, Ordering::Relaxed);
+        counted.map(drop)
     }
 
     /// The keys and bytes of a scope as it is now.
-    pub(crate) fn size_now(self: &Arc<Self>, slot: &Slot) -> Result<Size> {
+    pub(crate) fn size_now(self: &Arc<Self>, slot: &Slot) -> Result<Count> {
         loop {
             match self.size(&self.view(), slot) {
                 // It had to make room; the next view begins at the newer image.
@@ -200,7 +199,7 @@ impl Engine {
     /// The keys and bytes of a scope in a view, exactly. Costs two blocks of the
     /// image, those that hold something expired, and a look-up for each key of the
     /// scope that is in memory.
-    pub(crate) fn size(&self, view: &View, slot: &Slot) -> Result<Size> {
+    pub(crate) fn size(&self, view: &View, slot: &Slot) -> Result<Count> {
         let (memory, cleared) = {
             let state = slot.read();
             let mut newest: std::collections::BTreeMap<Arc<[u8]>, Stored> = Default::default();
@@ -217,9 +216,9 @@ impl Engine {
             }
             (newest, cleared)
         };
-        let mut size = Size::default();
+        let mut count = Count::at(view.time());
         if !cleared {
-            size = view.image_size(slot)?;
+            count = view.image_count(slot, count)?;
         }
         for (key, cell) in memory {
             let old = match cleared {
@@ -227,24 +226,108 @@ impl Engine {
                 false => view.image_cell(slot, &key)?,
             };
             if let Some(old) = old {
-                size.subtract(&old, key.len() + old.len(), || view.time());
+                count.subtract(&old, key.len());
             }
             if let Some(cell) = cell {
-                size.add(&cell, key.len() + cell.len(), || view.time());
+                count.add(&cell, key.len());
             }
         }
         // After the last look: what made room meanwhile had expired this view first.
         view.check()?;
-        Ok(size)
+        Ok(count)
     }
+
+    /// What scopes hold and may hold, at one moment: those that have keys, and those
+    /// that have a quota of their own; and the quotas of the kinds.
+    pub(crate) fn holdings(self: &Arc<Self>) -> Result<Holdings> {
+        let (view, kinds) = {
+            let mut sequencer = self.sequencer.lock();
+            (self.view_of(&mut sequencer), sequencer.kinds)
+        };
+        let mut slots = view.scopes()?;
+        slots.extend(self.slots.with_quotas());
+        slots.retain(|slot| ScopeKind::of(&slot.prefix).is_some());
+        slots.sort_unstable_by(|a, b| a.prefix.cmp(&b.prefix));
+        slots.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        let holding = |slot: Arc<Slot>| {
+            let count = self.size(&view, &slot)?;
+            let allowed = self.allowed(&slot.prefix, slot.read().quota, &kinds);
+            Ok((slot, Holding { count, allowed }))
+        };
+        let holdings = slots.into_iter().map(holding).collect::<Result<_>>()?;
+        Ok((view.lsn(), kinds, holdings))
+    }
+
+    /// What one scope holds and may hold.
+    pub(crate) fn holding(self: &Arc<Self>, slot: &Slot) -> Result<Holding> {
+        let count = self.size_now(slot)?;
+        let kinds = self.sequencer.lock().kinds;
+        let allowed = self.allowed(&slot.prefix, slot.read().quota, &kinds);
+        Ok(Holding { count, allowed })
+    }
+}
+
+/// What an op of a batch writes; `None` where it deletes.
+#[inline]
+fn written<'w>(
+    writes: &'w SlotBatch,
+    resolved: Option<&'w [Stored]>,
+    at: usize,
+) -> Option<&'w [u8]> {
+    match (resolved, &writes.ops[at].1) {
+        (Some(cells), _) => cells[at].as_deref(),
+        (None, Op::Put(cell)) => Some(cell),
+        (None, _) => None,
+    }
+}
+
+/// Keys and bytes that the writes add at most.
+#[inline]
+fn added(writes: &SlotBatch, resolved: Option<&[Stored]>) -> (u64, u64) {
+    let (mut keys, mut bytes) = (0, 0);
+    for (at, (key, _)) in writes.ops.iter().enumerate() {
+        if let Some(cell) = written(writes, resolved, at) {
+            keys += 1;
+            bytes += (key.len() + cell.len()) as u64;
+        }
+    }
+    (keys, bytes)
+}
+
+/// Works out what the writes make of the figures that are followed, and lets those
+/// expect it. `None` where somebody has to look first what is replaced.
+fn follow(
+    writes: &SlotBatch,
+    resolved: Option<&[Stored]>,
+    (state, olds): (&mut SlotState, &[Base]),
+) -> Option<Followed> {
+    let mut next = state.tally.followed();
+    if writes.clear {
+        next.clear();
+    }
+    for (at, (key, _)) in writes.ops.iter().enumerate() {
+        let old = match (writes.clear, state.find(key, Lsn::new(u64::MAX))) {
+            (true, _) => None,
+            (false, Found::Version(_, cell)) => cell.map(Cell::Memory),
+            (false, Found::Unknown) => olds.get(at)?.as_ref().map(|(_, cell)| cell.clone()),
+        };
+        next.replace(key.len(), old.as_deref(), written(writes, resolved, at));
+    }
+    state.tally.anticipate(next);
+    Some(next)
+}
+
+/// True where a bound is so near to a limit that the exact figures are followed on.
+fn is_near(allowed: &Allowed, (keys, bytes): (u64, u64)) -> bool {
+    keys > allowed.keys.0 / 4 * 3 || bytes > allowed.bytes.0 / 4 * 3
 }
 
 impl View {
     /// The scope's part of the image: inner blocks by their counts, the two at the
     /// ends by reading them.
-    fn image_size(&self, slot: &Slot) -> Result<Size> {
-        self.of_image(|image| count(image, slot, || self.time()))
-            .map(Option::unwrap_or_default)
+    fn image_count(&self, slot: &Slot, empty: Count) -> Result<Count> {
+        self.of_image(|image| count(image, slot, empty))
+            .map(|counted| counted.unwrap_or(empty))
     }
 
     /// A key's cell in the image.
@@ -255,22 +338,16 @@ impl View {
     }
 }
 
-fn count(
-    image: &Image,
-    slot: &Slot,
-    now: impl Fn() -> u64,
-) -> std::result::Result<Size, ImageError> {
+fn count(image: &Image, slot: &Slot, mut count: Count) -> std::result::Result<Count, ImageError> {
     let end = prefix_end(&slot.prefix);
     let range = image.manifest.range(&slot.prefix, end.as_deref());
     let prefix_len = slot.prefix.len() as u64;
-    let mut size = Size::default();
     for at in range.clone() {
         let block = &image.manifest.blocks[at];
         let inner = at > range.start && at + 1 < range.end;
-        let inner = inner && (block.deadline == NEVER || block.deadline > now());
-        if inner {
-            size.keys += u64::from(block.entries);
-            size.bytes += block.live_bytes - prefix_len * u64::from(block.entries);
+        if inner && (block.deadline == NEVER || block.deadline > count.time) {
+            let keys = u64::from(block.entries);
+            count.add_all(keys, block.live_bytes - prefix_len * keys, block.deadline);
             continue;
         }
         let block = image.read(at)?;
@@ -279,9 +356,8 @@ fn count(
                 break;
             }
             let key_len = entry.prefix.len() + entry.suffix.len();
-            let entry_bytes = key_len - slot.prefix.len() + entry.cell.len();
-            size.add(entry.cell, entry_bytes, &now);
+            count.add(entry.cell, key_len - slot.prefix.len());
         }
     }
-    Ok(size)
+    Ok(count)
 }

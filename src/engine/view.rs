@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::image_state::{Cell, Image};
-use super::sequencer::OpenView;
+use super::sequencer::{OpenView, Sequencer};
 use super::table::{Found, Slot, SlotState};
 use crate::codec::cell::has_expired;
 use crate::error::{Error, Result};
@@ -58,7 +58,8 @@ impl Engine {
         Ok(found.filter(|(_, cell)| !has_expired(cell, || self.now())))
     }
 
-    fn newest(&self, slot: &Slot, key: &[u8]) -> Result<Option<(Lsn, Cell)>> {
+    /// The newest version of a key, expired or not.
+    pub(super) fn newest(&self, slot: &Slot, key: &[u8]) -> Result<Option<(Lsn, Cell)>> {
         match slot.find(key, NEWEST) {
             Found::Version(lsn, cell) => Ok(cell.map(|cell| (lsn, Cell::Memory(cell)))),
             // Loaded after the miss: what left memory since is in it.
@@ -82,7 +83,12 @@ impl Engine {
 
     /// The state as it is now, held still for reading.
     pub(crate) fn view(self: &Arc<Self>) -> View {
-        let mut sequencer = self.sequencer.lock();
+        self.view_of(&mut self.sequencer.lock())
+    }
+
+    /// The same, for whoever holds the sequencer's lock. It is not to be dropped under
+    /// that lock.
+    pub(super) fn view_of(self: &Arc<Self>, sequencer: &mut Sequencer) -> View {
         let image = self.image();
         let expired = Arc::new(AtomicBool::new(false));
         let lsn = sequencer.last;

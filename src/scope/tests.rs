@@ -142,3 +142,15 @@ fn the_bytes_on_disk() {
     assert_eq!(Scope::decode(&[2, 0, 2]), None);
     assert_eq!(Scope::decode(&[2, 0x80, 0, 1]), None);
 }
+
+#[test]
+fn kinds_are_known_by_what_encodings_begin_with() {
+    for (kind, n) in ScopeKind::ALL.into_iter().zip(0..) {
+        assert_eq!((kind as usize, kind.tag()), (n, n as u8 + 1));
+        assert_eq!(ScopeKind::of(&[kind.tag(), b'x']), Some(kind));
+    }
+    let system = Scope::system("s").encode();
+    for other in [&system[..], &[], &[0], &[9]] {
+        assert_eq!(ScopeKind::of(other), None);
+    }
+}

@@ -61,14 +61,16 @@ pub(super) fn decode<T: DeserializeOwned>(
     (scope, key): (&Scope, &str),
 ) -> Result<T> {
     let value = value(cell).ok_or_else(|| unknown(scope, key))?;
-    codec::decode(value, limits).map_err(|DecodeError { kind, path, reason }| match kind {
-        DecodeErrorKind::Type => Error::TypeMismatch {
-            scope: scope.to_string(),
-            key: key.to_owned(),
-            path,
-            reason,
-        },
-        DecodeErrorKind::Damaged => damaged(scope, key, &format!("{reason} at {path}")),
+    codec::decode(value, &limits.for_reading()).map_err(|DecodeError { kind, path, reason }| {
+        match kind {
+            DecodeErrorKind::Type => Error::TypeMismatch {
+                scope: scope.to_string(),
+                key: key.to_owned(),
+                path,
+                reason,
+            },
+            DecodeErrorKind::Damaged => damaged(scope, key, &format!("{reason} at {path}")),
+        }
     })
 }
 

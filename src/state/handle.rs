@@ -15,7 +15,7 @@ use crate::ids::{Lsn, Version};
 use crate::scope::Scope;
 use crate::state::cell;
 use crate::state::key::{Key, KeyHandle};
-use crate::state::options::{Durability, Limits};
+use crate::state::options::{Durability, KEY_BYTES_BOUND, Limits};
 use crate::state::scan::{Keys, Scan};
 use crate::state::store::{Shared, Store};
 use crate::state::ttl::SetOptions;
@@ -129,6 +129,11 @@ pub(super) fn check_key(key: &str, limits: &Limits, scope: &Scope) -> Result<()>
             at: scope.to_string(),
         }),
     }
+}
+
+/// True where there may be such a key, under whatever limits it was written.
+pub(super) fn can_be(key: &str) -> bool {
+    key.len() <= KEY_BYTES_BOUND
 }
 
 impl ScopeHandle {
@@ -252,12 +257,19 @@ impl ScopeHandle {
         self.set_with(key, value, SetOptions::new())
     }
 
-    /// Removes a key. No error where there is none.
+    /// Removes a key. No error where there is none. It is never refused for its size,
+    /// whatever the limits are and however full the scope is.
     ///
     /// # Errors
-    /// [`Error::Closed`], [`Error::Poisoned`].
+    /// [`Error::Closed`], [`Error::Poisoned`]; [`Error::Busy`] while the memtable cannot
+    /// be emptied or the log not be trimmed, as for any commit.
     pub fn delete(&self, key: impl AsRef<str>) -> Result<()> {
-        self.write(key.as_ref(), Op::Delete).map(drop)
+        let key = key.as_ref();
+        let slot = self.enter()?;
+        match can_be(key) {
+            true => self.write_to(slot, key, Op::Delete).map(drop),
+            false => Ok(()),
+        }
     }
 
     /// Removes all keys of this scope at once. A workflow's steps are scopes of
@@ -397,7 +409,7 @@ impl ScopeHandle {
     /// [`Error::Closed`], [`Error::Poisoned`], [`Error::Corrupt`].
     pub fn len(&self) -> Result<u64> {
         let slot = self.enter()?;
-        Ok(self.shared.engine.size_now(slot)?.keys)
+        Ok(self.shared.engine.size_now(slot)?.keys())
     }
 
     /// True where there are no keys.
@@ -414,12 +426,16 @@ impl ScopeHandle {
     /// As [`len`](Self::len).
     pub fn bytes(&self) -> Result<u64> {
         let slot = self.enter()?;
-        Ok(self.shared.engine.size_now(slot)?.bytes)
+        Ok(self.shared.engine.size_now(slot)?.bytes())
     }
 
     pub(super) fn write(&self, key: &str, op: Op) -> Result<Lsn> {
         let slot = self.enter()?;
         check_key(key, self.limits(), &self.scope)?;
+        self.write_to(slot, key, op)
+    }
+
+    fn write_to(&self, slot: &Arc<Slot>, key: &str, op: Op) -> Result<Lsn> {
         self.commit(SlotBatch {
             slot: Arc::clone(slot),
             clear: false,

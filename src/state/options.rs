@@ -23,6 +23,9 @@ use crate::wal::FRAME_BYTES_MAX;
 
 const MIB: u64 = 1024 * 1024;
 
+/// No limit lets a key be longer.
+pub(super) const KEY_BYTES_BOUND: usize = 64 * 1024;
+
 /// What sled takes beyond its cache.
 const SLED_FLOOR_BYTES: u64 = 112 * MIB;
 
@@ -47,16 +50,19 @@ pub enum Durability {
 pub struct Limits {
     /// The most bytes of a value, encoded. Default 16 MiB, at most 128 MiB.
     pub value_bytes: usize,
-    /// How deep lists and maps may be nested. Default 128, at most 256.
+    /// How deep lists and maps may be nested. What was written under a higher limit is
+    /// read all the same. Default 128, at most 256.
     pub value_depth: usize,
     /// The most bytes of a key. Default 4 KiB, at most 64 KiB.
     pub key_bytes: usize,
-    /// The most keys of one scope. Default 10 million.
+    /// The most keys of a scope of which no [`Quota`](crate::Quota) says anything else.
+    /// A scope that holds more already is quarantined, as under a quota. Default 10
+    /// million.
     pub scope_keys: u64,
-    /// The most bytes of keys and values of one scope. Default 64 GiB.
+    /// The most bytes of keys and values of such a scope. Default 64 GiB.
     pub scope_bytes: u64,
-    /// The most bytes of keys and values that one transaction writes. Default
-    /// 64 MiB, at most 192 MiB.
+    /// The most bytes of keys and values that one transaction writes; what it deletes
+    /// does not count. Default 64 MiB, at most 192 MiB.
     pub transaction_bytes: usize,
     /// How often a transaction is tried before it fails with a conflict. It queues
     /// for its keys after a few, so only one that reads other keys each time gets
@@ -93,7 +99,12 @@ impl Limits {
                 1,
                 CodecLimits::DEPTH_BOUND as u64,
             ),
-            ("key_bytes", self.key_bytes as u64, 1, 64 * 1024),
+            (
+                "key_bytes",
+                self.key_bytes as u64,
+                1,
+                KEY_BYTES_BOUND as u64,
+            ),
             (
                 "transaction_bytes",
                 self.transaction_bytes as u64,

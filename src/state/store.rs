@@ -76,7 +76,7 @@ pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) settings: Builder,
     pub(super) resources: Resources,
-    /// Held by whoever changes a setting that is kept in the store.
+    /// Held by whoever changes a default TTL.
     pub(super) setting: Mutex<()>,
 }
 
@@ -155,10 +155,14 @@ impl Store {
         &self.shared
     }
 
+    pub(super) fn durability(&self) -> Durability {
+        self.durability
+    }
+
     /// The same, of an engine that may hold something.
     pub(super) fn load(engine: Arc<Engine>, settings: Builder) -> Result<Self> {
         let store = Self::new(engine, settings);
-        store.shared.load_default_ttls()?;
+        store.shared.load_settings()?;
         Ok(store)
     }
 

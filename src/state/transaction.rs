@@ -22,9 +22,16 @@ use crate::state::trace;
 use crate::state::transaction_scope::TransactionScope;
 use crate::state::watch::cursor;
 use crate::sync;
+use crate::wal::FRAME_BYTES_MAX;
 
 /// After so many lost races a transaction queues for its keys.
 const RACES_BEFORE_QUEUEING: u32 = 3;
+
+/// What an op takes in a commit beyond its key and value, at most.
+const OP_BYTES: usize = 16;
+
+/// What a commit can be: a frame of the log.
+const BODY_BYTES_MAX: usize = FRAME_BYTES_MAX - 4096;
 
 sync::thread_local! {
     /// The stores whose transactions are running on this thread.
@@ -91,7 +98,10 @@ pub(super) struct State {
     pub(super) reads: Vec<Read>,
     /// The earliest deadline of what was read.
     expires: Option<u64>,
-    bytes: usize,
+    /// Of the keys and values that it puts.
+    put_bytes: usize,
+    /// Of its commit, at most.
+    body_bytes: usize,
 }
 
 /// The writes to one scope.
@@ -99,6 +109,18 @@ pub(super) struct ScopeWrites {
     slot: Arc<Slot>,
     pub(super) cleared: bool,
     pub(super) keys: BTreeMap<Vec<u8>, Stored>,
+}
+
+fn within(limit: &'static str, max: usize, actual: usize, slot: &Slot) -> Result<usize> {
+    match actual > max {
+        false => Ok(actual),
+        true => Err(Error::LimitExceeded {
+            limit,
+            max: max as u64,
+            actual: actual as u64,
+            at: crate::scope::describe(&slot.prefix),
+        }),
+    }
 }
 
 impl State {
@@ -146,25 +168,33 @@ impl State {
         cell: Stored,
         bytes_max: usize,
     ) -> Result<()> {
-        let added = key.len() + cell.as_ref().map_or(0, |cell| cell.len());
-        let actual = self.bytes.saturating_add(added);
-        if actual > bytes_max {
-            return Err(Error::LimitExceeded {
-                limit: "transaction_bytes",
-                max: bytes_max as u64,
-                actual: actual as u64,
-                at: crate::scope::describe(&slot.prefix),
-            });
-        }
-        self.bytes = actual;
+        let cell_bytes = cell.as_ref().map_or(0, |cell| cell.len());
+        let put = cell.as_ref().map_or(0, |_| key.len() + cell_bytes);
+        let put = within("transaction_bytes", bytes_max, self.put_bytes + put, slot)?;
+        self.grow(slot, key.len() + cell_bytes + OP_BYTES)?;
+        self.put_bytes = put;
         self.writes_to(slot).keys.insert(key.to_vec(), cell);
         Ok(())
     }
 
-    pub(super) fn clear(&mut self, slot: &Arc<Slot>) {
+    pub(super) fn clear(&mut self, slot: &Arc<Slot>) -> Result<()> {
+        self.grow(slot, OP_BYTES)?;
         let writes = self.writes_to(slot);
         writes.cleared = true;
         writes.keys.clear();
+        Ok(())
+    }
+
+    /// Counts what the commit takes in the log; no limit of the user's can be too small
+    /// for what deletes, but the log has its own.
+    fn grow(&mut self, slot: &Slot, bytes: usize) -> Result<()> {
+        let scope = match self.writes.contains_key(&slot.number) {
+            true => 0,
+            false => slot.prefix.len() + OP_BYTES,
+        };
+        let grown = self.body_bytes + scope + bytes;
+        self.body_bytes = within("commit_bytes", BODY_BYTES_MAX, grown, slot)?;
+        Ok(())
     }
 
     /// What was written to a key here; the outer `None` where nothing was.

@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::ids::Version;
 use crate::scope::Scope;
 use crate::state::cell;
-use crate::state::handle::{Place, Versioned, added, check_key, check_version};
+use crate::state::handle::{Place, Versioned, added, can_be, check_key, check_version};
 use crate::state::options::Limits;
 use crate::state::scan::{Entry, Keys, key_text, prefix_range};
 use crate::state::transaction::Transaction;
@@ -168,7 +168,9 @@ impl<'a> TransactionScope<'a> {
 
     pub(super) fn write(&self, key: &str, cell: Stored) -> Result<()> {
         let slot = self.slot()?;
-        check_key(key, self.limits(), &self.scope)?;
+        if cell.is_some() {
+            check_key(key, self.limits(), &self.scope)?;
+        }
         let bytes_max = self.limits().transaction_bytes;
         self.transaction
             .state
@@ -187,9 +189,13 @@ impl<'a> TransactionScope<'a> {
     /// As [`crate::ScopeHandle::delete`].
     ///
     /// # Errors
-    /// As there.
+    /// As there, and [`crate::Error::LimitExceeded`] for `commit_bytes`: what one commit
+    /// can be at all, 256 MiB. Delete in several transactions, or clear.
     pub fn delete(&self, key: impl AsRef<str>) -> Result<()> {
-        self.write(key.as_ref(), None)
+        match can_be(key.as_ref()) {
+            true => self.write(key.as_ref(), None),
+            false => self.slot().map(drop),
+        }
     }
 
     /// As [`crate::ScopeHandle::clear`].
@@ -197,8 +203,7 @@ impl<'a> TransactionScope<'a> {
     /// # Errors
     /// As there.
     pub fn clear(&self) -> Result<()> {
-        self.transaction.state.borrow_mut().clear(self.slot()?);
-        Ok(())
+        self.transaction.state.borrow_mut().clear(self.slot()?)
     }
 
     /// As [`crate::ScopeHandle::increment`].

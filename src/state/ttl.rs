@@ -4,28 +4,28 @@
 //! A scope's default is kept in the store's own scope of settings, and in memory
 //! beside the scope, so that a write finds it without a look-up.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::cell::{NEVER, deadline};
+use crate::engine::Op;
 use crate::engine::table::Slot;
-use crate::engine::{Batch, Engine, Op, SlotBatch};
-use crate::error::{Corruption, Error, Result};
+use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::scope::Scope;
 use crate::state::cell;
 use crate::state::handle::ScopeHandle;
 use crate::state::key::KeyHandle;
+use crate::state::settings;
 use crate::state::store::Shared;
 use crate::state::transaction;
 use crate::state::transaction_scope::TransactionScope;
 use crate::sync::atomic::Ordering;
 
 /// What the key of a scope's default begins with, among the settings.
-const SETTING: &str = "ttl/";
+pub(super) const SETTING: &str = "ttl/";
 
 /// How a value is written: for how long.
 ///
@@ -140,59 +140,23 @@ impl Shared {
         deadline.map(left).map(Duration::from_micros)
     }
 
-    /// Reads the defaults of all scopes, when a store is opened.
-    pub(super) fn load_default_ttls(&self) -> Result<()> {
-        let slot = settings(&self.engine);
-        let limits = self.settings.limits.codec();
-        let own = Scope::system("settings");
-        let read = |key: &[u8], _, cell: &[u8]| {
-            let key = String::from_utf8_lossy(key);
-            if key.starts_with(SETTING) {
-                let setting = cell::decode::<(Vec<u8>, u64)>(cell, &limits, (&own, &key));
-                let damaged = |e: Error| Corruption::new("the settings", e.to_string());
-                let (prefix, micros) = setting.map_err(damaged)?;
-                self.engine.set_default_ttl(&prefix, micros);
-            }
-            Ok(())
-        };
-        loop {
-            match self.engine.view().for_each(&slot, read) {
-                // It had to make room; the next view begins at the newer image.
-                Err(Error::ViewExpired) => {}
-                outcome => return outcome,
-            }
-        }
+    /// Takes up the default of a scope, when a store is opened.
+    pub(super) fn load_default_ttl(&self, cell: &[u8]) -> Result<()> {
+        let (prefix, micros) = settings::decode::<(Vec<u8>, u64)>(cell)?;
+        self.engine.set_default_ttl(&prefix, micros);
+        Ok(())
     }
 
     /// Writes the default of a scope; 0 for none.
     fn set_default_ttl(&self, slot: &Slot, micros: u64) -> Result<Lsn> {
-        let key = format!("{SETTING}{}", slot.prefix.escape_ascii());
-        let op = match micros {
-            0 => Op::Delete,
-            _ => Op::Put(cell::encode(
-                &(slot.prefix.to_vec(), micros),
-                None,
-                &self.settings.limits.codec(),
-            )?),
-        };
-        let batch = Batch {
-            writes: vec![SlotBatch {
-                slot: settings(&self.engine),
-                clear: false,
-                ops: vec![(key.into_bytes().into(), op)],
-            }],
-            ..Batch::default()
-        };
+        let setting = (micros > 0).then(|| (slot.prefix.to_vec(), micros));
         // Held until memory says the same as the last commit.
         let _one_at_a_time = self.setting.lock();
-        let lsn = self.engine.commit(&batch)?;
+        let key = settings::key(SETTING, &slot.prefix);
+        let lsn = self.change_setting(key, setting.as_ref(), None)?;
         self.engine.set_default_ttl(&slot.prefix, micros);
         Ok(lsn)
     }
-}
-
-fn settings(engine: &Engine) -> Arc<Slot> {
-    engine.slot(&Scope::system("settings").encode())
 }
 
 /// When values expire. Whoever writes a whole value (`set`, `set_with`,

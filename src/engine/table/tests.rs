@@ -21,7 +21,7 @@ fn the_newest_version_up_to_an_lsn_counts() {
         views: Some((lsn(1), lsn(9))),
         bottom: false,
     };
-    let slot = Slot::new(0, b"", 0);
+    let slot = Slot::new(0, b"", 0, Quota::new());
     slot.write().put(b"k", lsn(2), cell(2), pins);
     slot.write().put(b"k", lsn(5), cell(5), pins);
     assert_eq!(slot.find(b"k", lsn(1)), Found::Unknown);
@@ -31,7 +31,7 @@ fn the_newest_version_up_to_an_lsn_counts() {
 
 #[test]
 fn a_clear_hides_what_was_before_it_and_nothing_after() {
-    let slot = Slot::new(0, b"", 0);
+    let slot = Slot::new(0, b"", 0, Quota::new());
     slot.write().put(b"a", lsn(1), cell(1), NO_VIEWS);
     slot.write().clear(lsn(2), NO_VIEWS);
     slot.write().put(b"b", lsn(2), cell(2), NO_VIEWS);
@@ -42,7 +42,7 @@ fn a_clear_hides_what_was_before_it_and_nothing_after() {
 
 #[test]
 fn versions_go_when_no_view_needs_them() {
-    let slot = Slot::new(0, b"", 0);
+    let slot = Slot::new(0, b"", 0, Quota::new());
     let pins = Pins {
         views: Some((lsn(1), lsn(3))),
         bottom: false,
@@ -56,7 +56,7 @@ fn versions_go_when_no_view_needs_them() {
 
 #[test]
 fn generations_are_sealed_in_order_and_retired() {
-    let slot = Slot::new(0, b"", 0);
+    let slot = Slot::new(0, b"", 0, Quota::new());
     slot.write().enter(1);
     slot.write().put(b"k", lsn(1), cell(1), NO_VIEWS);
     assert!(slot.write().enter(2).is_some());
@@ -71,7 +71,7 @@ fn generations_are_sealed_in_order_and_retired() {
 
 #[test]
 fn a_range_knows_what_changed_in_it() {
-    let slot = Slot::new(0, b"", 0);
+    let slot = Slot::new(0, b"", 0, Quota::new());
     slot.write().put(b"k", lsn(5), cell(1), NO_VIEWS);
     let changed = |from: &[u8], to: &[u8], since| {
         slot.read()
@@ -96,7 +96,7 @@ fn changed(state: &SlotState, key: &[u8], since: u64) -> bool {
 
 #[test]
 fn what_is_deleted_at_the_bottom_takes_nothing() {
-    let slot = Slot::new(0, b"", 0);
+    let slot = Slot::new(0, b"", 0, Quota::new());
     let mut state = slot.write();
     let mut held = state.enter(0).unwrap();
     held += state.put(b"a", lsn(1), cell(1), bottom(None));
@@ -122,7 +122,7 @@ fn what_is_deleted_at_the_bottom_takes_nothing() {
 
 #[test]
 fn what_views_keep_goes_with_them() {
-    let slot = Slot::new(0, b"", 0);
+    let slot = Slot::new(0, b"", 0, Quota::new());
     let mut state = slot.write();
     let mut held = state.enter(0).unwrap();
     for (at, key) in [b"a", b"b", b"c"].into_iter().enumerate() {
@@ -153,7 +153,7 @@ fn what_views_keep_goes_with_them() {
 
 #[test]
 fn what_is_cleared_at_the_bottom_takes_nothing_either() {
-    let slot = Slot::new(0, b"", 0);
+    let slot = Slot::new(0, b"", 0, Quota::new());
     let mut state = slot.write();
     for views in [None, Some((2, 2))] {
         let mut held = state.enter(0).unwrap();
