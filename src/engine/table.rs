@@ -274,6 +274,9 @@ pub(crate) struct Slot {
     /// How long values of this scope last that do not say it, in microseconds; 0 for
     /// ever. Set by whoever knows; nothing here looks at it.
     pub(crate) ttl: AtomicU64,
+    /// The LSN of the last clear since the slot is held; 0 for none. For whoever keeps
+    /// something beside the scope, and must know.
+    pub(crate) cleared: AtomicU64,
     state: RwLock<SlotState>,
 }
 
@@ -308,6 +311,7 @@ impl Slot {
             prefix: prefix.into(),
             earliest: AtomicU64::new(NEVER),
             ttl: AtomicU64::new(ttl),
+            cleared: AtomicU64::new(0),
             state: RwLock::default(),
         }
     }

@@ -142,3 +142,24 @@ fn the_bytes_on_disk() {
     assert_eq!(Scope::decode(&[2, 0, 2]), None);
     assert_eq!(Scope::decode(&[2, 0x80, 0, 1]), None);
 }
+
+#[test]
+fn caches_of_different_scopes_are_different_scopes() {
+    let name = |scope: &Scope| scope.caches().to_string();
+    assert_eq!(name(&Scope::Global), r#"system scope "caches/1""#);
+    assert_eq!(
+        name(&Scope::step("a", "bc")),
+        r#"system scope "caches/3/1:a/2:bc""#
+    );
+    let tricky = [
+        Scope::step("a/1:b", "c"),
+        Scope::step("a", "b/1:c"),
+        Scope::workflow("a"),
+        Scope::custom("a"),
+        Scope::custom("a/1:b"),
+        Scope::custom("\0"),
+        Scope::routine("", ""),
+    ];
+    let encoded: BTreeSet<_> = tricky.iter().map(|scope| scope.caches().encode()).collect();
+    assert_eq!(encoded.len(), tricky.len());
+}

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::cell::{NEVER, deadline};
 use crate::engine::table::Slot;
-use crate::engine::{Batch, Engine, Op, SlotBatch};
+use crate::engine::{Engine, Op, SlotBatch};
 use crate::error::{Corruption, Error, Result};
 use crate::ids::Lsn;
 use crate::scope::Scope;
@@ -175,18 +175,14 @@ impl Shared {
                 &self.settings.limits.codec(),
             )?),
         };
-        let batch = Batch {
-            writes: vec![SlotBatch {
-                slot: settings(&self.engine),
-                clear: false,
-                ops: vec![(key.into_bytes().into(), op)],
-            }],
-            ..Batch::default()
+        let writes = SlotBatch {
+            slot: settings(&self.engine),
+            clear: false,
+            ops: vec![(key.into_bytes().into(), op)],
         };
         // Held until memory says the same as the last commit.
         let _one_at_a_time = self.setting.lock();
-        // It read nothing, so there is nothing to lose a race about.
-        let lsn = self.engine.commit(&batch, None, None)?.unwrap_or_default();
+        let lsn = self.commit(vec![writes])?;
         self.engine.set_default_ttl(&slot.prefix, micros);
         Ok(lsn)
     }
