@@ -1,5 +1,7 @@
 //! Proves what `scope` promises, for every byte string.
 
+use std::collections::BTreeSet;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
