@@ -4,7 +4,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "this is how a test fails"
+    clippy::print_stdout,
+    reason = "this is how a test fails, and says which seed it ran"
 )]
 
 mod bad_input;

@@ -25,6 +25,9 @@ const EVICTED_AT_ONCE: usize = 256;
 const CLEARED_AT_ONCE: usize = 16_384;
 const CLEARED_BYTES: usize = 1024 * 1024;
 
+/// Whether a key was used since the store was opened, its version, it, its deadline.
+type OldestFirst = Reverse<(bool, Version, Arc<str>, Option<u64>)>;
+
 impl Cache {
     fn now(&self) -> u64 {
         self.scope.shared().engine.now()
@@ -210,8 +213,7 @@ impl Cache {
         let cleared = kept.slot.cleared.load(Ordering::SeqCst);
         let capacity = kept.capacity();
         // The oldest is on top. What was used since the store was opened is newer.
-        let mut newest: BinaryHeap<Reverse<(bool, Version, Arc<str>, Option<u64>)>> =
-            BinaryHeap::new();
+        let mut newest: BinaryHeap<OldestFirst> = BinaryHeap::new();
         // So many more that they go in one commit with an insertion.
         let at_most = capacity.saturating_add(EVICTED_AT_ONCE as u64 - 1);
         let mut there = 0;
