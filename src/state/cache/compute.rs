@@ -45,7 +45,7 @@ impl Cache {
     /// ```
     /// let squares = evenkeel::Store::in_memory().global().cache("squares");
     /// assert_eq!(squares.get_or_insert_with("12", || 144)?, 144);
-    /// assert_eq!(squares.get_or_insert_with("12", || unreachable!())?, 144);
+    /// assert_eq!(squares.get_or_insert_with("12", || 0)?, 144); // it is there
     /// # Ok::<(), evenkeel::Error>(())
     /// ```
     pub fn get_or_insert_with<T: Serialize + DeserializeOwned>(
