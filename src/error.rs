@@ -195,6 +195,18 @@ pub enum Error {
         source: Box<dyn StdError + Send + Sync>,
     },
 
+    /// The closure that was to compute a value of a cache failed. Nothing was inserted;
+    /// it may be asked for again.
+    #[error("computing the value of key {key:?} in {cache} failed: {source}")]
+    ComputeFailed {
+        /// The cache, as text.
+        cache: String,
+        /// The key.
+        key: String,
+        /// What the closure said.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+
     /// A store was used inside a closure of its own transaction. Use the
     /// transaction's handle, or move the call out of the closure.
     #[error("the store was used inside its own transaction; use the transaction's handle")]

@@ -27,6 +27,7 @@
 //! - Which scope for what: `docs/what_to_keep_where.md`.
 //! - What is durable when: [`Durability`], [`Store::submit`], [`Store::barrier`].
 //! - What is refused: [`Limits`], [`Quota`], [`Error`]; what is held: [`Store::usage`].
+//! - What is kept bounded: [`Cache`].
 //! - What is made anew and never stored: [`Resource`].
 //! - Workflow state by the names that programs know: [`WorkflowStateManager`].
 //! - Figures and events: [`Stats`], [`Traced`], and the features `metrics` and `tracing`.
@@ -63,10 +64,10 @@ pub use image::sled::{SledBackend, SledOptions};
 pub use image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{
-    Builder, Change, ChangeKind, ChangeSet, Commit, Cursor, Durability, Entry, Key, KeyHandle,
-    Keys, KindUsage, Limits, Previous, Resource, Salvage, Scan, ScopeHandle, ScopeUsage,
-    SetOptions, Stats, Store, Timing, Traced, Transaction, TransactionScan, TransactionScope,
-    Usage, Versioned, Watch, WatchFilter, WatchStream, WatchValues,
+    Builder, Cache, CacheStats, Change, ChangeKind, ChangeSet, Commit, Cursor, Durability, Entry,
+    Key, KeyHandle, Keys, KindUsage, Limits, Previous, Resource, Salvage, Scan, ScopeHandle,
+    ScopeUsage, SetOptions, Stats, Store, Timing, Traced, Transaction, TransactionScan,
+    TransactionScope, Usage, Versioned, Watch, WatchFilter, WatchStream, WatchValues,
 };
 pub use value::Value;
 pub use vfs::{DirEntry, OpenMode, RealVfs, Vfs, VfsFile, VfsLock};

@@ -260,6 +260,17 @@ impl Scope {
         Self::System(SystemScope(name.into()))
     }
 
+    /// The part of the store's own bookkeeping that holds the caches of this scope. The
+    /// lengths keep names apart, whatever is in the ids.
+    pub(crate) fn caches(&self) -> Self {
+        let (tag, components) = self.parts();
+        let mut name = format!("caches/{}", tag as u8);
+        for component in components.into_iter().flatten() {
+            name.push_str(&format!("/{}:{component}", component.len()));
+        }
+        Self::system(name)
+    }
+
     /// Refuses a scope that is too long to be written.
     pub(crate) fn validate(&self) -> Result<()> {
         let (_, components) = self.parts();

@@ -1,9 +1,11 @@
 //! Owns what a user holds: the store, handles of scopes, transactions, and their
-//! limits, and what is kept beside them and never stored. It turns values into cells and errors into words; what makes them
-//! durable is the engine's.
+//! limits, caches beside scopes, and what is kept beside them and never stored. It turns
+//! values into cells and errors into words; what makes them durable is the engine's.
 
+mod cache;
 mod cell;
 mod commit;
+mod flight;
 mod handle;
 mod key;
 mod options;
@@ -19,6 +21,7 @@ mod transaction_scope;
 mod ttl;
 mod watch;
 
+pub use cache::{Cache, CacheStats};
 pub use commit::Commit;
 pub use handle::{ScopeHandle, Versioned};
 pub use key::{Key, KeyHandle};

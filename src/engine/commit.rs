@@ -362,6 +362,13 @@ impl Engine {
         let generation = sequencer.generation;
         let mut change = 0;
         for (at, (writes, state)) in batch.writes.iter().zip(states).enumerate() {
+            if writes.clear {
+                writes.slot.cleared.store(lsn.get(), Ordering::SeqCst);
+            }
+            // Without an image there is nothing below that it would have to hide.
+            if writes.ops.is_empty() && self.disk.is_none() && state.is_empty() {
+                continue;
+            }
             if let Some(bytes) = state.enter(generation) {
                 change += bytes;
                 // Without a folder none is ever sealed.

@@ -409,6 +409,9 @@ pub(crate) struct Slot {
     pub(crate) followed: AtomicBool,
     /// Held by whoever counts what is in the scope.
     pub(super) counting: Mutex<()>,
+    /// The LSN of the last clear since the slot is held; 0 for none. For whoever keeps
+    /// something beside the scope, and must know.
+    pub(crate) cleared: AtomicU64,
     state: RwLock<SlotState>,
 }
 
@@ -437,6 +440,7 @@ impl Slot {
             prefix: prefix.into(),
             earliest: AtomicU64::new(NEVER),
             ttl: AtomicU64::new(ttl),
+            cleared: AtomicU64::new(0),
             followed: AtomicBool::new(false),
             counting: Mutex::default(),
             state: RwLock::new(SlotState {

@@ -21,6 +21,10 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// How many entries a scan takes at a time.
 const CHUNK_ENTRIES: usize = 512;
 
+/// A scan takes no more at a time once it holds so many bytes of the image's values:
+/// each keeps its block in memory.
+const CHUNK_BYTES: usize = 1024 * 1024;
+
 /// Of a view whose time nobody has asked for.
 const UNASKED: u64 = u64::MAX;
 
@@ -374,16 +378,18 @@ fn image_entries(
     let skip = slot.prefix.len();
     let mut entries = Vec::new();
     let limit = until.clone();
+    let mut bytes = 0;
     let mut more = false;
     image.visit(&start, end.as_deref(), &mut |key, lsn, cell| {
         let key = key.get(skip..).unwrap_or_default();
         if limit.as_deref().is_some_and(|limit| key > limit) {
             return false;
         }
-        if entries.len() == CHUNK_ENTRIES {
+        if entries.len() == CHUNK_ENTRIES || bytes >= CHUNK_BYTES {
             more = true;
             return false;
         }
+        bytes += cell.len();
         entries.push((key.to_vec(), lsn, cell));
         true
     })?;

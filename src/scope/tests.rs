@@ -1,5 +1,7 @@
 //! Proves what `scope` promises, for every byte string.
 
+use std::collections::BTreeSet;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -153,4 +155,25 @@ fn kinds_are_known_by_what_encodings_begin_with() {
     for other in [&system[..], &[], &[0], &[9]] {
         assert_eq!(ScopeKind::of(other), None);
     }
+}
+
+#[test]
+fn caches_of_different_scopes_are_different_scopes() {
+    let name = |scope: &Scope| scope.caches().to_string();
+    assert_eq!(name(&Scope::Global), r#"system scope "caches/1""#);
+    assert_eq!(
+        name(&Scope::step("a", "bc")),
+        r#"system scope "caches/3/1:a/2:bc""#
+    );
+    let tricky = [
+        Scope::step("a/1:b", "c"),
+        Scope::step("a", "b/1:c"),
+        Scope::workflow("a"),
+        Scope::custom("a"),
+        Scope::custom("a/1:b"),
+        Scope::custom("\0"),
+        Scope::routine("", ""),
+    ];
+    let encoded: BTreeSet<_> = tricky.iter().map(|scope| scope.caches().encode()).collect();
+    assert_eq!(encoded.len(), tricky.len());
 }

@@ -1,6 +1,7 @@
 //! Owns the cell: a value as it is stored, behind its head (`codec::cell`), which
 //! says when it expires.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -42,11 +43,11 @@ pub(super) fn with_deadline(
     Ok(Arc::from(bytes))
 }
 
-fn damaged(scope: &Scope, key: &str, what: &str) -> Error {
+fn damaged(scope: &dyn Display, key: &str, what: &str) -> Error {
     Corruption::new("a value", format!("key {key:?} in {scope}: {what}")).into()
 }
 
-fn unknown(scope: &Scope, key: &str) -> Error {
+fn unknown(scope: &dyn Display, key: &str) -> Error {
     damaged(scope, key, "it has fields that this version does not know")
 }
 
@@ -58,7 +59,7 @@ fn unknown(scope: &Scope, key: &str) -> Error {
 pub(super) fn decode<T: DeserializeOwned>(
     cell: &[u8],
     limits: &CodecLimits,
-    (scope, key): (&Scope, &str),
+    (scope, key): (&dyn Display, &str),
 ) -> Result<T> {
     let value = value(cell).ok_or_else(|| unknown(scope, key))?;
     codec::decode(value, &limits.for_reading()).map_err(|DecodeError { kind, path, reason }| {

@@ -1,6 +1,6 @@
 //! Owns the handle of a scope: reading and writing single keys.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::CodecLimits;
 use crate::codec::cell::deadline;
 use crate::engine::table::Slot;
-use crate::engine::{Batch, Op, SlotBatch};
+use crate::engine::{Op, SlotBatch};
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, Version};
 use crate::scope::Scope;
@@ -17,9 +17,9 @@ use crate::state::cell;
 use crate::state::key::{Key, KeyHandle};
 use crate::state::options::{Durability, KEY_BYTES_BOUND, Limits};
 use crate::state::scan::{Keys, Scan};
-use crate::state::store::{Shared, Store};
+use crate::state::store::{Begun, Shared, Store};
+use crate::state::transaction;
 use crate::state::ttl::SetOptions;
-use crate::state::{trace, transaction};
 use crate::sync::atomic::{AtomicI64, Ordering};
 use crate::value::Value;
 
@@ -118,15 +118,15 @@ impl Place {
     }
 }
 
-/// Checks that a key may be written.
-pub(super) fn check_key(key: &str, limits: &Limits, scope: &Scope) -> Result<()> {
+/// Checks that a key may be written to a scope, or to what is beside it.
+pub(super) fn check_key(key: &str, limits: &Limits, at: &impl Display) -> Result<()> {
     match key.len() > limits.key_bytes {
         false => Ok(()),
         true => Err(Error::LimitExceeded {
             limit: "key_bytes",
             max: limits.key_bytes as u64,
             actual: key.len() as u64,
-            at: scope.to_string(),
+            at: at.to_string(),
         }),
     }
 }
@@ -197,7 +197,7 @@ impl ScopeHandle {
         self.place.slot(&self.scope)
     }
 
-    fn limits(&self) -> &Limits {
+    pub(super) fn limits(&self) -> &Limits {
         &self.shared.settings.limits
     }
 
@@ -272,19 +272,20 @@ impl ScopeHandle {
         }
     }
 
-    /// Removes all keys of this scope at once. A workflow's steps are scopes of
-    /// their own and stay.
+    /// Removes all keys of this scope, and the entries of its [caches](Self::cache), at
+    /// once. A workflow's steps are scopes of their own and stay.
     ///
     /// # Errors
     /// [`Error::Closed`], [`Error::Poisoned`].
     pub fn clear(&self) -> Result<()> {
-        let slot = self.enter()?;
-        self.commit(SlotBatch {
-            slot: Arc::clone(slot),
+        let slot = Arc::clone(self.enter()?);
+        let caches = self.shared.caches_of(&self.scope);
+        let clear = |slot| SlotBatch {
+            slot,
             clear: true,
             ops: Vec::new(),
-        })
-        .map(drop)
+        };
+        self.commit(vec![clear(slot), clear(caches)]).map(drop)
     }
 
     /// Adds to an integer and returns the new value; a key without a value counts
@@ -436,23 +437,28 @@ impl ScopeHandle {
     }
 
     fn write_to(&self, slot: &Arc<Slot>, key: &str, op: Op) -> Result<Lsn> {
-        self.commit(SlotBatch {
+        self.commit(vec![SlotBatch {
             slot: Arc::clone(slot),
             clear: false,
             ops: vec![(key.as_bytes().into(), op)],
-        })
+        }])
     }
 
-    fn commit(&self, writes: SlotBatch) -> Result<Lsn> {
-        let batch = Batch {
-            writes: vec![writes],
-            ..Batch::default()
-        };
-        let begun = self.shared.begin(self.durability);
-        let lsn = self.shared.engine.commit(&batch)?;
-        trace::committed(&self.shared, &batch, lsn);
-        self.shared.acknowledge(lsn, self.durability, begun)?;
+    fn commit(&self, writes: Vec<SlotBatch>) -> Result<Lsn> {
+        let begun = self.begin();
+        let lsn = self.shared.commit(writes)?;
+        self.acknowledge(lsn, begun)?;
         Ok(lsn)
+    }
+
+    /// As [`Shared::begin`], at the durability of this handle.
+    pub(super) fn begin(&self) -> Option<Begun> {
+        self.shared.begin(self.durability)
+    }
+
+    /// As [`Shared::acknowledge`].
+    pub(super) fn acknowledge(&self, lsn: Lsn, begun: Option<Begun>) -> Result<()> {
+        self.shared.acknowledge(lsn, self.durability, begun)
     }
 }
 

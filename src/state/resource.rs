@@ -3,10 +3,9 @@
 //! kept in memory by type, and dropped with the store.
 //!
 //! No lock is held while a factory runs or a resource is dropped. Threads that want what
-//! another one is making wait for it; who would wait for himself, through whatever
-//! factories, is refused.
+//! another one is making wait for it (`state::flight`).
 
-use std::any::{Any, TypeId, type_name};
+use std::any::{TypeId, type_name};
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt;
@@ -15,12 +14,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::scope::Scope;
+use crate::state::flight::{Flights, Made, Place, Turn};
 use crate::state::handle::ScopeHandle;
-use crate::state::store::Store;
+use crate::state::store::{Shared, Store};
 use crate::state::transaction::message_of;
-use crate::sync::thread::{self, ThreadId};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::Mutex;
 
 /// Something that a program uses while it runs and that no store can keep: a pool of
 /// connections, a client, the handle of a device. It is made by its factory when it is
@@ -80,8 +78,6 @@ impl<T> fmt::Debug for Resource<T> {
     }
 }
 
-/// What a factory makes, before its type is known again.
-type Made = Arc<dyn Any + Send + Sync>;
 type Outcome = std::result::Result<Made, Box<dyn StdError + Send + Sync>>;
 
 #[derive(Clone)]
@@ -168,41 +164,13 @@ where
     }
 }
 
-/// Which one: of a type, and of a scope where each has its own.
-type Place = (TypeId, Option<Scope>);
+/// The resources of an open store that are made; `None` once it has ended.
+pub(super) struct Resources(Mutex<Option<BTreeMap<Place, Made>>>);
 
-enum Slot {
-    Making(ThreadId),
-    Made(Made),
-}
-
-#[derive(Default)]
-struct State {
-    slots: BTreeMap<Place, Slot>,
-    /// Who waits for what.
-    waiting: Vec<(ThreadId, Place)>,
-    closed: bool,
-}
-
-impl State {
-    /// Whether `maker` waits, through whomever, for `thread`.
-    fn waits_for(&self, mut maker: ThreadId, thread: ThreadId) -> bool {
-        while maker != thread {
-            let awaited = self.waiting.iter().find(|(waits, _)| *waits == maker);
-            match awaited.and_then(|(_, place)| self.slots.get(place)) {
-                Some(Slot::Making(next)) => maker = *next,
-                _ => return false,
-            }
-        }
-        true
+impl Default for Resources {
+    fn default() -> Self {
+        Self(Mutex::new(Some(BTreeMap::new())))
     }
-}
-
-/// The resources of an open store.
-#[derive(Default)]
-pub(super) struct Resources {
-    state: Mutex<State>,
-    changed: Condvar,
 }
 
 impl fmt::Debug for Resources {
@@ -212,64 +180,59 @@ impl fmt::Debug for Resources {
 }
 
 impl Resources {
+    fn made(&self, place: &Place) -> Result<Option<Made>> {
+        let resources = self.0.lock();
+        let resources = resources.as_ref().ok_or(Error::Closed)?;
+        Ok(resources.get(place).map(Arc::clone))
+    }
+
     fn get_or_make<T: Send + Sync + 'static>(
         &self,
+        flights: &Flights,
         place: Place,
         factory: impl FnOnce() -> Outcome,
     ) -> Result<Resource<T>> {
-        let myself = thread::current().id();
-        let mut state = self.state.lock();
-        loop {
-            if state.closed {
-                return Err(Error::Closed);
+        let flight = loop {
+            if let Some(made) = self.made(&place)? {
+                return known(made);
             }
-            match state.slots.get(&place) {
-                Some(Slot::Made(made)) => return known(Arc::clone(made)),
-                Some(&Slot::Making(maker)) => {
-                    if state.waits_for(maker, myself) {
-                        return Err(Error::Invalid {
-                            what: "resource",
-                            reason: format!(
-                                "the factory of {} needs what it makes, by itself or through another factory",
-                                type_name::<T>()
-                            ),
-                        });
-                    }
-                    state.waiting.push((myself, place.clone()));
-                    self.changed.wait(&mut state);
-                    state.waiting.retain(|(waits, _)| *waits != myself);
+            match flights.begin(place.clone())? {
+                Turn::Mine(flight) => break flight,
+                Turn::Ended(Some(made)) => return known(made),
+                Turn::Ended(None) => {}
+                Turn::Circle => {
+                    return Err(Error::Invalid {
+                        what: "resource",
+                        reason: format!(
+                            "the factory of {} needs what it makes, by itself or through another factory",
+                            type_name::<T>()
+                        ),
+                    });
                 }
-                None => break,
             }
+        };
+        if let Some(made) = self.made(&place)? {
+            return known(made);
         }
-        state.slots.insert(place.clone(), Slot::Making(myself));
-        drop(state);
-        let outcome = run::<T>(factory);
-        let mut state = self.state.lock();
-        state.slots.remove(&place);
-        let closed = state.closed;
-        if let Ok(made) = &outcome
-            && !closed
-        {
-            state.slots.insert(place, Slot::Made(Arc::clone(made)));
+        let made = run::<T>(factory)?;
+        let closed = match &mut *self.0.lock() {
+            Some(resources) => {
+                resources.insert(place, Arc::clone(&made));
+                false
+            }
+            None => true,
+        };
+        if closed {
+            return let_go([made]).and(Err(Error::Closed));
         }
-        drop(state);
-        self.changed.notify_all();
-        match outcome {
-            Ok(made) if closed => let_go([made]).and(Err(Error::Closed)),
-            Ok(made) => known(made),
-            Err(e) => Err(e),
-        }
+        flight.land(Arc::clone(&made));
+        known(made)
     }
 
     fn release(&self, place: &Place) -> Result<bool> {
-        let mut state = self.state.lock();
-        if !matches!(state.slots.get(place), Some(Slot::Made(_))) {
-            return Ok(false);
-        }
-        let slot = state.slots.remove(place);
-        drop(state);
-        let_go(slot.and_then(Slot::into_made)).map(|()| true)
+        let made = self.0.lock().as_mut().and_then(|made| made.remove(place));
+        let there = made.is_some();
+        let_go(made).map(|()| there)
     }
 
     /// Lets go of all of them; there are none from then on.
@@ -277,21 +240,8 @@ impl Resources {
     /// # Errors
     /// [`Error::Panicked`] where dropping one panics.
     pub(super) fn close(&self) -> Result<()> {
-        let mut state = self.state.lock();
-        state.closed = true;
-        let slots = std::mem::take(&mut state.slots);
-        drop(state);
-        self.changed.notify_all();
-        let_go(slots.into_values().filter_map(Slot::into_made))
-    }
-}
-
-impl Slot {
-    fn into_made(self) -> Option<Made> {
-        match self {
-            Self::Made(made) => Some(made),
-            Self::Making(_) => None,
-        }
+        let made = self.0.lock().take();
+        let_go(made.into_iter().flat_map(BTreeMap::into_values))
     }
 }
 
@@ -340,10 +290,13 @@ impl Store {
     pub fn resource<T: Send + Sync + 'static>(&self) -> Result<Resource<T>> {
         self.shared().engine.check()?;
         match self.shared().settings.resources.find::<T>()? {
-            Factory::Store(factory) => self
-                .shared()
-                .resources
-                .get_or_make((TypeId::of::<T>(), None), || factory(self)),
+            Factory::Store(factory) => {
+                let Shared {
+                    resources, flights, ..
+                } = self.shared();
+                let place = Place::Resource(TypeId::of::<T>(), None);
+                resources.get_or_make(flights, place, || factory(self))
+            }
             Factory::Scope(_) => Err(of_scopes::<T>()),
         }
     }
@@ -356,7 +309,10 @@ impl Store {
     /// [`Error::Panicked`] where dropping it panics.
     pub fn release_resource<T: Send + Sync + 'static>(&self) -> Result<bool> {
         match self.shared().settings.resources.find::<T>()? {
-            Factory::Store(_) => self.shared().resources.release(&(TypeId::of::<T>(), None)),
+            Factory::Store(_) => {
+                let place = Place::Resource(TypeId::of::<T>(), None);
+                self.shared().resources.release(&place)
+            }
             Factory::Scope(_) => Err(of_scopes::<T>()),
         }
     }
@@ -405,8 +361,11 @@ impl ScopeHandle {
             Factory::Scope(factory) => {
                 self.shared().engine.check()?;
                 self.check()?;
-                let place = (TypeId::of::<T>(), Some(self.scope().clone()));
-                self.shared().resources.get_or_make(place, || factory(self))
+                let Shared {
+                    resources, flights, ..
+                } = self.shared();
+                let place = Place::Resource(TypeId::of::<T>(), Some(self.scope().clone()));
+                resources.get_or_make(flights, place, || factory(self))
             }
         }
     }
@@ -420,7 +379,7 @@ impl ScopeHandle {
         match self.shared().settings.resources.find::<T>()? {
             Factory::Store(_) => self.store().release_resource::<T>(),
             Factory::Scope(_) => {
-                let place = (TypeId::of::<T>(), Some(self.scope().clone()));
+                let place = Place::Resource(TypeId::of::<T>(), Some(self.scope().clone()));
                 self.shared().resources.release(&place)
             }
         }

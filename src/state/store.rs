@@ -6,17 +6,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::engine::Engine;
 use crate::engine::report::{Recovery, Verification};
+use crate::engine::table::Slot;
+use crate::engine::{Batch, Engine, SlotBatch};
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::observe::{self, Span, Work};
 use crate::scope::Scope;
+use crate::state::cache::kept::Caches;
 use crate::state::commit::Commit;
+use crate::state::flight::Flights;
 use crate::state::handle::ScopeHandle;
 use crate::state::options::{Builder, Durability};
 use crate::state::resource::Resources;
 use crate::state::stats::Stats;
+use crate::state::trace;
 use crate::state::transaction::{self, Transaction};
 use crate::state::watch::cursor::{self, Cursor};
 use crate::state::watch::filter::WatchFilter;
@@ -76,23 +80,49 @@ pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) settings: Builder,
     pub(super) resources: Resources,
-    /// Held by whoever changes a default TTL.
+    /// What is being made just now, of resources and in caches.
+    pub(super) flights: Flights,
+    pub(super) caches: Caches,
+    /// Held by whoever changes a setting that is kept in the store.
     pub(super) setting: Mutex<()>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         // There is nobody left to tell; what was acknowledged is durable anyway.
-        let _ = self.resources.close();
+        let _ = self.let_go();
         let _ = self.engine.close();
     }
 }
 
 impl Shared {
+    /// Drops the resources; whoever waits for one that is being made waits no longer.
+    fn let_go(&self) -> Result<()> {
+        self.flights.close();
+        self.resources.close()
+    }
+
     /// Checks that the store can be used here and now.
     pub(super) fn enter(&self) -> Result<()> {
         transaction::refuse_nested(&self.engine)?;
         self.engine.check()
+    }
+
+    /// Where the entries of the caches of a scope are.
+    pub(super) fn caches_of(&self, scope: &Scope) -> Arc<Slot> {
+        self.engine.slot(&scope.caches().encode())
+    }
+
+    /// Commits what reads nothing, so that there is no race to lose. Visible when it
+    /// returns.
+    pub(super) fn commit(&self, writes: Vec<SlotBatch>) -> Result<Lsn> {
+        let batch = Batch {
+            writes,
+            ..Batch::default()
+        };
+        let lsn = self.engine.commit(&batch)?;
+        trace::committed(self, &batch, lsn);
+        Ok(lsn)
     }
 
     /// A call begins that commits. It is timed if it waits for the disk: of the others
@@ -141,6 +171,8 @@ impl Store {
                 engine,
                 settings,
                 resources: Resources::default(),
+                flights: Flights::default(),
+                caches: Caches::default(),
                 setting: Mutex::default(),
             }),
         }
@@ -473,7 +505,7 @@ impl Store {
     /// folder is free all the same.
     pub fn close(&self) -> Result<()> {
         transaction::refuse_nested(&self.shared.engine)?;
-        let dropped = self.shared.resources.close();
+        let dropped = self.shared.let_go();
         self.shared.engine.close().and(dropped)
     }
 }

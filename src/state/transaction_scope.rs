@@ -203,7 +203,11 @@ impl<'a> TransactionScope<'a> {
     /// # Errors
     /// As there.
     pub fn clear(&self) -> Result<()> {
-        self.transaction.state.borrow_mut().clear(self.slot()?)
+        let slot = self.slot()?;
+        let caches = self.transaction.shared.caches_of(&self.scope);
+        let mut state = self.transaction.state.borrow_mut();
+        state.clear(slot)?;
+        state.clear(&caches)
     }
 
     /// As [`crate::ScopeHandle::increment`].
