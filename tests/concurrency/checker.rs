@@ -6,8 +6,9 @@
 //!
 //! - *wr*: who wrote a value comes before who read it.
 //! - *ww*: of two who wrote a key, the one with the lower LSN comes first.
-//! - *rw*: who read a value, or that there was none, comes before who replaced it. A scan
-//!   has read every key of its range: also those that it did not find.
+//! - *rw*: who read a value comes before who replaced it, and who found none before who
+//!   wrote one: a delete of what is not there changes nothing. A scan has read every key
+//!   of its range: also those that it did not find.
 //! - *time*: who ended comes before who began later.
 //!
 //! Each write of a key is of a value that nobody else writes to it, so what was read
@@ -263,11 +264,19 @@ impl<'h> Graph<'h> {
             }
             // After a state comes the next by LSN; a state that was read by somebody
             // who then wrote the key was replaced by that one.
+            let puts = |at: usize| {
+                let mut its_writes = self.history[at].writes.iter();
+                its_writes.any(|(name, value)| name == key && value.is_some())
+            };
             let mut next: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
-            let mut before = None;
-            for &writer in &by_lsn {
-                next.entry(before).or_default().push(writer);
-                before = Some(writer);
+            let states = std::iter::once(None).chain(by_lsn.iter().copied().map(Some));
+            for (at, state) in states.enumerate() {
+                let mut later = by_lsn[at..].iter().copied();
+                let replaced = match state.is_some_and(puts) {
+                    true => later.next(),
+                    false => later.find(|&writer| puts(writer)),
+                };
+                next.entry(state).or_default().extend(replaced);
             }
             // Whatever it was, the first write comes after nothing.
             let all = writers.of_value.values();
@@ -276,7 +285,11 @@ impl<'h> Graph<'h> {
                 .range((*key, None)..)
                 .take_while(|((k, _), _)| k == key)
             {
-                let wrote = |at: &&usize| self.history[**at].writes.iter().any(|(k, _)| k == key);
+                let was_there = place.is_some_and(puts);
+                let wrote = |at: &&usize| {
+                    let mut its_writes = self.history[**at].writes.iter();
+                    its_writes.any(|(k, value)| k == key && (was_there || value.is_some()))
+                };
                 let writing = who.iter().filter(wrote).copied();
                 next.entry(*place).or_default().extend(writing);
             }

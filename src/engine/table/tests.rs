@@ -98,7 +98,7 @@ fn changed(state: &SlotState, key: &[u8], since: u64) -> bool {
 fn what_is_deleted_at_the_bottom_takes_nothing() {
     let slot = Slot::new(0, b"", 0, Quota::new());
     let mut state = slot.write();
-    let mut held = state.enter(0).unwrap();
+    let mut held = state.enter(1).unwrap();
     held += state.put(b"a", lsn(1), cell(1), bottom(None));
     held += state.put(b"b", lsn(2), cell(1), bottom(None));
     held += state.put(b"a", lsn(3), None, bottom(None));
@@ -115,7 +115,7 @@ fn what_is_deleted_at_the_bottom_takes_nothing() {
     assert!(state.is_empty());
     assert_eq!((held, state.upper_bound()), (0, (0, 0)));
     // Where something is below, it has to be known that a key is gone.
-    state.enter(0);
+    state.enter(1);
     state.put(b"a", lsn(6), None, NO_VIEWS);
     assert_eq!(state.find(b"a", lsn(9)), Found::Version(lsn(6), None));
 }
@@ -124,7 +124,7 @@ fn what_is_deleted_at_the_bottom_takes_nothing() {
 fn what_views_keep_goes_with_them() {
     let slot = Slot::new(0, b"", 0, Quota::new());
     let mut state = slot.write();
-    let mut held = state.enter(0).unwrap();
+    let mut held = state.enter(1).unwrap();
     for (at, key) in [b"a", b"b", b"c"].into_iter().enumerate() {
         held += state.put(key, lsn(1 + at as u64), cell(1), bottom(None));
     }
@@ -156,7 +156,7 @@ fn what_is_cleared_at_the_bottom_takes_nothing_either() {
     let slot = Slot::new(0, b"", 0, Quota::new());
     let mut state = slot.write();
     for views in [None, Some((2, 2))] {
-        let mut held = state.enter(0).unwrap();
+        let mut held = state.enter(1).unwrap();
         held += state.put(b"a", lsn(1), cell(1), bottom(None));
         held += state.put(b"b", lsn(2), cell(1), bottom(None));
         held += state.clear(lsn(3), bottom(views)).0;
