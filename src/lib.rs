@@ -26,6 +26,7 @@
 //!
 //! - What is durable when: [`Durability`], [`Store::submit`], [`Store::barrier`].
 //! - What is refused: [`Limits`], [`Error`].
+//! - Many entries at once: [`Store::bulk`], [`Store::import`], [`Store::export_json_lines`].
 //! - What is made anew and never stored: [`Resource`].
 //! - Workflow state by the names that programs know: [`WorkflowStateManager`].
 //! - Figures and events: [`Stats`], [`Traced`], and the features `metrics` and `tracing`.
@@ -36,6 +37,7 @@
 
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/observing.md"))]
+#![cfg_attr(doctest, doc = include_str!("../docs/importing.md"))]
 
 mod clock;
 mod codec;
@@ -60,10 +62,12 @@ pub use image::sled::{SledBackend, SledOptions};
 pub use image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{
-    Builder, Change, ChangeKind, ChangeSet, Commit, Cursor, Durability, Entry, Key, KeyHandle,
-    Keys, Limits, Previous, Resource, Salvage, Scan, ScopeHandle, SetOptions, Stats, Store, Timing,
-    Traced, Transaction, TransactionScan, TransactionScope, Versioned, Watch, WatchFilter,
-    WatchStream, WatchValues,
+    Builder, BulkLoader, BulkReport, Change, ChangeKind, ChangeSet, Commit, Cursor, Durability,
+    Entry, ExportReport, Import, ImportAnswer, ImportEntry, ImportItem, ImportOutcome, ImportPhase,
+    ImportProgress, ImportReport, ImportStatus, Key, KeyHandle, Keys, Limits, MalformedEntry,
+    Previous, Resource, Salvage, Scan, ScopeHandle, SetOptions, Stats, Store, Timing, Traced,
+    Transaction, TransactionScan, TransactionScope, Versioned, Watch, WatchFilter, WatchStream,
+    WatchValues,
 };
 pub use value::Value;
 pub use vfs::{DirEntry, OpenMode, RealVfs, Vfs, VfsFile, VfsLock};

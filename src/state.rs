@@ -4,7 +4,9 @@
 
 mod cell;
 mod commit;
+mod export;
 mod handle;
+mod import;
 mod key;
 mod options;
 mod resource;
@@ -18,7 +20,12 @@ mod ttl;
 mod watch;
 
 pub use commit::Commit;
+pub use export::ExportReport;
 pub use handle::{ScopeHandle, Versioned};
+pub use import::{
+    BulkLoader, BulkReport, Import, ImportAnswer, ImportEntry, ImportItem, ImportOutcome,
+    ImportPhase, ImportProgress, ImportReport, ImportStatus, MalformedEntry,
+};
 pub use key::{Key, KeyHandle};
 pub use options::{Builder, Durability, Limits, Salvage};
 pub use resource::Resource;
