@@ -60,8 +60,9 @@ fn first_entries(found: &AfterCrash<'_>) -> Outcome {
     }
 }
 
+/// On a copy: an invariant changes nothing, and a copy knows its imports too.
 fn goes_on(found: &AfterCrash<'_>) -> Outcome {
-    let store = found.store();
+    let store = &found.store().persist("data/copy")?;
     load(store, |_| ())?;
     let status = store.import("load").status()?.ok_or("it is not known")?;
     assert!(status.finished && status.imported == COUNT, "{status:?}");

@@ -44,15 +44,14 @@ fn every_kind_of_scope_has_its_form() {
     let store = import(&text);
     let there = store.scopes().unwrap();
     assert_eq!(there, forms.clone().map(|(_, scope)| scope));
-    for (form, scope) in forms {
+    let mut out = Vec::new();
+    store.export_json_lines(&mut out).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    assert_eq!(out.lines().count(), forms.len());
+    for (line, (form, scope)) in out.lines().zip(forms) {
         assert_eq!(store.scope(scope).get::<i64>("k").unwrap(), Some(7));
-        let mut out = Vec::new();
-        store.export_json_lines(&mut out).unwrap();
-        let out = String::from_utf8(out).unwrap();
-        assert!(
-            out.contains(&format!("{{\"scope\":{form},\"key\"")),
-            "{out}"
-        );
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line, json!({"scope": form, "key": "k", "value": 7}));
     }
 }
 

@@ -103,8 +103,8 @@ fn killed_again_and_again(source: &Path, seed: u64) {
             "seed {seed:#x}, kill {kill} behind word {number}: told {told}, there {}",
             status.imported
         );
-        // What a kill takes is what was not written yet; never what an earlier run left.
-        assert!(status.imported >= most && !status.finished);
+        // What it told of was in the kernel's hands.
+        assert!(status.imported >= told.max(most + 1) && !status.finished);
         most = status.imported;
         let there: u64 = store
             .scopes()
@@ -115,7 +115,6 @@ fn killed_again_and_again(source: &Path, seed: u64) {
         assert_eq!(there, status.imported);
         store.close().unwrap();
     }
-    assert!(most > 0, "nothing survived any kill");
     let store = Store::open(&path).unwrap();
     assert_eq!(run(&store, source, |_| ()), ImportOutcome::Finished);
     assert_eq!(state(&store), state(&whole));

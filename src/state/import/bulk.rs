@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -32,6 +33,9 @@ const RECORD_BYTES: usize = 8 * 1024;
 const ENTRY_BYTES: usize = 64;
 /// After so many bytes the disk is waited for.
 const SYNC_BYTES: usize = 16 * 1024 * 1024;
+
+/// A batch is handed to the kernel at once, so that a kill costs at most one.
+const WRITTEN: Durability = Durability::Interval(Duration::from_secs(1));
 
 /// An entry that has passed all limits, ready to be written.
 #[derive(Debug)]
@@ -173,7 +177,7 @@ impl Batches {
         self.pending.push_back((lsn, done.entries));
         match self.unsynced_bytes >= SYNC_BYTES {
             true => self.settle(),
-            false => self.shared.acknowledge(lsn, Durability::Memory, None),
+            false => self.shared.acknowledge(lsn, WRITTEN, None),
         }
     }
 
