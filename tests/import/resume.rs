@@ -356,3 +356,46 @@ fn a_file_that_grows_a_bad_line_between_check_and_import_keeps_what_was_good() {
     );
     assert_eq!(state(&store), state_of(COUNT));
 }
+
+#[test]
+fn what_is_counted_is_the_same_however_often_it_stops() {
+    // Of each seven lines one is bad, one is empty, and of two nothing is made.
+    let text: String = (0..3000_u64)
+        .map(|n| match n % 7 {
+            0 => "{bad\n".into(),
+            1 => "\n".into(),
+            _ => format!("{n}\n"),
+        })
+        .collect();
+    let (_folder, path) = file(&text);
+    let load = |store: &Store, stop: bool| {
+        let import = store.import("a").skip_malformed().batch_bytes(BATCH);
+        let import = import.progress(|p| match stop && p.phase == ImportPhase::Importing {
+            true => Break(()),
+            false => Continue(()),
+        });
+        let report = import.json_lines_with(&path, |line| {
+            let n = line.as_u64().ok_or("no number")?;
+            Ok((n % 7 > 3).then(|| (Scope::Global, format!("{n}"), n)))
+        });
+        report.unwrap()
+    };
+    let whole = Store::in_memory();
+    let report = load(&whole, false);
+    let total = report.total;
+    assert_eq!((total.items, total.malformed), (3000, 429));
+    assert_eq!((total.skipped, total.imported), (858, 1284));
+    let store = Store::in_memory();
+    let mut listed = Vec::new();
+    let last = loop {
+        let report = load(&store, true);
+        listed.extend(report.malformed);
+        if report.outcome == ImportOutcome::Finished {
+            break report.total;
+        }
+    };
+    assert_eq!(last, total);
+    assert_eq!(listed.len(), 429);
+    assert!(listed.is_sorted_by(|a, b| a.line < b.line));
+    assert_eq!(state(&store), state(&whole));
+}

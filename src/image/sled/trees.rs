@@ -53,6 +53,8 @@ pub(crate) struct SledTrees {
     part: VecDeque<(Vec<u8>, Vec<u8>)>,
     /// The last key that was asked for of the first tree.
     after: Option<Vec<u8>>,
+    /// A call was not answered: nothing is waited for any more.
+    hung: bool,
     /// Removed when all else is dropped.
     _copy: TempDir,
 }
@@ -88,6 +90,7 @@ impl SledTrees {
             trees: VecDeque::new(),
             part: VecDeque::new(),
             after: None,
+            hung: false,
             _copy: copy,
         };
         let mut names = this.ask(|db| Ok(db.tree_names()))?;
@@ -123,10 +126,11 @@ impl SledTrees {
     }
 
     fn ask<R: Send + 'static>(
-        &self,
+        &mut self,
         call: impl FnOnce(&sled::Db) -> sled::Result<R> + Send + 'static,
     ) -> Result<R> {
         let answer = self.lane.call(self.deadline, call);
+        self.hung |= matches!(answer, Err(NoAnswer::Late));
         let answer = answer.map_err(|e| unanswered(&self.folder, e, self.deadline))?;
         answer.map_err(|e| failed(&self.folder, &e))
     }
@@ -134,10 +138,11 @@ impl SledTrees {
 
 impl Drop for SledTrees {
     fn drop(&mut self) {
-        // So that sled is done with the copy before it is removed; a hang is not waited
-        // for twice.
         self.lane.close();
-        let _ = self.lane.join(self.deadline);
+        if !self.hung {
+            // So that sled is done with the copy before it is removed.
+            let _ = self.lane.join(self.deadline);
+        }
     }
 }
 

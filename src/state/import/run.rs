@@ -136,22 +136,28 @@ impl<'r, 'p> Run<'r, 'p> {
                     None
                 }
             };
-            let full = match &entry {
-                Some(entry) => self.batches.is_full_for(entry),
-                None => self.batches.is_empty() && self.is_to_tell(),
-            };
-            if full && self.commit(false)?.is_break() {
-                self.batches.settle()?;
-                return Ok(self.report(ImportOutcome::Stopped));
+            let full = |entry: &Prepared| self.batches.is_full_for(entry);
+            if entry.as_ref().is_some_and(full) && self.commit(false)?.is_break() {
+                return self.stopped();
             }
             if let Some(entry) = entry {
                 self.batches.push(entry);
             }
             self.mark = self.source.mark().clone();
+            // Much was read of which nothing is to be written.
+            let idle = self.batches.is_empty() && self.is_to_tell();
+            if idle && self.commit(false)?.is_break() {
+                return self.stopped();
+            }
         }
         // It is over, whatever is answered.
         let _ = self.commit(true)?;
         Ok(self.report(ImportOutcome::Finished))
+    }
+
+    fn stopped(mut self) -> Result<ImportReport> {
+        self.batches.settle()?;
+        Ok(self.report(ImportOutcome::Stopped))
     }
 
     /// Calls the source, which may call code of the user's.
