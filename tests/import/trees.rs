@@ -62,7 +62,9 @@ fn all_trees_come_in_order_and_the_folder_is_left_as_it_is() {
     let (path, temporary) = (folder.path().join("old"), folder.path().join("temporary"));
     fs::create_dir(&temporary).unwrap();
     make_database(&path, 1000);
-    // sled lets go of the folder late.
+    // sled lets go of the folder late, and may write until then.
+    fs::File::open(path.join("db")).unwrap().lock().unwrap();
+    let before = content(&path);
     let store = Store::in_memory();
     let mut seen = Vec::new();
     let import = store.import("old").temporary_folder(&temporary);
@@ -71,7 +73,7 @@ fn all_trees_come_in_order_and_the_folder_is_left_as_it_is() {
         mapped(tree, key, value)
     });
     let report = report.unwrap();
-    let before = content(&path);
+    assert_eq!(content(&path), before);
     assert_eq!(seen.len(), 1000);
     assert!(seen.is_sorted());
     assert_eq!((report.imported, report.total.skipped), (990, 10));
