@@ -236,7 +236,8 @@ impl<'p> Import<'p> {
     }
 
     /// Begins again at the beginning, whatever was done under this name. What was imported
-    /// stays until it is overwritten.
+    /// stays until it is overwritten; how far it had come is known until the first batch is
+    /// committed.
     pub fn restart(mut self) -> Self {
         self.restart = true;
         self
