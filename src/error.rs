@@ -258,12 +258,55 @@ pub enum Error {
         to: Lsn,
     },
 
+    /// An entry of an import is not what can be imported: a line that is no JSON or of
+    /// another form, a key, scope or value beyond its limit, what an iterator or a mapping
+    /// function answered. Mend it, or say [`skip_malformed`](crate::Import::skip_malformed).
+    ///
+    /// Lines are checked before the first one is imported, so `imported` is then what an
+    /// earlier run of the same import had done, and 0 in the first. An iterator and a
+    /// folder of sled's are not: what came before the entry is imported.
+    #[error("cannot import {at}: {source}; {}", so_far(*imported))]
+    Malformed {
+        /// Where it stands: file, line and column, or tree and key.
+        at: String,
+        /// The line, or the number of the entry in its source. The first one is 1.
+        line: u64,
+        /// The byte in the line, from 1; 0 where there is no such place.
+        column: u64,
+        /// The entries that were imported before it, in all runs.
+        imported: u64,
+        /// What is wrong with it.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+
+    /// The source of an import is not the one that it was begun with. What was imported
+    /// stays. Say [`restart`](crate::Import::restart) to begin again with this one, or
+    /// give the import another name.
+    #[error(
+        "import {name:?} cannot go on: {reason}; restart it, or import this source under another name"
+    )]
+    SourceChanged {
+        /// The name of the import.
+        name: String,
+        /// What differs.
+        reason: String,
+    },
+
     /// The store cannot take more at the moment. Wait, then try again.
     #[error("the store is busy: {reason}; try again later")]
     Busy {
         /// What it waits for.
         reason: String,
     },
+}
+
+/// How far an import had come.
+fn so_far(imported: u64) -> String {
+    match imported {
+        0 => "nothing was imported".into(),
+        1 => "1 entry was imported before it".into(),
+        more => format!("{more} entries were imported before it"),
+    }
 }
 
 /// Damage: which file, where in it, and what was found.

@@ -28,6 +28,7 @@
 //! - What is durable when: [`Durability`], [`Store::submit`], [`Store::barrier`].
 //! - What is refused: [`Limits`], [`Quota`], [`Error`]; what is held: [`Store::usage`].
 //! - What is kept bounded: [`Cache`].
+//! - Many entries at once: [`Store::bulk`], [`Store::import`], [`Store::export_json_lines`].
 //! - What is made anew and never stored: [`Resource`].
 //! - Workflow state by the names that programs know: [`WorkflowStateManager`].
 //! - Figures and events: [`Stats`], [`Traced`], and the features `metrics` and `tracing`.
@@ -39,6 +40,7 @@
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/observing.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/what_to_keep_where.md"))]
+#![cfg_attr(doctest, doc = include_str!("../docs/importing.md"))]
 
 mod clock;
 mod codec;
@@ -64,10 +66,12 @@ pub use image::sled::{SledBackend, SledOptions};
 pub use image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{
-    Builder, Cache, CacheStats, Change, ChangeKind, ChangeSet, Commit, Cursor, Durability, Entry,
-    Key, KeyHandle, Keys, KindUsage, Limits, Previous, Resource, Salvage, Scan, ScopeHandle,
-    ScopeUsage, SetOptions, Stats, Store, Timing, Traced, Transaction, TransactionScan,
-    TransactionScope, Usage, Versioned, Watch, WatchFilter, WatchStream, WatchValues,
+    Builder, BulkLoader, BulkReport, Cache, CacheStats, Change, ChangeKind, ChangeSet, Commit,
+    Cursor, Durability, Entry, ExportReport, Import, ImportAnswer, ImportEntry, ImportItem,
+    ImportOutcome, ImportPhase, ImportProgress, ImportReport, ImportStatus, Key, KeyHandle, Keys,
+    KindUsage, Limits, MalformedEntry, Previous, Resource, Salvage, Scan, ScopeHandle, ScopeUsage,
+    SetOptions, Stats, Store, Timing, Traced, Transaction, TransactionScan, TransactionScope,
+    Usage, Versioned, Watch, WatchFilter, WatchStream, WatchValues,
 };
 pub use value::Value;
 pub use vfs::{DirEntry, OpenMode, RealVfs, Vfs, VfsFile, VfsLock};

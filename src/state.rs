@@ -5,8 +5,10 @@
 mod cache;
 mod cell;
 mod commit;
+mod export;
 mod flight;
 mod handle;
+mod import;
 mod key;
 mod options;
 mod quota;
@@ -23,7 +25,12 @@ mod watch;
 
 pub use cache::{Cache, CacheStats};
 pub use commit::Commit;
+pub use export::ExportReport;
 pub use handle::{ScopeHandle, Versioned};
+pub use import::{
+    BulkLoader, BulkReport, Import, ImportAnswer, ImportEntry, ImportItem, ImportOutcome,
+    ImportPhase, ImportProgress, ImportReport, ImportStatus, MalformedEntry,
+};
 pub use key::{Key, KeyHandle};
 pub use options::{Builder, Durability, Limits, Salvage};
 pub use quota::{KindUsage, ScopeUsage, Usage};

@@ -1,8 +1,8 @@
 //! Owns all dealings with sled, which is not trusted: it lives behind threads of its
 //! own, every call has a deadline, a panic is damage, and its files are synced here.
 //! Nothing that it gives back is believed before its hash was compared; that is the
-//! business of `store`. This is the one file, with its tests, in which `sled::`
-//! appears.
+//! business of `store`. `sled::` appears here, in the tests, and in `trees`, which reads
+//! databases of others.
 //!
 //! What must stay true: no call outlasts its deadline because of sled, none panics,
 //! and after the first failure every call answers with an error until the folder is
@@ -15,6 +15,7 @@
 
 mod files;
 mod lane;
+pub(crate) mod trees;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -176,7 +176,7 @@ pub struct Builder {
     pub(super) durability: Durability,
     pub(super) limits: Limits,
     engine: EngineOptions,
-    sled: SledOptions,
+    pub(super) sled: SledOptions,
     vfs: Option<Arc<dyn Vfs>>,
     backend: Option<Arc<dyn ImageBackend>>,
     clock: Arc<dyn Clock>,

@@ -344,6 +344,15 @@ fn claims(batch: &Batch) -> Vec<Claim> {
     claims
 }
 
+/// Runs what may be a user's code; where it panics, says in what.
+pub(super) fn guarded<T>(place: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        Err(Error::Panicked {
+            message: format!("{place}: {}", message_of(&*panic)),
+        })
+    })
+}
+
 pub(super) fn message_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())

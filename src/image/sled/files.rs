@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::clock;
+use crate::error::{Error, Result};
 
 /// Removes the half-written snapshots that a kill leaves behind: sled would take one
 /// for its newest, and not open.
@@ -67,22 +68,62 @@ pub(super) fn free_bytes(folder: &Path) -> io::Result<u64> {
 }
 
 /// Waits until nobody holds the lock on a file. False if somebody still does after
-/// `limit`. sled lets go of its lock some time after it was dropped, when its last
-/// thread or deferred destruction does, and tells nobody.
+/// `limit`.
 pub(super) fn wait_until_unlocked(path: &Path, limit: Duration) -> io::Result<bool> {
-    let file = match File::open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
-        file => file?,
-    };
+    match lock_within(path, limit) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        locked => Ok(locked?.is_some()),
+    }
+}
+
+/// Takes the lock on a file, and keeps it for as long as the file is open. `None` if
+/// somebody else still has it after `limit`. sled lets go of its lock some time after it
+/// was dropped, when its last thread or deferred destruction does, and tells nobody.
+pub(super) fn lock_within(path: &Path, limit: Duration) -> io::Result<Option<File>> {
+    let file = File::open(path)?;
     let start = clock::monotonic();
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(true),
+            Ok(()) => return Ok(Some(file)),
             Err(fs::TryLockError::Error(e)) => return Err(e),
-            Err(fs::TryLockError::WouldBlock) if start.elapsed() >= limit => return Ok(false),
+            Err(fs::TryLockError::WouldBlock) if start.elapsed() >= limit => return Ok(None),
             Err(fs::TryLockError::WouldBlock) => clock::pause(Duration::from_millis(1)),
         }
     }
+}
+
+/// Copies what belongs to a database of sled's into a folder that is empty. Half-written
+/// snapshots stay behind: see [`remove_half_written`].
+pub(super) fn copy_database(from: &Path, to: &Path) -> Result<()> {
+    let io = |op, path: &Path| {
+        let path = path.to_path_buf();
+        move |e| Error::io(op, path, e)
+    };
+    for entry in fs::read_dir(from).map_err(io("list", from))? {
+        let entry = entry.map_err(io("list", from))?;
+        let (name, path) = (entry.file_name(), entry.path());
+        let target = to.join(&name);
+        let text = name.to_string_lossy();
+        if text == "blobs" {
+            fs::create_dir(&target).map_err(io("make", &target))?;
+            for blob in fs::read_dir(&path).map_err(io("list", &path))? {
+                let blob = blob.map_err(io("list", &path))?;
+                copy_file(&blob.path(), &target.join(blob.file_name()))?;
+            }
+        } else if ["conf", "db"].contains(&&*text)
+            || text.starts_with("snap.") && !text.ends_with(".generating")
+        {
+            copy_file(&path, &target)?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_file(from: &Path, to: &Path) -> Result<()> {
+    // Read first, so that an error names the file that it is about.
+    File::open(from).map_err(|e| Error::io("open", from, e))?;
+    let copied = fs::copy(from, to);
+    copied.map(drop).map_err(|e| Error::io("copy to", to, e))
 }
 
 #[cfg(test)]
