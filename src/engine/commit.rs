@@ -243,13 +243,18 @@ impl Engine {
     }
 
     /// Looks up what modifies start from, and what is replaced in scopes whose figures
-    /// are followed, so that the image is not read under the lock.
+    /// are followed, so that the image is not read under the lock. They count only for
+    /// keys that memory does not know by then: without an image below, such a key is
+    /// nowhere, though it may have been there a moment ago.
     fn bases(&self, batch: &Batch) -> Result<Bases> {
         let read_at = self.visible();
         let mut found = Vec::new();
         if batch.writes.iter().any(SlotBatch::needs_bases) {
             for writes in &batch.writes {
-                let of_op = |(key, _): &(Box<[u8]>, Op)| self.newest(&writes.slot, key);
+                let of_op = |(key, _): &(Box<[u8]>, Op)| match self.disk {
+                    Some(_) => self.newest(&writes.slot, key),
+                    None => Ok(None),
+                };
                 found.push(match writes.needs_bases() {
                     true => writes.ops.iter().map(of_op).collect::<Result<_>>()?,
                     false => Vec::new(),
