@@ -52,6 +52,26 @@ impl ManualClock {
     pub fn set_micros(&self, micros: u64) {
         self.0.store(micros, Ordering::SeqCst);
     }
+
+    /// Moves it forward, by whole microseconds: what is less is dropped. It stops at the
+    /// last one that a `u64` counts. When several threads advance it, each counts.
+    ///
+    /// ```
+    /// use evenkeel::{Clock, ManualClock};
+    /// use std::time::Duration;
+    /// let clock = ManualClock::new(1_000);
+    /// clock.advance(Duration::from_nanos(2_999));
+    /// assert_eq!(clock.now_micros(), 1_002);
+    /// clock.advance(Duration::MAX);
+    /// assert_eq!(clock.now_micros(), u64::MAX);
+    /// ```
+    pub fn advance(&self, by: Duration) {
+        let micros = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
+        let later = |now: u64| Some(now.saturating_add(micros));
+        let _ = self
+            .0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
+    }
 }
 
 impl Clock for ManualClock {

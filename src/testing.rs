@@ -7,6 +7,10 @@
 pub mod crash;
 pub mod fuzz;
 
+use std::sync::Arc;
+
+use crate::state::{Builder, Store};
+
 pub use crash::{AfterCrash, Certificate, CrashRun, CrashTest};
 
 pub use crate::image::folder::FolderBackend;
@@ -15,3 +19,41 @@ pub use crate::vfs::sim::{
     Arrivals, Failure, Fault, Loss, NoArrival, Operation, OperationKind, Origin, Place, Random,
     SimDisk, Stack, When, is_power_loss,
 };
+
+impl SimDisk {
+    /// The builder of a store that lives on this disk, with the defaults of
+    /// [`Store::builder`] but for three parts. Its files are here. Its image is plain
+    /// files here too ([`FolderBackend`]): sled has files and threads of its own, which
+    /// no simulation reaches. And it has no threads ([`Builder::background`] is false),
+    /// so that a program makes the same calls of the disk each time that it runs; one
+    /// that depends on the time wants a [`ManualClock`](crate::ManualClock) too. Whatever
+    /// is set on the builder afterwards holds, these parts included.
+    ///
+    /// Several stores fit on one disk, in folders of their own. A store is found again
+    /// by the builder of the same disk, or of what [`crash`](Self::crash) left of it.
+    ///
+    /// ```
+    /// use evenkeel::testing::{Loss, SimDisk};
+    /// let disk = SimDisk::new(1);
+    /// let store = disk.store_builder().open("state")?;
+    /// store.global().set("orders", 1)?;
+    ///
+    /// let found = disk.crash(Loss::Everything); // that was not synced
+    /// let store = found.store_builder().open("state")?;
+    /// assert_eq!(store.global().get("orders")?, Some(1));
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    pub fn store_builder(&self) -> Builder {
+        self.under(Store::builder())
+    }
+
+    /// Puts this disk under a store, whatever its settings say of file system, image and
+    /// threads: those that others chose cannot lead it away.
+    pub(crate) fn under(&self, builder: Builder) -> Builder {
+        let vfs = Arc::new(self.clone());
+        builder
+            .image(Arc::new(FolderBackend::new(vfs.clone())))
+            .vfs(vfs)
+            .background(false)
+    }
+}

@@ -8,9 +8,8 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
-use evenkeel::testing::{FolderBackend, SimDisk};
+use evenkeel::testing::SimDisk;
 use evenkeel::{Builder, Commit, Durability, Error, Scope, Store, Version, Vfs as _};
 use serde_json::json;
 
@@ -34,13 +33,7 @@ fn bytes_below(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn on(disk: &SimDisk) -> Builder {
-    let vfs = Arc::new(disk.clone());
-    let image = Arc::new(FolderBackend::new(vfs.clone()));
-    Store::builder()
-        .vfs(vfs)
-        .image(image)
-        .background(false)
-        .segment_bytes(8192, 65_536)
+    disk.store_builder().segment_bytes(8192, 65_536)
 }
 
 /// A small store with a snapshot and a log behind it, closed.

@@ -6,13 +6,10 @@
 #![expect(clippy::unwrap_used, reason = "this is how a test fails")]
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evenkeel::testing::crash::Coverage;
-use evenkeel::testing::{
-    Failure, Fault, FolderBackend, Loss, Operation, OperationKind, SimDisk, When,
-};
+use evenkeel::testing::{Failure, Fault, Loss, Operation, OperationKind, SimDisk, When};
 use evenkeel::{Builder, Result, Salvage, Scope, Store, Vfs};
 
 const PLACE: &str = "data/store";
@@ -21,14 +18,10 @@ const PLACE: &str = "data/store";
 type Work = fn(&SimDisk) -> Result<()>;
 
 fn builder(disk: &SimDisk) -> Builder {
-    let vfs = Arc::new(disk.clone());
-    Store::builder()
-        .background(false)
+    disk.store_builder()
         .memtable_bytes(64 * 1024)
         .segment_bytes(8 * 1024, 8 * 1024)
         .block_bytes(8 * 1024)
-        .image(Arc::new(FolderBackend::new(Arc::clone(&vfs) as _)))
-        .vfs(vfs)
 }
 
 fn copy(disk: &SimDisk) -> SimDisk {

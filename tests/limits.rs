@@ -4,22 +4,15 @@
 #![expect(clippy::panic, reason = "this is how a test fails")]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use evenkeel::testing::{FolderBackend, SimDisk};
+use evenkeel::testing::SimDisk;
 use evenkeel::{Builder, Durability, Error, Limits, Scope, Store, Version};
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
 fn on(disk: &SimDisk) -> Builder {
-    let vfs = Arc::new(disk.clone());
-    let image = Arc::new(FolderBackend::new(vfs.clone()));
-    Store::builder()
-        .vfs(vfs)
-        .image(image)
-        .background(false)
-        .segment_bytes(8192, 65_536)
+    disk.store_builder().segment_bytes(8192, 65_536)
 }
 
 struct Refuses;

@@ -376,15 +376,7 @@ fn work_is_told_with_its_lsns() {
 fn a_torn_tail_is_told() {
     use evenkeel::testing::Loss;
     let disk = SimDisk::new(1);
-    let open = |disk: &SimDisk| {
-        let vfs = Arc::new(disk.clone());
-        let image = Arc::new(FolderBackend::new(vfs.clone()));
-        Store::builder()
-            .background(false)
-            .vfs(vfs)
-            .image(image)
-            .open("s")
-    };
+    let open = |disk: &SimDisk| disk.store_builder().open("s");
     let store = open(&disk).unwrap();
     store.global().set("a", 1).unwrap();
     let unsynced = store.with_durability(Durability::Interval(Duration::from_secs(3600)));
@@ -408,10 +400,7 @@ fn a_torn_tail_is_told() {
 #[test]
 fn a_store_that_stops_tells_why_once() {
     let disk = SimDisk::new(7);
-    let vfs = Arc::new(disk.clone());
-    let image = Arc::new(FolderBackend::new(vfs.clone()));
-    let open = Store::builder().background(false).vfs(vfs).image(image);
-    let store = open.open("s").unwrap();
+    let store = disk.store_builder().open("s").unwrap();
     store.global().set("a", 1).unwrap();
     let told = Told::default();
     let durable = store.stats().unwrap().durable_lsn;

@@ -234,14 +234,10 @@ fn a_scan_lives_through_a_checkpoint_while_there_is_memory() {
 /// had only been written, and its sync then failed: a power cut left no log at all.
 #[test]
 fn fault_22_no_segment_goes_before_the_next_is_durable() {
-    use evenkeel::testing::{Fault, FolderBackend, Loss, SimDisk};
+    use evenkeel::testing::{Fault, Loss, SimDisk};
     for (snapshots, after) in (0..60).flat_map(|after| [(true, after), (false, after)]) {
         let open = |disk: &SimDisk| {
-            let vfs = std::sync::Arc::new(disk.clone());
-            Store::builder()
-                .vfs(vfs.clone())
-                .image(std::sync::Arc::new(FolderBackend::new(vfs)))
-                .background(false)
+            disk.store_builder()
                 .memtable_bytes(64 * 1024)
                 .segment_bytes(8192, 8192)
                 .snapshot_log_bytes(1)

@@ -4,9 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "this is how a test fails")]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 
-use evenkeel::testing::{FolderBackend, SimDisk};
+use evenkeel::testing::SimDisk;
 use evenkeel::{Scope, Store};
 use proptest::prelude::*;
 
@@ -180,9 +179,7 @@ proptest! {
     ) {
         let disk = SimDisk::new(1);
         let open = || {
-            let vfs = Arc::new(disk.clone());
-            let image = Arc::new(FolderBackend::new(vfs.clone()));
-            let builder = Store::builder().vfs(vfs).image(image).background(false);
+            let builder = disk.store_builder();
             builder.block_bytes(1024).segment_bytes(8192, 65_536).open("state").unwrap()
         };
         run(&steps, open(), || Some(open()))?;

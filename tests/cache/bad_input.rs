@@ -72,7 +72,7 @@ fn a_ttl_of_zero() {
 
 #[test]
 fn a_ttl_of_centuries_and_one_beyond_the_end_of_time() {
-    let mut rig = Rig::new();
+    let rig = Rig::new();
     let store = rig.open();
     let cache = profiles(&store);
     let centuries = Duration::from_secs(300 * 365 * 24 * 60 * 60);

@@ -3,32 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel::testing::{FolderBackend, Loss, SimDisk};
+use evenkeel::testing::{Loss, SimDisk};
 use evenkeel::{Builder, Cache, ManualClock, Scope, Store};
 
 pub(crate) struct Rig {
     pub(crate) disk: SimDisk,
     clock: Arc<ManualClock>,
-    now: u64,
 }
 
 impl Rig {
     pub(crate) fn new() -> Self {
-        let now = 1_700_000_000_000_000;
         Self {
             disk: SimDisk::new(1),
-            clock: Arc::new(ManualClock::new(now)),
-            now,
+            clock: Arc::new(ManualClock::new(1_700_000_000_000_000)),
         }
     }
 
     pub(crate) fn builder(&self) -> Builder {
-        let vfs = Arc::new(self.disk.clone());
-        Store::builder()
-            .image(Arc::new(FolderBackend::new(vfs.clone())))
-            .vfs(vfs)
+        self.disk
+            .store_builder()
             .clock(self.clock.clone())
-            .background(false)
             .block_bytes(1024)
             .segment_bytes(8192, 65_536)
     }
@@ -42,9 +36,8 @@ impl Rig {
         [self.builder().in_memory().unwrap(), self.open()]
     }
 
-    pub(crate) fn advance(&mut self, seconds: u64) {
-        self.now += seconds * 1_000_000;
-        self.clock.set_micros(self.now);
+    pub(crate) fn advance(&self, by: u64) {
+        self.clock.advance(seconds(by));
     }
 
     /// The power is cut, and the store opened again.

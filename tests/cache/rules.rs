@@ -87,7 +87,7 @@ fn hits_and_misses_are_counted_for_all_handles() {
 
 #[test]
 fn what_has_expired_does_not_count_and_goes_first() {
-    let mut rig = Rig::new();
+    let rig = Rig::new();
     for store in rig.both() {
         let cache = profiles(&store).capacity(3);
         let short = cache.clone().ttl(seconds(10));
@@ -117,7 +117,7 @@ fn what_has_expired_does_not_count_and_goes_first() {
 
 #[test]
 fn the_default_ttl_of_the_scope_is_not_for_its_caches() {
-    let mut rig = Rig::new();
+    let rig = Rig::new();
     let store = rig.open();
     let scope = store.scope(worker());
     scope.set_default_ttl(Some(seconds(5))).unwrap();

@@ -24,11 +24,8 @@ use evenkeel::{Builder, Durability, Error, Result, Scope, Store, Transaction};
 use crate::parts::{GatedDisk, Refusing, watched};
 
 fn on(disk: &SimDisk) -> Builder {
-    let vfs = Arc::new(disk.clone());
-    let image = Arc::new(FolderBackend::new(vfs.clone()));
-    Store::builder()
-        .vfs(vfs)
-        .image(image)
+    disk.store_builder()
+        .background(true)
         .segment_bytes(16 * 1024, 256 * 1024)
         .block_bytes(1024)
 }

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use evenkeel::testing::{FolderBackend, Loss, SimDisk};
+use evenkeel::testing::{Loss, SimDisk};
 use evenkeel::{Builder, Result, Scope, Store, Value};
 use serde_json::json;
 use tempfile::TempDir;
@@ -115,17 +114,11 @@ impl Place {
 
     /// Settings that make a small store of several segments and blocks.
     pub(crate) fn builder(&self) -> Builder {
-        let builder = Store::builder()
-            .segment_bytes(8192, 32 * 1024)
-            .block_bytes(1024);
-        match &self.sim {
-            Some(disk) => {
-                let vfs = Arc::new(disk.clone());
-                let image = Arc::new(FolderBackend::new(vfs.clone()));
-                builder.vfs(vfs).image(image).background(false)
-            }
-            None => builder,
-        }
+        let builder = match &self.sim {
+            Some(disk) => disk.store_builder(),
+            None => Store::builder(),
+        };
+        builder.segment_bytes(8192, 32 * 1024).block_bytes(1024)
     }
 
     pub(crate) fn open(&self) -> Result<Store> {

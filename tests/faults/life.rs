@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel::testing::{FolderBackend, Loss, Operation, OperationKind, SimDisk, When};
+use evenkeel::testing::{Loss, Operation, OperationKind, SimDisk, When};
 use evenkeel::{Builder, Commit, Durability, Error, ManualClock, Result, Scope, Store, Value};
 
 pub(crate) const PLACE: &str = "state";
@@ -82,12 +82,8 @@ impl Life {
     }
 
     pub(crate) fn builder(&self, disk: &SimDisk) -> Builder {
-        let vfs = Arc::new(disk.clone());
-        Store::builder()
-            .background(false)
+        disk.store_builder()
             .clock(Arc::clone(&self.clock) as _)
-            .image(Arc::new(FolderBackend::new(Arc::clone(&vfs) as _)))
-            .vfs(vfs)
             .segment_bytes(self.segment_bytes, self.segment_bytes)
             .block_bytes(1024)
     }

@@ -1,25 +1,19 @@
 //! Trimming the log to the image, by a store that keeps no snapshots: 11 and 21, when the
 //! next opening does keep them.
 
-use std::sync::Arc;
-
-use evenkeel::testing::{FolderBackend, Loss, SimDisk, When};
-use evenkeel::{Builder, Result, Store};
+use evenkeel::testing::{Loss, SimDisk, When};
+use evenkeel::{Builder, Result};
 
 use crate::life::PLACE;
 
 const KEYS: u32 = 120;
 
 fn builder(disk: &SimDisk, snapshots: bool) -> Builder {
-    let vfs = Arc::new(disk.clone());
-    Store::builder()
-        .background(false)
+    disk.store_builder()
         .memtable_bytes(64 * 1024)
         .segment_bytes(8 * 1024, 8 * 1024)
         .block_bytes(1024)
         .snapshots(snapshots)
-        .image(Arc::new(FolderBackend::new(Arc::clone(&vfs) as _)))
-        .vfs(vfs)
 }
 
 /// Commits until a checkpoint comes by itself, and with it the trimming of many segments.

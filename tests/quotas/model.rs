@@ -209,7 +209,7 @@ fn run(seed: u64, steps: usize) {
         let what = format!("seed {seed}, step {step}");
         match random.below(24) {
             0..14 => {
-                let changes = changes(&mut random, rig.now);
+                let changes = changes(&mut random, rig.now());
                 let mut new = model.clone();
                 for (scope, change) in &changes {
                     let keys = &mut new.keys[*scope];
@@ -219,7 +219,7 @@ fn run(seed: u64, steps: usize) {
                         Change::Clear => keys.clear(),
                     }
                 }
-                let expected = refusals((&model, &new), rig.now, &mut scales);
+                let expected = refusals((&model, &new), rig.now(), &mut scales);
                 let found = match apply(&store, &changes) {
                     Ok(()) => None,
                     Err(Error::Quarantined {
@@ -295,7 +295,7 @@ fn run(seed: u64, steps: usize) {
             },
             _ => rig.advance(random.below(10)),
         }
-        check(&store, &model, rig.now, &mut scales, &what);
+        check(&store, &model, rig.now(), &mut scales, &what);
     }
     assert!(
         taken > 20 && refused[0] > 3 && refused[1] > 3,

@@ -2,35 +2,30 @@
 //! tests of quotas look at.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use evenkeel::testing::{FolderBackend, Loss, SimDisk};
-use evenkeel::{Builder, Error, Limits, ManualClock, Result, Scope, ScopeHandle, Store};
-
-/// When tests begin, in microseconds.
-pub(crate) const START: u64 = 1_700_000_000_000_000;
+use evenkeel::testing::{Loss, SimDisk};
+use evenkeel::{
+    Builder, Clock as _, Error, Limits, ManualClock, Result, Scope, ScopeHandle, Store,
+};
 
 pub(crate) struct Rig {
     pub(crate) disk: SimDisk,
-    pub(crate) clock: Arc<ManualClock>,
-    pub(crate) now: u64,
+    clock: Arc<ManualClock>,
 }
 
 impl Rig {
     pub(crate) fn new() -> Self {
         Self {
             disk: SimDisk::new(1),
-            clock: Arc::new(ManualClock::new(START)),
-            now: START,
+            clock: Arc::new(ManualClock::new(1_700_000_000_000_000)),
         }
     }
 
     pub(crate) fn builder(&self) -> Builder {
-        let vfs = Arc::new(self.disk.clone());
-        Store::builder()
-            .image(Arc::new(FolderBackend::new(vfs.clone())))
-            .vfs(vfs)
+        self.disk
+            .store_builder()
             .clock(self.clock.clone())
-            .background(false)
             .block_bytes(1024)
             .segment_bytes(8192, 65_536)
     }
@@ -50,9 +45,12 @@ impl Rig {
         self.disk = disk;
     }
 
-    pub(crate) fn advance(&mut self, micros: u64) {
-        self.now += micros;
-        self.clock.set_micros(self.now);
+    pub(crate) fn advance(&self, micros: u64) {
+        self.clock.advance(Duration::from_micros(micros));
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.now_micros()
     }
 }
 

@@ -90,7 +90,7 @@ fn too_many_bytes_shrink_by_smaller_values() {
 #[test]
 fn what_expires_ends_it() {
     for checkpoints in [false, true] {
-        let mut rig = Rig::new();
+        let rig = Rig::new();
         let store = rig.open();
         let scope = job(&store, "a");
         for n in 0..10 {

@@ -211,7 +211,7 @@ fn each_way_of_writing_is_judged() {
 #[test]
 fn what_has_expired_takes_no_room() {
     for checkpoints in [false, true] {
-        let mut rig = Rig::new();
+        let rig = Rig::new();
         let store = rig.open();
         let scope = job(&store, "a");
         scope.set_quota(Quota::new().keys(10)).unwrap();
@@ -339,7 +339,7 @@ fn the_stores_own_bookkeeping_is_exempt() {
 
 #[test]
 fn usage_tells_what_is_there() {
-    let mut rig = Rig::new();
+    let rig = Rig::new();
     let store = rig.open();
     let scopes = [
         Scope::Global,

@@ -143,10 +143,9 @@ fn what_is_written_during_a_count_is_counted() {
                     }
                 });
             }
-            let mut now = rig.now;
             for n in 0..TICKS {
                 // It takes the last room until it expires; then it takes a count to see.
-                let until = SetOptions::new().expires_at(now + 1);
+                let until = SetOptions::new().expires_at(rig.now() + 1);
                 scope.set_with(format!("tick{n}"), n, until).unwrap();
                 // The others go on by what was counted. Should they have failed, this ends.
                 let enough = turns.load(Ordering::Relaxed) + 100;
@@ -157,8 +156,7 @@ fn what_is_written_during_a_count_is_counted() {
                     }
                     thread::yield_now();
                 }
-                now += 2;
-                rig.clock.set_micros(now);
+                rig.advance(2);
                 ticks.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -178,16 +176,17 @@ fn what_expires_is_room_for_somebody() {
     for (rig, store) in stores() {
         let scope = job(&store, "a");
         scope.set_quota(Quota::new().keys(KEYS)).unwrap();
+        let now = rig.now();
         thread::scope(|threads| {
             threads.spawn(|| {
-                for tick in 0..60 {
-                    rig.clock.set_micros(rig.now + tick * 10);
+                for _ in 0..60 {
+                    rig.advance(10);
                     never_more(&store, &scope, 2);
                     store.expire().unwrap();
                 }
             });
             for thread in 0..THREADS {
-                let (scope, now) = (&scope, rig.now);
+                let scope = &scope;
                 threads.spawn(move || {
                     for n in 0..150 {
                         let until = SetOptions::new().expires_at(now + n * 7);
@@ -199,7 +198,7 @@ fn what_expires_is_room_for_somebody() {
                 });
             }
         });
-        rig.clock.set_micros(rig.now + 10_000);
+        rig.advance(10_000);
         assert_eq!(scope.len().unwrap(), 0);
         let ttl = SetOptions::new().ttl(Duration::from_secs(1));
         for n in 0..KEYS {

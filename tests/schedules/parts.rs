@@ -3,22 +3,17 @@
 
 use std::sync::Arc;
 
-use evenkeel::testing::{FolderBackend, Loss, SimDisk};
-use evenkeel::{Builder, ManualClock, Store};
+use evenkeel::testing::{Loss, SimDisk};
+use evenkeel::{Builder, ManualClock};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::Mutex;
 
 /// Without threads of its own; the smallest sizes there are.
 pub(crate) fn on(disk: &SimDisk) -> Builder {
-    let vfs = Arc::new(disk.clone());
-    let image = Arc::new(FolderBackend::new(vfs.clone()));
-    Store::builder()
-        .vfs(vfs)
-        .image(image)
+    disk.store_builder()
         .clock(Arc::new(ManualClock::new(1)))
         .segment_bytes(8 * 1024, 8 * 1024)
         .block_bytes(1024)
-        .background(false)
 }
 
 /// A number below `bound`, part of the schedule.

@@ -74,7 +74,7 @@ fn neither_do_those_that_somebody_looked_at_meanwhile() {
 
 #[test]
 fn nor_what_has_expired_or_was_cleared_and_scopes_are_forgotten() {
-    let mut rig = Rig::new();
+    let rig = Rig::new();
     let store = Place::InMemory.store(&rig, Limits::default());
     for n in 0..KEYS {
         let scope = store.scope(Scope::job(format!("{n}")));
@@ -97,7 +97,7 @@ fn nor_what_has_expired_or_was_cleared_and_scopes_are_forgotten() {
 
 #[test]
 fn a_store_that_was_full_has_room_again() {
-    let mut rig = Rig::new();
+    let rig = Rig::new();
     let mut limits = Limits::default();
     limits.memory_bytes = 256 * 1024;
     let store = Place::InMemory.store(&rig, limits);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel::testing::{FolderBackend, SimDisk};
-use evenkeel::{Builder, Limits, ManualClock, Scope, ScopeHandle, SetOptions, Store};
+use evenkeel::testing::{Loss, SimDisk};
+use evenkeel::{Builder, Clock as _, Limits, ManualClock, Scope, ScopeHandle, SetOptions, Store};
 
 /// When tests begin, in microseconds.
 pub(crate) const START: u64 = 1_700_000_000_000_000;
@@ -15,7 +15,6 @@ pub(crate) const SECOND: u64 = 1_000_000;
 pub(crate) struct Rig {
     pub(crate) disk: SimDisk,
     pub(crate) clock: Arc<ManualClock>,
-    now: u64,
 }
 
 impl Rig {
@@ -23,17 +22,13 @@ impl Rig {
         Self {
             disk: SimDisk::new(1),
             clock: Arc::new(ManualClock::new(START)),
-            now: START,
         }
     }
 
     pub(crate) fn builder(&self) -> Builder {
-        let vfs = Arc::new(self.disk.clone());
-        Store::builder()
-            .image(Arc::new(FolderBackend::new(vfs.clone())))
-            .vfs(vfs)
+        self.disk
+            .store_builder()
             .clock(self.clock.clone())
-            .background(false)
             .block_bytes(1024)
             .segment_bytes(8192, 65_536)
     }
@@ -42,13 +37,12 @@ impl Rig {
         self.builder().open("/store").unwrap()
     }
 
-    pub(crate) fn advance(&mut self, micros: u64) {
-        self.now += micros;
-        self.clock.set_micros(self.now);
+    pub(crate) fn advance(&self, micros: u64) {
+        self.clock.advance(Duration::from_micros(micros));
     }
 
     pub(crate) fn now(&self) -> u64 {
-        self.now
+        self.clock.now_micros()
     }
 }
 
@@ -93,9 +87,12 @@ impl Place {
             }
             Self::Replayed => {
                 store.barrier().unwrap();
-                let disk = rig.disk.crash(evenkeel::testing::Loss::Everything);
+                let found = Rig {
+                    disk: rig.disk.crash(Loss::Everything),
+                    clock: rig.clock.clone(),
+                };
                 drop(store);
-                on(&disk, rig, limits)
+                self.store(&found, limits)
             }
             Self::Rebuilt => {
                 store.snapshot().unwrap();
@@ -104,23 +101,13 @@ impl Place {
                 let vfs: &dyn evenkeel::Vfs = &rig.disk;
                 vfs.remove_file("/store/MANIFEST".as_ref()).unwrap();
                 vfs.sync_dir("/store".as_ref()).unwrap();
-                let store = on(&rig.disk, rig, limits);
+                let store = self.store(rig, limits);
                 assert_eq!(store.stats().unwrap().image_rebuilds, 1);
                 store.global().delete("behind the snapshot").unwrap();
                 store
             }
         }
     }
-}
-
-fn on(disk: &SimDisk, rig: &Rig, limits: Limits) -> Store {
-    let vfs = Arc::new(disk.clone());
-    rig.builder()
-        .image(Arc::new(FolderBackend::new(vfs.clone())))
-        .vfs(vfs)
-        .limits(limits)
-        .open("/store")
-        .unwrap()
 }
 
 pub(crate) fn seconds(seconds: u64) -> SetOptions {

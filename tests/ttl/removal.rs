@@ -22,7 +22,7 @@ fn fill(store: &Store, count: u64) {
 #[test]
 fn removal_is_a_few_commits_and_none_where_nothing_has_expired() {
     for place in PLACES {
-        let mut rig = Rig::new();
+        let rig = Rig::new();
         let store = place.store(&rig, Limits::default());
         fill(&store, 600);
         let store = place.reach(&rig, store, Limits::default());
@@ -59,7 +59,7 @@ fn removal_is_a_few_commits_and_none_where_nothing_has_expired() {
 #[test]
 fn what_expires_later_is_removed_later_wherever_it_went_meanwhile() {
     for place in PLACES {
-        let mut rig = Rig::new();
+        let rig = Rig::new();
         let store = place.store(&rig, Limits::default());
         for n in 0..50_u64 {
             tokens(&store)
@@ -83,7 +83,7 @@ fn what_expires_later_is_removed_later_wherever_it_went_meanwhile() {
 #[test]
 fn without_threads_later_commits_remove_a_batch_each() {
     for place in [Place::InMemory, Place::Memtable, Place::Image] {
-        let mut rig = Rig::new();
+        let rig = Rig::new();
         let store = place.store(&rig, Limits::default());
         fill(&store, 600);
         let store = place.reach(&rig, store, Limits::default());
@@ -139,7 +139,7 @@ fn a_limit_counts_what_is_there_and_refuses_exactly() {
     };
     for place in PLACES {
         for removes in [false, true] {
-            let mut rig = Rig::new();
+            let rig = Rig::new();
             let store = place.store(&rig, limits());
             let scope = tokens(&store);
             for n in 0..15 {

@@ -10,7 +10,7 @@ use crate::parts::{PLACES, Place, Rig, SECOND, START, keys, seconds, tokens};
 #[test]
 fn what_has_expired_is_absent_to_everybody_wherever_it_is() {
     for place in PLACES {
-        let mut rig = Rig::new();
+        let rig = Rig::new();
         let store = place.store(&rig, Limits::default());
         let scope = tokens(&store);
         for n in 0..60 {
@@ -236,7 +236,7 @@ fn bad_times_are_refused_or_have_a_meaning() {
 
 #[test]
 fn a_copy_keeps_deadlines_and_defaults() {
-    let mut rig = Rig::new();
+    let rig = Rig::new();
     let scratch = Place::InMemory.store(&rig, Limits::default());
     tokens(&scratch).set_with("short", 1, seconds(10)).unwrap();
     tokens(&scratch).set_with("long", 1, seconds(20)).unwrap();

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use evenkeel::testing::Random;
 use evenkeel::{Clock, Durability, Error, ManualClock, Scope, ScopeHandle, SetOptions, Store};
@@ -243,11 +244,9 @@ impl Worker<'_> {
 /// Moves the clock, removes and writes checkpoints until nobody works any more.
 fn disturb(store: &Store, clock: &ManualClock, course: &Course) {
     let mut random = Random::new(WORKERS);
-    let mut now = START;
     let _works = Works(course);
     while course.working.load(Ordering::SeqCst) > 1 && !course.failed.load(Ordering::SeqCst) {
-        now += TICK * random.below(4);
-        clock.set_micros(now);
+        clock.advance(Duration::from_micros(TICK * random.below(4)));
         match random.below(8) {
             0 => drop(store.checkpoint().unwrap()),
             1 | 2 => drop(store.expire().unwrap()),

@@ -78,7 +78,7 @@ fn a_clock_that_jumps_ahead_expires_early_and_for_good() {
 
 #[test]
 fn a_scan_gives_what_is_there_when_it_comes_to_it() {
-    let mut rig = Rig::new();
+    let rig = Rig::new();
     let store = rig.open();
     let scope = tokens(&store);
     for n in 0..1000_u64 {

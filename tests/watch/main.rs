@@ -21,20 +21,15 @@ mod threads;
 
 use std::sync::Arc;
 
-use evenkeel::testing::{FolderBackend, SimDisk};
+use evenkeel::testing::SimDisk;
 use evenkeel::{Builder, ChangeSet, ManualClock, Store, Watch};
 
 /// A store on a simulated disk, without threads of its own, and small.
 fn on(disk: &SimDisk) -> Builder {
-    let vfs = Arc::new(disk.clone());
-    let image = Arc::new(FolderBackend::new(vfs.clone()));
-    Store::builder()
-        .vfs(vfs)
-        .image(image)
+    disk.store_builder()
         .clock(Arc::new(ManualClock::new(1)))
         .segment_bytes(8 * 1024, 8 * 1024)
         .block_bytes(1024)
-        .background(false)
 }
 
 /// One with a folder, and one without.

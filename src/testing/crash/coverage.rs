@@ -24,14 +24,12 @@ pub struct Met {
 /// What was crashed, and what never was.
 ///
 /// ```
-/// use evenkeel::testing::{FolderBackend, SimDisk, When};
+/// use evenkeel::testing::{SimDisk, When};
 /// use evenkeel::testing::crash::Coverage;
 /// let mut coverage = Coverage::new();
 /// let disk = SimDisk::new(1);
 /// disk.stop_at(3, When::Before);
-/// let vfs = std::sync::Arc::new(disk.clone());
-/// let builder = evenkeel::Store::builder().background(false).vfs(vfs.clone());
-/// builder.image(std::sync::Arc::new(FolderBackend::new(vfs))).open("data/store").unwrap_err();
+/// disk.store_builder().open("data/store").unwrap_err();
 /// coverage.crashed(&disk.stopped_at().expect("a stop"));
 /// assert_eq!(coverage.unknown(), None);
 /// assert!(coverage.missing().count() > 30, "only one call was crashed");

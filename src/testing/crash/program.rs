@@ -17,11 +17,11 @@ use super::model::History;
 use super::run::message;
 use super::subject::{Done, PLACE, Recovered, Subject, Survives};
 use super::workload::small;
-use crate::clock::{Clock as _, ManualClock};
+use crate::clock::ManualClock;
 use crate::error::Result;
 use crate::state::{Builder, Store};
 use crate::sync::Mutex;
-use crate::testing::{FolderBackend, Loss, SimDisk};
+use crate::testing::{Loss, SimDisk};
 use crate::value::Value;
 
 /// How a closure of a test ends.
@@ -81,9 +81,7 @@ impl CrashRun<'_> {
 
     /// Lets time go on.
     pub fn advance(&self, by: Duration) {
-        let micros = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
-        let now = self.clock.now_micros();
-        self.clock.set_micros(now.saturating_add(micros));
+        self.clock.advance(by);
     }
 }
 
@@ -189,12 +187,7 @@ impl<'t> Program<'t> {
 
 /// A store on a disk, with the test's parts.
 fn builder(settings: &Settings<'_>, disk: &SimDisk, clock: Arc<ManualClock>) -> Builder {
-    let vfs = Arc::new(disk.clone());
-    settings(small(Store::builder()))
-        .background(false)
-        .clock(clock)
-        .image(Arc::new(FolderBackend::new(Arc::clone(&vfs) as _)))
-        .vfs(vfs)
+    disk.under(settings(small(Store::builder()))).clock(clock)
 }
 
 impl Subject for Program<'_> {

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::ids::{Lsn, Version};
 use crate::scope::Scope;
 use crate::state::{Builder, Commit, Durability, ScopeHandle, Store, TransactionScope};
-use crate::testing::{Fault, FolderBackend, SimDisk};
+use crate::testing::{Fault, SimDisk};
 
 /// So late that it never comes: a commit that is synced only if somebody asks.
 const NEVER: Durability = Durability::Interval(Duration::from_secs(1_000_000));
@@ -55,12 +55,8 @@ enum How {
 
 /// A store on a disk, with the driver's parts and the workload's sizes.
 pub(super) fn builder(workload: &Workload, disk: &SimDisk, clock: Arc<ManualClock>) -> Builder {
-    let vfs = Arc::new(disk.clone());
-    (workload.settings)(Store::builder())
-        .background(false)
+    disk.under((workload.settings)(Store::builder()))
         .clock(clock)
-        .image(Arc::new(FolderBackend::new(Arc::clone(&vfs) as _)))
-        .vfs(vfs)
 }
 
 impl<'a> Session<'a> {
@@ -273,8 +269,7 @@ impl<'a> Session<'a> {
 
     /// Time goes on, in some steps.
     fn tick(&self) {
-        use crate::clock::Clock as _;
-        self.clock.set_micros(self.clock.now_micros() + 1_000);
+        self.clock.advance(Duration::from_millis(1));
     }
 
     fn commit(&mut self, writes: &[Write], how: How) -> Result<(), Halt> {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::scope::Scope;
 use crate::state::{Builder, Salvage, Store};
 use crate::testing::crash::text;
-use crate::testing::{FolderBackend, Loss, SimDisk};
+use crate::testing::{Loss, SimDisk};
 use crate::value::Value;
 
 /// Where the store is on its disk.
@@ -105,9 +105,7 @@ pub(super) struct Base {
 
 /// Sizes so small that a few commits make several segments and blocks.
 pub(super) fn builder(disk: &SimDisk, snapshots: bool, salvage: Salvage) -> Builder {
-    let vfs = Arc::new(disk.clone());
-    Store::builder()
-        .background(false)
+    disk.store_builder()
         .stall(Duration::ZERO)
         .memtable_bytes(64 * 1024)
         .segment_bytes(8 * 1024, 32 * 1024)
@@ -117,8 +115,6 @@ pub(super) fn builder(disk: &SimDisk, snapshots: bool, salvage: Salvage) -> Buil
         .snapshots(snapshots)
         .salvage(salvage)
         .clock(Arc::new(ManualClock::new(1_700_000_000_000_000)))
-        .image(Arc::new(FolderBackend::new(Arc::clone(&vfs) as _)))
-        .vfs(vfs)
 }
 
 /// The files of the store on a disk, but `LOCK`, which is empty.
