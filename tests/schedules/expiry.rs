@@ -59,8 +59,15 @@ fn reserved(then: impl Fn(&Store) -> Vec<JoinHandle<()>>) {
         tx.global().set("done", true)
     });
     outcome.unwrap();
-    assert_eq!(runs.into_inner(), RACES + 2);
-    for thread in threads.into_inner().unwrap() {
+    let threads = threads.into_inner().unwrap();
+    let runs = runs.into_inner();
+    // Whoever waited long for a reservation goes on without, and the transaction loses.
+    let lapses = threads.len() > 1;
+    assert!(
+        runs == RACES + 2 || lapses && runs > RACES + 2,
+        "{runs} runs"
+    );
+    for thread in threads {
         thread.join().unwrap();
     }
     store.expire().unwrap();

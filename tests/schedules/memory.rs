@@ -81,3 +81,36 @@ fn what_is_kept_for_those_who_look_goes_with_them() {
         assert_eq!(store.stats().unwrap().memtable_bytes, 0);
     });
 }
+
+/// Takes what was counted and deletes the key, which takes nothing then.
+fn take(store: &Store) -> i64 {
+    let taken = store.transact(|tx| {
+        let count = tx.scope(jobs()).get::<i64>("count")?;
+        tx.scope(jobs()).delete("count")?;
+        Ok(count.unwrap_or(0))
+    });
+    taken.unwrap()
+}
+
+#[test]
+fn nothing_is_counted_from_before_a_delete() {
+    const TIMES: i64 = 3;
+    explore(|| {
+        let store = Store::in_memory();
+        let counters: Vec<_> = (0..2)
+            .map(|_| {
+                let jobs = store.scope(jobs());
+                thread::spawn(move || {
+                    for _ in 0..TIMES {
+                        jobs.increment("count", 1).unwrap();
+                    }
+                })
+            })
+            .collect();
+        let taken: i64 = (0..TIMES).map(|_| take(&store)).sum();
+        for counter in counters {
+            counter.join().unwrap();
+        }
+        assert_eq!(taken + take(&store), 2 * TIMES);
+    });
+}
