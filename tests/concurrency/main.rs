@@ -136,6 +136,42 @@ fn promise_6_sixteen_threads_transfer_and_every_view_adds_up() {
     });
 }
 
+/// A count that is taken away and begun anew all the time, with and without an image
+/// below: what was taken and what is left is all that was counted.
+#[test]
+fn promise_6_nothing_is_counted_from_before_a_delete() {
+    const EACH: i64 = 4000;
+    watched(|| {
+        let disk = SimDisk::new(1);
+        let stores = [on(&disk).in_memory(), on(&disk).open("state")];
+        for store in stores.map(|store| store.unwrap().with_durability(Durability::Memory)) {
+            let take = || {
+                let taken = store.transact(|tx| {
+                    let count = tx.global().get::<i64>("count")?;
+                    tx.global().delete("count")?;
+                    Ok(count.unwrap_or(0))
+                });
+                taken.unwrap()
+            };
+            let taken: i64 = thread::scope(|threads| {
+                let count = || {
+                    let handle = store.global();
+                    for _ in 0..EACH {
+                        handle.increment("count", 1).unwrap();
+                    }
+                };
+                let counters = [(); 4].map(|()| threads.spawn(count));
+                let mut taken = 0;
+                while counters.iter().any(|counter| !counter.is_finished()) {
+                    taken += take();
+                }
+                taken
+            });
+            assert_eq!(taken + take(), 4 * EACH);
+        }
+    });
+}
+
 #[test]
 fn promise_6_no_write_skew_and_no_phantoms() {
     watched(|| {
