@@ -6,7 +6,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::ids::{Lsn, SegmentId, Version};
+use crate::ids::{Lsn, SegmentId, StoreId, Version};
 
 /// The result of everything here that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -292,12 +292,154 @@ pub enum Error {
         reason: String,
     },
 
+    /// The state was written by a newer version of the program than this one, which knows
+    /// migrations up to `supported` only. It was left untouched. Use the newer program, or
+    /// take the state back with it first, by `Migrations::revert_to`.
+    #[error(
+        "the state in {} has schema version {found}, this program knows versions up to {supported}; use the newer program, or revert the state with it",
+        path.display()
+    )]
+    NewerSchema {
+        /// The folder of the store.
+        path: PathBuf,
+        /// The schema version of the state.
+        found: u32,
+        /// The newest one that the program knows.
+        supported: u32,
+    },
+
+    /// The migrations of a program do not form a chain without gaps and doubles that
+    /// reaches the state; nothing was done. Register what is missing, or give it another
+    /// version.
+    #[error("the migrations do not form a chain at version {version}: {reason}")]
+    BrokenChain {
+        /// The version that is missing, double, or cannot be.
+        version: u32,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// The state is of an older version than the program, and migrations run by command
+    /// only. Run them by `Migrations::run`.
+    #[error(
+        "the state in {} has schema version {found}, this program needs {wanted}; run its migrations first",
+        path.display()
+    )]
+    MigrationNeeded {
+        /// The folder of the store.
+        path: PathBuf,
+        /// The schema version of the state.
+        found: u32,
+        /// The one that the program needs.
+        wanted: u32,
+    },
+
+    /// A migration, or its way back, failed. The state is as it was before the first
+    /// migration of the chain began. Mend the migration, and try again.
+    #[error("migration {version} ({name}) failed in {scope}{}: {source}", at_key(key.as_deref()))]
+    MigrationFailed {
+        /// The version that the migration brings the state to, or from which it was to go
+        /// back.
+        version: u32,
+        /// The name of the migration.
+        name: String,
+        /// The scope that it was in, as text.
+        scope: String,
+        /// The key that it read or wrote last there.
+        key: Option<String>,
+        /// What went wrong: what the migration returned, a panic, a write outside of its
+        /// scopes, a limit or its budget.
+        source: Box<Error>,
+    },
+
+    /// A migration reached for a scope that it did not declare; nothing was written. Name
+    /// the scope in `StateMigration::scopes` or `StateMigration::joins`.
+    #[error("{scope} is not among the scopes that the migration declares; declare it")]
+    Undeclared {
+        /// The scope, as text.
+        scope: String,
+    },
+
+    /// A migration has no way back. The state is as it was. Write its `revert`, or restore
+    /// a backup.
+    #[error("migration {version} ({name}) has no way back; write its revert, or restore a backup")]
+    Irreversible {
+        /// The version that the migration brings the state to.
+        version: u32,
+        /// The name of the migration.
+        name: String,
+    },
+
+    /// What has to hold of the state did not hold after the migrations. The state is as it
+    /// was.
+    #[error("the migrated state breaks the invariant {name:?}: {reason}")]
+    InvariantBroken {
+        /// The name of the invariant.
+        name: String,
+        /// What the invariant said.
+        reason: String,
+    },
+
+    /// Work was stopped by the answer to its progress. What it does is whole or not at
+    /// all; call it again to go on.
+    #[error("{what} was stopped as its progress was answered; call it again to go on")]
+    Stopped {
+        /// The work.
+        what: &'static str,
+    },
+
+    /// There is something where a folder was to be made; it was left alone. Choose another
+    /// place, or remove it.
+    #[error("{} is there already and is not an empty folder; choose another place", path.display())]
+    Occupied {
+        /// The place.
+        path: PathBuf,
+    },
+
+    /// The folder holds no backups. It was left alone.
+    #[error("{} holds no backups: {reason}", path.display())]
+    NotABackup {
+        /// The folder.
+        path: PathBuf,
+        /// What was found instead.
+        reason: String,
+    },
+
+    /// The folder holds backups of another store. It was left alone. Give each store a
+    /// folder of its own.
+    #[error("{} holds backups of store {found}, not of {expected}; use another folder", path.display())]
+    ForeignBackup {
+        /// The folder.
+        path: PathBuf,
+        /// The store that the backups are of.
+        found: StoreId,
+        /// The store that was to be backed up.
+        expected: StoreId,
+    },
+
+    /// The backups do not reach what was asked for; nothing was made. Ask for something
+    /// that they have.
+    #[error("the backups in {} have no {wanted}: {reason}", path.display())]
+    NotInBackup {
+        /// The folder of the backups.
+        path: PathBuf,
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        reason: String,
+    },
+
     /// The store cannot take more at the moment. Wait, then try again.
     #[error("the store is busy: {reason}; try again later")]
     Busy {
         /// What it waits for.
         reason: String,
     },
+}
+
+/// The key that something was done at, if it was at one.
+fn at_key(key: Option<&str>) -> String {
+    key.map_or_else(String::new, |key| format!(" at key {key:?}"))
 }
 
 /// How far an import had come.

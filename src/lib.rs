@@ -42,12 +42,14 @@
 #![cfg_attr(doctest, doc = include_str!("../docs/what_to_keep_where.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/importing.md"))]
 
+mod backup;
 mod clock;
 mod codec;
 mod engine;
 mod error;
 mod ids;
 mod image;
+mod migrate;
 mod observe;
 mod scope;
 mod state;

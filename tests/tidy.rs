@@ -30,7 +30,8 @@ const LAYERS: &[&[&str]] = &[
     &["image", "wal"],
     &["engine"],
     &["state"],
-    &["testing", "workflow"],
+    &["backup", "migrate", "workflow"],
+    &["testing"],
 ];
 
 /// Modules that exist only with the feature `testing`, and who may name them.

@@ -134,12 +134,8 @@ fn require_free(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     };
     match taken {
         false => Ok(()),
-        true => Err(Error::Invalid {
-            what: "path",
-            reason: format!(
-                "{} is there already and is not an empty folder",
-                path.display()
-            ),
+        true => Err(Error::Occupied {
+            path: path.to_path_buf(),
         }),
     }
 }

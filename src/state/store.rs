@@ -227,7 +227,7 @@ impl Store {
     /// it is.
     ///
     /// # Errors
-    /// [`crate::Error::Invalid`] where there is something at `path` already that is not
+    /// [`crate::Error::Occupied`] where there is something at `path` already that is not
     /// an empty folder; otherwise as [`Builder::open`].
     ///
     /// ```
