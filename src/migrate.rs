@@ -1,0 +1,1 @@
+//! Owns migrations: bringing the state of a store from one schema version to another.
