@@ -429,6 +429,17 @@ pub enum Error {
         reason: String,
     },
 
+    /// A flow cannot be as it is described; nothing was added, connected or registered.
+    /// `source` is a [`FlowProblem`](crate::FlowProblem), or
+    /// [`FlowProblems`](crate::FlowProblems) where all of them are told.
+    #[error("flow {flow:?} cannot be: {source}")]
+    InvalidFlow {
+        /// The name of the flow.
+        flow: String,
+        /// What is wrong with it.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+
     /// The store cannot take more at the moment. Wait, then try again.
     #[error("the store is busy: {reason}; try again later")]
     Busy {

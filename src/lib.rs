@@ -51,6 +51,7 @@ mod ids;
 mod image;
 mod migrate;
 mod observe;
+mod runtime;
 mod scope;
 mod state;
 mod sync;
@@ -66,6 +67,12 @@ pub use error::{Corruption, Error, Result};
 pub use ids::{BlockId, Epoch, Lsn, SegmentId, StoreId, Version};
 pub use image::sled::{SledBackend, SledOptions};
 pub use image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
+pub use runtime::{
+    Activation, ActivationPolicy, AtCapacity, Connection, Decision, Endpoint, ErrorHandler,
+    ErrorStrategy, Event, Failure, Flow, FlowProblem, FlowProblems, IntoDecision, JobStatus,
+    JobView, Pressure, Registry, Routine, RoutineSettings, RoutineStatus, SlotOptions, SlotsView,
+    Verdict, WorkerStatus,
+};
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{
     Builder, BulkLoader, BulkReport, Cache, CacheStats, Change, ChangeKind, ChangeSet, Commit,

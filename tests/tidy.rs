@@ -31,6 +31,7 @@ const LAYERS: &[&[&str]] = &[
     &["engine"],
     &["state"],
     &["backup", "migrate", "workflow"],
+    &["runtime"],
     &["testing"],
 ];
 

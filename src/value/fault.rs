@@ -129,7 +129,7 @@ impl Fault {
     }
 }
 
-fn is_plain(key: &str) -> bool {
+pub(crate) fn is_plain(key: &str) -> bool {
     !key.is_empty()
         && key
             .chars()

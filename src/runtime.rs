@@ -1,0 +1,32 @@
+//! Owns the runtime: flows of routines whose work survives.
+//!
+//! Here are the parts that neither store nor threads know: what a flow is and what may be
+//! wrong with it, its documents, the queue of a slot, when a routine is activated, what
+//! follows from a failure, and which status may follow which. They decide; whoever calls
+//! them acts.
+
+mod activation;
+mod document;
+mod endpoint;
+mod event;
+mod failure;
+mod flow;
+mod handler;
+mod options;
+mod policy;
+mod routine;
+mod slot;
+mod status;
+
+pub use activation::Activation;
+pub use document::registry::Registry;
+pub use endpoint::Endpoint;
+pub use event::{Event, JobView, Verdict};
+pub use failure::Failure;
+pub use flow::problem::{FlowProblem, FlowProblems};
+pub use flow::{Connection, Flow};
+pub use handler::{ErrorHandler, ErrorStrategy};
+pub use options::{AtCapacity, Pressure, SlotOptions};
+pub use policy::{ActivationPolicy, Decision, IntoDecision, SlotsView};
+pub use routine::{Routine, RoutineSettings};
+pub use status::{JobStatus, RoutineStatus, WorkerStatus};
