@@ -356,6 +356,17 @@ mod tests {
         ];
         for &status in RoutineStatus::ALL {
             assert_eq!(status.after(RoutineStep::Start), Ok(RoutineStatus::Running));
+            let legal = |step: &&RoutineStep| status.after(**step).is_ok();
+            let count = RoutineStep::ALL.iter().filter(legal).count();
+            assert_eq!(
+                count,
+                if status == RoutineStatus::Running {
+                    6
+                } else {
+                    2
+                },
+                "{status}"
+            );
             for (step, end) in ends {
                 let running = status == RoutineStatus::Running;
                 assert_eq!(
