@@ -5,10 +5,12 @@
 //! What must stay true: a connection names a routine, an event and a slot that are there.
 //! So nothing that is connected can be taken out of a flow again.
 
+mod connect;
 pub(crate) mod cycles;
 pub(crate) mod problem;
 #[cfg(test)]
 mod tests;
+mod validate;
 
 use std::any::Any;
 use std::fmt;
@@ -21,14 +23,12 @@ use crate::runtime::activation::Activation;
 use crate::runtime::endpoint::Endpoint;
 use crate::runtime::event::{Condition, Event, JobView, Verdict};
 use crate::runtime::failure::Failure;
+use crate::runtime::flow::connect::End;
 use crate::runtime::flow::cycles::Cycles;
-use crate::runtime::flow::problem::{FlowProblem, FlowProblems};
+use crate::runtime::flow::problem::FlowProblem;
+use crate::runtime::flow::validate::bad_name;
 use crate::runtime::handler::ErrorHandler;
-use crate::runtime::routine::{EVENT, FnRoutine, Node, Routine, RoutineSettings, SLOT};
-
-/// The most bytes of the name of a flow, a routine, a slot or an event: as much as a part
-/// of a scope's name may have.
-const NAME_BYTES_MAX: usize = 1024;
+use crate::runtime::routine::{FnRoutine, Node, Routine, RoutineSettings};
 
 /// Routines and what connects them.
 ///
@@ -64,7 +64,7 @@ pub struct Flow {
 /// flow.add_fn("a", |_cx| Ok(()))?;
 /// flow.add_fn("b", |_cx| Ok(()))?;
 /// flow.connect("a.out", "b.in")?;
-/// let connection = flow.connections_for_event("a", "out").next().unwrap();
+/// let connection = flow.connections_for_event("a.out")[0];
 /// assert_eq!((connection.target(), connection.slot()), ("b", "in"));
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
@@ -117,13 +117,6 @@ impl Connection {
             .as_ref()
             .map_or(Ok(true), |condition| condition.holds(event, job))
     }
-}
-
-/// The end of a connection that an endpoint is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    Event,
-    Slot,
 }
 
 impl Flow {
@@ -320,16 +313,16 @@ impl Flow {
     }
 
     /// The connections of an event, in the order in which they were made. None, where
-    /// there is no such routine or event.
-    pub fn connections_for_event(
-        &self,
-        routine: &str,
-        event: &str,
-    ) -> impl Iterator<Item = &Connection> {
-        let of = move |connection: &&Connection| {
-            &*connection.source == routine && &*connection.event == event
+    /// there is no such routine or event, or where it can be read in several ways.
+    #[must_use]
+    pub fn connections_for_event(&self, event: impl Into<Endpoint>) -> Vec<&Connection> {
+        let Ok((routine, event)) = self.resolve(&event.into(), End::Event) else {
+            return Vec::new();
         };
-        self.connections.iter().filter(of)
+        let id = &self.nodes[routine].id;
+        let of =
+            |connection: &&Connection| connection.source() == id && connection.event() == event;
+        self.connections.iter().filter(of).collect()
     }
 
     /// The routines of each cycle, in the order in which they were added.
@@ -338,42 +331,6 @@ impl Flow {
         let cycles = self.find_cycles().list().into_iter();
         let ids = |cycle: Vec<usize>| cycle.iter().map(|&at| self.nodes[at].id.as_str()).collect();
         cycles.map(ids).collect()
-    }
-
-    /// What is wrong with it: all of it, each with its name. A flow without problems can
-    /// be registered.
-    #[must_use]
-    pub fn validate(&self) -> Vec<FlowProblem> {
-        let mut problems = Vec::new();
-        problems.extend(bad_name("flow", &self.name));
-        if self.nodes.is_empty() {
-            problems.push(FlowProblem::NoRoutines);
-        }
-        problems.extend(self.handler.fault().map(|reason| FlowProblem::BadHandler {
-            routine: None,
-            reason,
-        }));
-        problems.extend(no_time(self.timeout).map(|reason| FlowProblem::BadFlow { reason }));
-        problems.extend(self.nodes.iter().flat_map(Node::problems));
-        // A routine may declare after it was connected.
-        for connection in &self.connections {
-            problems.extend(self.undeclared(connection));
-        }
-        problems
-    }
-
-    /// Whether it can be registered.
-    ///
-    /// # Errors
-    /// [`Error::InvalidFlow`], whose source is [`FlowProblems`], all of them.
-    pub fn check(&self) -> Result<()> {
-        match self.validate() {
-            problems if problems.is_empty() => Ok(()),
-            problems => Err(Error::InvalidFlow {
-                flow: self.name.clone(),
-                source: Box::new(FlowProblems(problems)),
-            }),
-        }
     }
 
     /// Which routines lie in a cycle with each other, by their numbers.
@@ -422,238 +379,6 @@ impl Flow {
         let last = self.nodes.last_mut().map(|node| &mut node.settings);
         last.ok_or_else(|| invalid(name, FlowProblem::NoRoutines))
     }
-
-    fn connected(
-        &mut self,
-        event: &Endpoint,
-        slot: &Endpoint,
-        condition: Option<Condition>,
-    ) -> Result<&mut Self> {
-        let added = self.add_connection(event, slot, condition);
-        added.map_err(|problem| invalid(&self.name, problem))?;
-        Ok(self)
-    }
-
-    pub(crate) fn add_connection(
-        &mut self,
-        event: &Endpoint,
-        slot: &Endpoint,
-        condition: Option<Condition>,
-    ) -> Result<(), FlowProblem> {
-        let (source, event) = self.resolve(event, End::Event)?;
-        let (target, slot) = self.resolve(slot, End::Slot)?;
-        let connection = Connection {
-            source: self.nodes[source].id.as_str().into(),
-            event: event.into(),
-            target: self.nodes[target].id.as_str().into(),
-            slot: slot.into(),
-            condition,
-        };
-        let same = |known: &Connection| {
-            (&known.source, &known.event, &known.target, &known.slot)
-                == (
-                    &connection.source,
-                    &connection.event,
-                    &connection.target,
-                    &connection.slot,
-                )
-        };
-        if self.connections.iter().any(same) {
-            return Err(FlowProblem::DuplicateConnection {
-                from: Endpoint::from((&*connection.source, &*connection.event)).to_string(),
-                to: Endpoint::from((&*connection.target, &*connection.slot)).to_string(),
-            });
-        }
-        self.nodes[target].settings.imply_slot(&connection.slot);
-        self.connections.push(connection);
-        Ok(())
-    }
-
-    /// The routine and the name that an endpoint means.
-    fn resolve(&self, endpoint: &Endpoint, end: End) -> Result<(usize, String), FlowProblem> {
-        let readings = endpoint.readings();
-        let Some(&(shortest, _)) = readings.first() else {
-            return Err(FlowProblem::BadEndpoint {
-                endpoint: endpoint.to_string(),
-            });
-        };
-        let there = |&(routine, name): &(&str, &str)| Some((self.node(routine)?, name.to_owned()));
-        let there: Vec<_> = readings.iter().filter_map(there).collect();
-        let accepts = |(node, name): &&(usize, String)| self.nodes[*node].accepts(end, name);
-        let mut accepted = there.iter().filter(accepts);
-        match (accepted.next(), accepted.next(), there.last()) {
-            (Some((node, name)), None, _) => match bad_name(end.as_str(), name) {
-                None => Ok((*node, name.clone())),
-                Some(problem) => Err(problem),
-            },
-            (Some(_), Some(_), _) => {
-                let accepted = there.iter().filter(accepts);
-                let pair = |(node, name): &(usize, String)| {
-                    Endpoint::from((self.nodes[*node].id.as_str(), name.as_str())).to_string()
-                };
-                Err(FlowProblem::AmbiguousEndpoint {
-                    endpoint: endpoint.to_string(),
-                    readings: accepted.map(pair).collect(),
-                })
-            }
-            (None, _, Some((node, name))) => Err(self.nodes[*node].lacks(end, name)),
-            (None, _, None) => Err(self.unknown(shortest, &endpoint.to_string())),
-        }
-    }
-
-    fn unknown(&self, routine: &str, endpoint: &str) -> FlowProblem {
-        FlowProblem::UnknownRoutine {
-            routine: routine.to_owned(),
-            endpoint: endpoint.to_owned(),
-            known: self.routine_ids().map(str::to_owned).collect(),
-        }
-    }
-
-    /// The only slot or event of a routine.
-    fn single(&self, routine: &str, end: End) -> Result<String, FlowProblem> {
-        let index = self.node(routine);
-        let node = index.map(|index| &self.nodes[index]);
-        let node = node.ok_or_else(|| self.unknown(routine, "the pipe"))?;
-        match (&node.declared(end)[..], end) {
-            ([], End::Event) => Ok(EVENT.to_owned()),
-            ([], End::Slot) => Ok(SLOT.to_owned()),
-            ([single], _) => Ok(single.clone()),
-            (several, _) => Err(FlowProblem::NotSingle {
-                routine: routine.to_owned(),
-                what: end.as_str(),
-                known: several.to_vec(),
-            }),
-        }
-    }
-
-    /// What a connection names and its routines do not have, since they declared others
-    /// after they were connected.
-    fn undeclared(&self, connection: &Connection) -> Vec<FlowProblem> {
-        let ends = [
-            (&connection.source, &connection.event, End::Event),
-            (&connection.target, &connection.slot, End::Slot),
-        ];
-        let lacking = ends.into_iter().filter_map(|(routine, name, end)| {
-            let node = &self.nodes[self.node(routine)?];
-            (!node.accepts(end, name)).then(|| node.lacks(end, name))
-        });
-        lacking.collect()
-    }
-}
-
-impl End {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Event => "event",
-            Self::Slot => "slot",
-        }
-    }
-}
-
-impl Node {
-    fn accepts(&self, end: End, name: &str) -> bool {
-        match end {
-            End::Event => self.settings.accepts_event(name),
-            End::Slot => self.settings.accepts_slot(name),
-        }
-    }
-
-    fn declared(&self, end: End) -> Vec<String> {
-        match end {
-            End::Event => self
-                .settings
-                .events
-                .iter()
-                .map(|(name, _)| name.clone())
-                .collect(),
-            End::Slot => self
-                .settings
-                .slots
-                .iter()
-                .map(|(name, _)| name.clone())
-                .collect(),
-        }
-    }
-
-    fn lacks(&self, end: End, name: &str) -> FlowProblem {
-        let (routine, known) = (self.id.clone(), self.declared(end));
-        match end {
-            End::Event => FlowProblem::UnknownEvent {
-                routine,
-                event: name.to_owned(),
-                known,
-            },
-            End::Slot => FlowProblem::UnknownSlot {
-                routine,
-                slot: name.to_owned(),
-                known,
-            },
-        }
-    }
-
-    /// What is wrong with this routine by itself.
-    fn problems(&self) -> Vec<FlowProblem> {
-        let (id, settings) = (&self.id, &self.settings);
-        let mut problems = Vec::new();
-        let events = settings
-            .events
-            .iter()
-            .map(|(name, _)| ("event", name.as_str()));
-        let slots = settings
-            .slots
-            .iter()
-            .map(|(name, _)| ("slot", name.as_str()));
-        let names = slots.chain(events);
-        problems.extend(names.filter_map(|(what, name)| bad_name(what, name)));
-        for (slot, options) in &settings.slots {
-            problems.extend(options.fault().map(|reason| FlowProblem::BadSlot {
-                routine: id.clone(),
-                slot: slot.clone(),
-                reason,
-            }));
-        }
-        let slots = settings.slots();
-        let capacities = slots
-            .iter()
-            .map(|(name, options)| (*name, options.capacity));
-        let fault = settings.policy.fault(capacities);
-        problems.extend(fault.map(|reason| FlowProblem::BadPolicy {
-            routine: id.clone(),
-            reason,
-        }));
-        let fault = settings.handler.as_ref().and_then(ErrorHandler::fault);
-        problems.extend(fault.map(|reason| FlowProblem::BadHandler {
-            routine: Some(id.clone()),
-            reason,
-        }));
-        let none = "its concurrency is 0; at least one activation must run";
-        let none = (settings.concurrency == 0).then(|| none.to_owned());
-        let reasons = none.into_iter().chain(no_time(settings.timeout));
-        problems.extend(reasons.map(|reason| FlowProblem::BadRoutine {
-            routine: id.clone(),
-            reason,
-        }));
-        problems
-    }
-}
-
-fn no_time(timeout: Option<Duration>) -> Option<String> {
-    let none = timeout.is_some_and(|timeout| timeout.is_zero());
-    none.then(|| "its timeout is 0, so no activation could ever end in time".into())
-}
-
-/// What is wrong with a name. Any character may be in it.
-pub(crate) fn bad_name(what: &'static str, name: &str) -> Option<FlowProblem> {
-    let reason = match name.len() {
-        0 => "is empty".to_owned(),
-        1..=NAME_BYTES_MAX => return None,
-        bytes => format!("has {bytes} bytes, of {NAME_BYTES_MAX} at most"),
-    };
-    Some(FlowProblem::BadName {
-        what,
-        name: name.chars().take(64).collect(),
-        reason,
-    })
 }
 
 fn invalid(flow: &str, problem: FlowProblem) -> Error {

@@ -180,14 +180,17 @@ impl ErrorHandler {
     /// How long after a failure the n-th retry comes. `random` is any number; each of
     /// its values is as likely as any other.
     pub(crate) fn delay_before(&self, retry: u32, random: u64) -> Duration {
+        if self.delay.is_zero() {
+            // Grown without end it would be no number.
+            return Duration::ZERO;
+        }
         let exponent = i32::try_from(retry.saturating_sub(1)).unwrap_or(i32::MAX);
         let grown = self.delay.as_secs_f64() * self.backoff.powi(exponent);
         let bounded = grown.min(self.delay_max.as_secs_f64());
         // From -1 to 1; both ends can be.
         let shift = random as f64 / u64::MAX as f64 * 2.0 - 1.0;
         let moved = (bounded * (1.0 + self.jitter * shift)).max(0.0);
-        // A product of zero and infinity is no number: a delay of zero stays zero.
-        let delay = Duration::try_from_secs_f64(moved).unwrap_or(self.delay);
+        let delay = Duration::try_from_secs_f64(moved).unwrap_or(Duration::MAX);
         delay.min(self.delay_max)
     }
 

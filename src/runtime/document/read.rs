@@ -377,7 +377,12 @@ impl Reader<'_> {
             return found;
         }
         let mut all = Vec::new();
-        for (key, at) in at.entries(&mut self.notes) {
+        let entries = at.entries(&mut self.notes);
+        if entries.is_empty() {
+            let reason = "a condition without a comparison; leave it out";
+            self.notes.wrong(&at.path, at.tree.line, reason);
+        }
+        for (key, at) in entries {
             match Subject::parse(key) {
                 Some(subject) => all.push(Equality {
                     subject,
@@ -388,10 +393,6 @@ impl Reader<'_> {
                     self.notes.wrong(&at.path, at.tree.line, reason);
                 }
             }
-        }
-        if all.is_empty() {
-            let reason = "a condition without a comparison; leave it out";
-            self.notes.wrong(&at.path, at.tree.line, reason);
         }
         Some(Condition::Equal(all))
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::problem::FlowProblems;
 use super::*;
 use crate::runtime::options::SlotOptions;
 use crate::runtime::policy::ActivationPolicy;
@@ -39,7 +40,7 @@ fn problem<T>(result: Result<T, Error>) -> FlowProblem {
 }
 
 fn targets(flow: &Flow, routine: &str, event: &str) -> Vec<String> {
-    let all = flow.connections_for_event(routine, event);
+    let all = flow.connections_for_event((routine, event)).into_iter();
     all.map(|c| format!("{}.{}", c.target(), c.slot()))
         .collect()
 }
@@ -191,6 +192,7 @@ fn fan_in_and_fan_out_keep_the_order_of_connections() {
     assert_eq!(targets(&flow, "a", "out"), ["c.in", "b.in"]);
     assert_eq!(targets(&flow, "a", "other"), [""; 0]);
     assert_eq!(targets(&flow, "x", "out"), [""; 0]);
+    assert_eq!(flow.connections_for_event("a.out").len(), 2);
     let into_d = flow
         .connections()
         .iter()
