@@ -57,8 +57,8 @@ impl Flow {
     /// is there twice, and a name that is not registered are errors, so that a typing
     /// error is no setting that silently does nothing.
     ///
-    /// A document has at most 1 MiB and 100,000 nodes; an alias counts as what it stands
-    /// for. Tags are not taken.
+    /// A document has at most 1 MiB, 50,000 nodes, and 4 MiB of text; an alias counts as
+    /// what it stands for. Tags are not taken.
     ///
     /// # Errors
     /// [`Error::InvalidFlow`], whose source is [`FlowProblems`](crate::FlowProblems): all

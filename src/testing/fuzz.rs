@@ -20,6 +20,7 @@
 #![expect(clippy::panic, reason = "it is there to panic")]
 
 mod content;
+mod document;
 mod folder;
 mod input;
 mod keys;
@@ -86,6 +87,12 @@ pub const TARGETS: &[Target] = &[
         run: merge,
         input_bytes_max: 4 * 1024,
         seeds: seeds::merge,
+    },
+    Target {
+        name: "document",
+        run: document,
+        input_bytes_max: 4 * 1024,
+        seeds: document::seeds,
     },
 ];
 
@@ -157,4 +164,14 @@ pub fn operations(data: &[u8]) {
 /// If any of that is not so.
 pub fn merge(data: &[u8]) {
     merge::run(first(data, "merge"));
+}
+
+/// Documents of flows: any text is a flow or a list of what is wrong with it; a flow is
+/// the same one, with the same hash, when its document is written and read again, in YAML
+/// and in JSON; aliases cannot explode.
+///
+/// # Panics
+/// If any of that is not so.
+pub fn document(data: &[u8]) {
+    document::run(first(data, "document"));
 }

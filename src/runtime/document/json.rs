@@ -7,7 +7,7 @@ use serde::Deserializer as _;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::tree::{Budget, Content, Entry, Tree, Unreadable, check_depth, check_size};
+use super::tree::{Budget, Content, Entry, Tree, Unreadable, Weight, check_depth, check_size};
 use crate::value::Value;
 
 /// Reads a document.
@@ -69,7 +69,7 @@ fn tree(
 ) -> Result<Tree, Unreadable> {
     let text = raw.get();
     let line = lines.line(text);
-    budget.take(1, Some(line))?;
+    budget.take(Weight::of(""), Some(line))?;
     check_depth(depth, Some(line))?;
     let failed = |e: serde_json::Error| unreadable(&e, line - 1);
     let content = match text.as_bytes().first() {

@@ -242,12 +242,12 @@ impl Reader<'_> {
 
     fn policy(&mut self, at: &At<'_>) -> Option<ActivationPolicy> {
         if !at.is_map() {
-            let make: [(&str, fn() -> ActivationPolicy); 3] = [
-                ("immediate", ActivationPolicy::immediate),
-                ("all_slots_ready", ActivationPolicy::all_slots_ready),
-                ("breakpoint", ActivationPolicy::breakpoint),
-            ];
-            let (_, make) = at.word(&mut self.notes, &make, |(name, _)| name)?;
+            let words = ["immediate", "all_slots_ready", "breakpoint"];
+            let make = match at.word(&mut self.notes, &words, |word| word)? {
+                "immediate" => ActivationPolicy::immediate,
+                "all_slots_ready" => ActivationPolicy::all_slots_ready,
+                _ => ActivationPolicy::breakpoint,
+            };
             return Some(make());
         }
         let mut fields = at.fields(&mut self.notes)?;

@@ -374,6 +374,10 @@ routines:
     }
     let told = yaml::read(&bomb).unwrap_err();
     assert!(told.reason.contains("nodes"), "{told:?}");
+    let mut long = format!("a: &a {}\nb: [", "x".repeat(500_000));
+    long.push_str(&"*a, ".repeat(1_000));
+    let told = yaml::read(&(long + "]")).unwrap_err();
+    assert!(told.reason.contains("bytes of text"), "{told:?}");
     // One deeper each: few nodes, and yet deeper than documents are.
     let mut deep = String::from("a0: &a0 [x]\n");
     for level in 1..200 {

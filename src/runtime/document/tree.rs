@@ -8,7 +8,9 @@ use crate::value::Value;
 /// The most bytes of a document.
 pub(crate) const BYTES_MAX: usize = 1024 * 1024;
 /// The most nodes of a document, those included that aliases stand for.
-pub(crate) const NODES_MAX: usize = 100_000;
+pub(crate) const NODES_MAX: usize = 50_000;
+/// The most bytes of all its texts, those included that aliases stand for.
+pub(crate) const TEXT_BYTES_MAX: usize = 4 * BYTES_MAX;
 /// How deep a document may nest: as deep as a value, in the config of a routine.
 pub(crate) const DEPTH_MAX: usize = 140;
 
@@ -128,12 +130,43 @@ impl Tree {
         1 + deepest.unwrap_or(0)
     }
 
-    /// How many nodes it has.
-    pub(crate) fn nodes(&self) -> usize {
+    /// What it takes of the budget.
+    pub(crate) fn weight(&self) -> Weight {
         match &self.content {
-            Content::Scalar(_) => 1,
-            Content::List(items) => 1 + items.iter().map(Self::nodes).sum::<usize>(),
-            Content::Map(entries) => 1 + entries.iter().map(|e| e.value.nodes()).sum::<usize>(),
+            Content::Scalar(Value::String(text)) => Weight::of(text),
+            Content::Scalar(_) => Weight::of(""),
+            Content::List(items) => items
+                .iter()
+                .map(Self::weight)
+                .fold(Weight::of(""), Weight::and),
+            Content::Map(entries) => {
+                let weight = |entry: &Entry| Weight::of(&entry.key).and(entry.value.weight());
+                entries.iter().map(weight).fold(Weight::of(""), Weight::and)
+            }
+        }
+    }
+}
+
+/// What a part of a document takes of its budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Weight {
+    nodes: usize,
+    bytes: usize,
+}
+
+impl Weight {
+    /// Of one node, a key or a value.
+    pub(crate) fn of(text: &str) -> Self {
+        Self {
+            nodes: 1,
+            bytes: text.len(),
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            nodes: self.nodes.saturating_add(other.nodes),
+            bytes: self.bytes.saturating_add(other.bytes),
         }
     }
 }
@@ -166,20 +199,27 @@ pub(crate) fn check_size(text: &str) -> Result<(), Unreadable> {
     }
 }
 
-/// Counts the nodes of a document while it is read.
-pub(crate) struct Budget(usize);
+/// What is left of a document's budget while it is read.
+pub(crate) struct Budget(Weight);
 
 impl Budget {
     pub(crate) fn new() -> Self {
-        Self(NODES_MAX)
+        Self(Weight {
+            nodes: NODES_MAX,
+            bytes: TEXT_BYTES_MAX,
+        })
     }
 
-    pub(crate) fn take(&mut self, nodes: usize, line: Option<u64>) -> Result<(), Unreadable> {
-        let left = self.0.checked_sub(nodes);
-        self.0 = left.ok_or_else(|| {
-            let reason = format!("the document has more than {NODES_MAX} nodes with its aliases");
-            Unreadable::new(line, reason)
-        })?;
+    pub(crate) fn take(&mut self, weight: Weight, line: Option<u64>) -> Result<(), Unreadable> {
+        let nodes = self.0.nodes.checked_sub(weight.nodes);
+        let bytes = self.0.bytes.checked_sub(weight.bytes);
+        let (Some(nodes), Some(bytes)) = (nodes, bytes) else {
+            let reason = format!(
+                "the document has more than {NODES_MAX} nodes or {TEXT_BYTES_MAX} bytes of text with its aliases"
+            );
+            return Err(Unreadable::new(line, reason));
+        };
+        self.0 = Weight { nodes, bytes };
         Ok(())
     }
 }

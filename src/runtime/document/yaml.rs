@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::tree::{Budget, Content, Entry, Tree, Unreadable, check_depth, check_size};
+use super::tree::{Budget, Content, Entry, Tree, Unreadable, Weight, check_depth, check_size};
 use crate::value::Value;
 
 /// How long a key may be, with its quotes and escapes. YAML says 1,024, of which ids may
@@ -99,7 +99,7 @@ impl Loader {
                         let reason = format!("the key {text:?} is there twice");
                         return Err(Unreadable::new(line, reason));
                     }
-                    self.budget.take(1, line)?;
+                    self.budget.take(Weight::of(&text), line)?;
                     if anchor != 0 {
                         self.anchors.insert(anchor, Tree::scalar(&*text));
                     }
@@ -142,7 +142,7 @@ impl Loader {
                 let found = found.ok_or_else(|| {
                     Unreadable::new(line, "an alias stands inside of what it names")
                 })?;
-                self.budget.take(found.nodes(), line)?;
+                self.budget.take(found.weight(), line)?;
                 check_depth(self.open.len() + found.depth(), line)?;
                 let copy = found.clone();
                 match (self.open.last_mut(), copy.content) {
@@ -185,9 +185,13 @@ impl Loader {
 
     /// A node is complete.
     fn add(&mut self, tree: Tree, anchor: usize) -> Result<(), Unreadable> {
-        self.budget.take(1, tree.line)?;
+        if let Content::Scalar(Value::String(text)) = &tree.content {
+            self.budget.take(Weight::of(text), tree.line)?;
+        } else {
+            self.budget.take(Weight::of(""), tree.line)?;
+        }
         if anchor != 0 {
-            self.budget.take(tree.nodes(), tree.line)?;
+            self.budget.take(tree.weight(), tree.line)?;
             self.anchors.insert(anchor, tree.clone());
         }
         match self.open.last_mut().map(|open| &mut open.items) {

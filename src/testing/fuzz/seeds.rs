@@ -3,17 +3,17 @@
 
 use super::content::bases;
 
-type Seeds = Vec<(String, Vec<u8>)>;
+pub(super) type Seeds = Vec<(String, Vec<u8>)>;
 
 /// Names them in their order.
-fn named(seeds: impl IntoIterator<Item = (&'static str, Vec<u8>)>) -> Seeds {
+pub(super) fn named(seeds: impl IntoIterator<Item = (&'static str, Vec<u8>)>) -> Seeds {
     let numbered = seeds.into_iter().enumerate();
     numbered
         .map(|(number, (name, bytes))| (format!("seed-{number:02}-{name}"), bytes))
         .collect()
 }
 
-fn join(parts: &[&[u8]]) -> Vec<u8> {
+pub(super) fn join(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
 }
 

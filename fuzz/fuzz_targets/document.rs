@@ -1,0 +1,3 @@
+//! The target `document`: its body is `evenkeel::testing::fuzz::document`.
+#![no_main]
+evenkeel_fuzz::target!(evenkeel::testing::fuzz::document);
