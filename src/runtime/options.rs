@@ -3,7 +3,8 @@
 /// What is done with a message that is posted to a slot which is full.
 ///
 /// What activations emit is another matter: an activation whose target is full is not
-/// started, and one that runs never waits.
+/// started, unless the target drops its oldest or lies in a cycle with it, and one that
+/// runs never waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AtCapacity {

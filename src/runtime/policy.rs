@@ -4,6 +4,7 @@
 //! Imports `event`, `failure`, `slot`.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -373,19 +374,31 @@ pub(crate) struct SlotView<'q> {
 }
 
 /// The slots of a routine as a custom check sees them: to be looked at, not to be
-/// changed. A slot that is not there is empty.
+/// changed. A slot that the routine does not have is empty, and who asks for one has made
+/// a typing error: its check has failed, whatever it answers.
 pub struct SlotsView<'q> {
     slots: &'q [SlotView<'q>],
+    /// The first slot that was asked for and is not there.
+    missing: RefCell<Option<String>>,
 }
 
 impl<'q> SlotsView<'q> {
     pub(crate) fn new(slots: &'q [SlotView<'q>]) -> Self {
-        Self { slots }
+        Self {
+            slots,
+            missing: RefCell::new(None),
+        }
     }
 
     fn queue(&self, slot: &str) -> Option<&'q SlotQueue<Arc<Event>>> {
         let mut slots = self.slots.iter();
-        slots.find(|view| view.name == slot).map(|view| view.queue)
+        let found = slots.find(|view| view.name == slot);
+        if found.is_none() {
+            self.missing
+                .borrow_mut()
+                .get_or_insert_with(|| slot.to_owned());
+        }
+        found.map(|view| view.queue)
     }
 
     /// The names of the slots, in the order in which they were declared.
@@ -474,22 +487,22 @@ impl<'q> SlotsView<'q> {
     /// A decision of a check that can be followed: its slots are there, and it takes
     /// something.
     fn checked(&self, decision: Decision) -> Result<Decision, Failure> {
-        let Inner::Take(forms) = &decision.0 else {
-            return Ok(decision);
-        };
-        let mut anything = false;
-        for (name, form) in forms {
-            let queue = self.queue(name).ok_or_else(|| {
-                Failure::new(format!(
-                    "the check of an activation policy takes of slot {name:?}, which the routine does not have"
-                ))
-            })?;
-            anything |= *form != Form::New(0) && queue.waiting() > 0;
+        let mut anything = true;
+        if let Inner::Take(forms) = &decision.0 {
+            let takes = |(name, form): &(String, Form)| {
+                let waiting = self.queue(name).map_or(0, SlotQueue::waiting);
+                *form != Form::New(0) && waiting > 0
+            };
+            // Of each, so that none is missed that is not there.
+            anything = forms.iter().filter(|form| takes(form)).count() > 0;
         }
-        Ok(match anything {
-            true => decision,
-            false => Decision::hold(),
-        })
+        match (self.missing.take(), anything) {
+            (Some(slot), _) => Err(Failure::new(format!(
+                "the check of an activation policy asks for slot {slot:?}, which the routine does not have"
+            ))),
+            (None, true) => Ok(decision),
+            (None, false) => Ok(Decision::hold()),
+        }
     }
 }
 

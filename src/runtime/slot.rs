@@ -204,9 +204,15 @@ impl<T: Clone> SlotQueue<T> {
         self.options = options;
     }
 
-    /// True where nothing may be posted, and no activation starts that would emit to it.
+    /// True where as much waits as may, or more.
     pub(crate) fn is_full(&self) -> bool {
         self.waiting.len() >= self.options.capacity
+    }
+
+    /// True where no activation starts that may emit to it, unless they lie in a cycle: it
+    /// is full, and does not make room by itself.
+    pub(crate) fn holds_back(&self) -> bool {
+        self.is_full() && self.options.at_capacity != AtCapacity::DropOldest
     }
 
     pub(crate) fn pressure(&self) -> Pressure {

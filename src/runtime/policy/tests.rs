@@ -192,7 +192,6 @@ fn a_custom_check_sees_data_and_times() {
             (2, 2)
         );
         assert_eq!(slots.oldest_micros("a"), Some(7));
-        assert_eq!((slots.waiting("x"), slots.oldest_micros("x")), (0, None));
         assert_eq!(slots.pressure("a"), Pressure::Low);
         Decision::hold_until(100)
     });
@@ -211,6 +210,9 @@ fn an_error_in_a_custom_check_is_contained_and_reported() {
     let elsewhere = ActivationPolicy::custom(|_| Decision::take("a", 1).and("x", 1));
     let failure = try_decide(&elsewhere, &slots, at(1)).unwrap_err();
     assert!(failure.to_string().contains("\"x\""), "{failure}");
+    let mistyped = ActivationPolicy::custom(|slots| slots.waiting("y") > 0);
+    let failure = try_decide(&mistyped, &slots, at(1)).unwrap_err();
+    assert!(failure.to_string().contains("\"y\""), "{failure}");
     assert_eq!(slots[0].1.waiting(), 1);
 }
 

@@ -146,6 +146,18 @@ fn what_activations_emit_passes_the_capacity_up_to_the_hard_limit() {
 }
 
 #[test]
+fn a_full_slot_holds_back_who_emits_to_it_unless_it_drops_its_oldest() {
+    for at_capacity in AtCapacity::ALL {
+        let options = SlotOptions::new().capacity(1).at_capacity(at_capacity);
+        let mut queue = SlotQueue::new(options);
+        assert!(!queue.holds_back());
+        queue.enqueue(0, 0, Room::Capacity).unwrap();
+        let drops = at_capacity == AtCapacity::DropOldest;
+        assert_eq!((queue.is_full(), queue.holds_back()), (true, !drops));
+    }
+}
+
+#[test]
 fn at_capacity_the_poster_waits_where_the_slot_says_so() {
     let options = SlotOptions::new().capacity(2).at_capacity(AtCapacity::Wait);
     let mut queue = SlotQueue::new(options);
