@@ -384,3 +384,13 @@ fn problems_say_what_there_is_instead() {
         r#"routine "total" has no slot "in"; it declares "sizes""#
     );
 }
+
+#[test]
+fn flows_and_what_they_are_made_of_go_to_any_thread() {
+    fn any_thread<T: Send + Sync + 'static>() {}
+    any_thread::<Flow>();
+    any_thread::<Failure>();
+    any_thread::<Event>();
+    any_thread::<ActivationPolicy>();
+    any_thread::<Box<dyn Routine>>();
+}
