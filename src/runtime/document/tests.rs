@@ -374,6 +374,11 @@ routines:
     }
     let told = yaml::read(&bomb).unwrap_err();
     assert!(told.reason.contains("nodes"), "{told:?}");
+    // Flat: the list that holds the copies has no anchor, so only they are counted.
+    let list = "x, ".repeat(1_000);
+    let flat = format!("a: &a [{list}]\nb: [{}]", "*a, ".repeat(1_000));
+    let told = yaml::read(&flat).unwrap_err();
+    assert!(told.reason.contains("nodes"), "{told:?}");
     let mut long = format!("a: &a {}\nb: [", "x".repeat(500_000));
     long.push_str(&"*a, ".repeat(1_000));
     let told = yaml::read(&(long + "]")).unwrap_err();
