@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -41,13 +42,18 @@ fn open(root: &Path, schema_max: Option<u32>) -> Result<Arc<Engine>> {
 
 /// Commits one key; `schema` is what the commit switches to.
 fn commit(engine: &Arc<Engine>, key: u32, schema: Option<u32>) -> Lsn {
+    commit_all(engine, key..key + 1, schema)
+}
+
+fn commit_all(engine: &Arc<Engine>, keys: Range<u32>, schema: Option<u32>) -> Lsn {
+    let put = |key: u32| {
+        let cell = Op::Put(Arc::from([0, 0].as_slice()));
+        (Box::from(key.to_be_bytes().as_slice()), cell)
+    };
     let write = SlotBatch {
         slot: engine.slot(&Scope::Global.encode()),
         clear: false,
-        ops: vec![(
-            key.to_be_bytes().into(),
-            Op::Put(Arc::from([0, 0].as_slice())),
-        )],
+        ops: keys.map(put).collect(),
     };
     let batch = Batch {
         writes: vec![write],
@@ -278,29 +284,36 @@ fn what_salvage_gives_up_does_not_count() {
 
 #[test]
 fn a_commit_carries_the_version_that_counts_at_its_lsn() {
-    const THREADS: u32 = 3;
+    const COMMITS: usize = 200;
     let folder = tempfile::tempdir().unwrap();
     let engine = open(&folder.path().join("store"), None).unwrap();
     let first = engine.visible();
     let mut switched = BTreeMap::from([(first, 0)]);
-    let writers: Vec<_> = (0..THREADS)
-        .map(|n| {
-            let engine = Arc::clone(&engine);
-            thread::spawn(move || {
-                for _ in 0..2000 {
-                    commit(&engine, n, None);
-                }
-            })
+    // Of so many keys that a version changes while its body is made.
+    let writers = [0, 1].map(|_| {
+        let engine = Arc::clone(&engine);
+        thread::spawn(move || {
+            for _ in 0..COMMITS {
+                commit_all(&engine, 0..2000, None);
+            }
         })
-        .collect();
-    for schema in 1..=500 {
-        switched.insert(commit(&engine, 9, Some(schema)), schema);
+    });
+    let mut schema = 0;
+    let writing = || writers.iter().any(|writer| !writer.is_finished());
+    while writing() {
+        schema += 1;
+        let lsn = commit(&engine, 9, Some(schema));
+        switched.insert(lsn, schema);
+        // One of them has just committed, and the other has its body.
+        while engine.visible() == lsn && writing() {
+            thread::yield_now();
+        }
     }
     for writer in writers {
         writer.join().unwrap();
     }
     let carried = carried(&engine, first);
-    assert_eq!(carried.len(), 2000 * THREADS as usize + 500);
+    assert_eq!(carried.len(), 2 * COMMITS + schema as usize);
     for (lsn, schema) in carried {
         let (_, expected) = switched.range(..=lsn).next_back().unwrap();
         assert_eq!(schema, *expected, "LSN {lsn}");
