@@ -1,8 +1,12 @@
 //! Owns migrations: bringing the state of a store from one schema version to another.
 
+mod call;
 mod command;
+mod progress;
+mod registry;
+mod run;
 mod scope;
-pub(crate) mod scope_set;
+mod scope_set;
 
 use std::time::Duration;
 
@@ -10,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::scope::Scope;
 
 pub use command::{Migrations, PendingMigration};
+pub use progress::{MigrationPhase, MigrationProgress};
 pub use scope::{MigrationScan, MigrationScope};
 pub use scope_set::ScopeSet;
 
