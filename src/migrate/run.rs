@@ -23,7 +23,7 @@ use crate::migrate::scope::MigrationScope;
 use crate::scope::Scope;
 use crate::state::schema::apply;
 use crate::state::schema::layers::{Stack, scope_len, scope_of, staged};
-use crate::state::schema::record::{self, Phase, Record, StepRecord};
+use crate::state::schema::record::{self, Bytes, Phase, Record, StepRecord};
 use crate::state::store::{Shared, Store};
 use crate::state::transaction::guarded;
 use crate::state::{MigrationReport, MigrationStep};
@@ -144,8 +144,12 @@ impl Chain<'_> {
                 total += u64::from(set.contains(&scope_of(&prefix)?));
             }
         }
-        self.watcher.tell(|| progress(record, total, None))?;
-        let mut scopes = before.scopes(record.at.as_deref());
+        // One that goes on is not told once more: whoever stops it at what it is told first
+        // would stop it for ever.
+        if record.at.is_none() {
+            self.watcher.tell(|| progress(record, total, None))?;
+        }
+        let mut scopes = before.scopes(record.at.as_ref().map(|Bytes(at)| at.as_slice()));
         while let Some(prefix) = scopes.advance()? {
             let scope = scope_of(&prefix)?;
             let within = step.ask(&scope, "in the scopes of a migration", || {
@@ -192,7 +196,7 @@ impl Chain<'_> {
                 counts.written += writes.len() as u64 - removed;
                 counts.micros += self.real.engine.now().saturating_sub(begun);
             }
-            now.at = Some(prefix);
+            now.at = Some(Bytes(prefix));
             let ops = writes.into_iter().map(|(key, cell)| {
                 let op = Op::Put(staged(&cell));
                 (key.into_boxed_slice(), op)
@@ -285,7 +289,8 @@ fn size(key_len: usize, cell: &[u8]) -> i64 {
 }
 
 fn progress(record: &Record, total: u64, scope: Option<Scope>) -> MigrationProgress {
-    let step = record.steps.get((record.step as usize).saturating_sub(1));
+    let step = (record.step as usize).checked_sub(1);
+    let step = step.and_then(|step| record.steps.get(step));
     let step = step.cloned().unwrap_or_default();
     MigrationProgress {
         phase: MigrationPhase::Staging,
