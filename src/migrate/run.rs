@@ -21,12 +21,12 @@ use crate::migrate::progress::{MigrationPhase, MigrationProgress, Watcher};
 use crate::migrate::registry::Registered;
 use crate::migrate::scope::MigrationScope;
 use crate::scope::Scope;
+use crate::state::MigrationReport;
 use crate::state::schema::apply;
 use crate::state::schema::layers::{Stack, scope_len, scope_of, staged};
 use crate::state::schema::record::{self, Bytes, Phase, Record, StepRecord};
 use crate::state::store::{Shared, Store};
 use crate::state::transaction::guarded;
-use crate::state::{MigrationReport, MigrationStep};
 
 /// A migration, and in which direction.
 #[derive(Clone, Debug)]
@@ -130,6 +130,7 @@ impl Chain<'_> {
         let number = record.step;
         let before = self.stack(record, number - 1);
         let nowhere = Scope::Global;
+        let stack = before.with(number);
         let migration = &*step.of.migration;
         let set = step.ask(&nowhere, "in the scopes of a migration", || {
             migration.scopes()
@@ -158,12 +159,7 @@ impl Chain<'_> {
             if !within? || !before.is_live(&prefix, Writes::new())? {
                 continue;
             }
-            // What it has staged for this scope so far, when it visited others.
-            let stack = Stack::new(
-                &self.real.engine,
-                self.staged,
-                record.layers(number - 1).into_iter().chain([number]),
-            );
+            // With what it has staged for this scope when it visited others.
             if !stack.is_live(&prefix, Writes::new())? {
                 continue;
             }
@@ -180,7 +176,7 @@ impl Chain<'_> {
                 .map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
             let call = Call {
                 shared: Arc::clone(self.real),
-                stack,
+                stack: stack.clone(),
                 visited: scope.clone(),
                 joins,
                 budget,
@@ -345,13 +341,7 @@ pub(super) fn run(
         return Err(e);
     }
     let record = apply::flip(engine, record)?;
-    let report = MigrationReport {
-        from,
-        to,
-        steps: record.steps.iter().map(told).collect(),
-        resumed,
-        time: clock::monotonic().duration_since(begun),
-    };
+    let mut report = MigrationReport::new(&record, resumed);
     let mut applying = progress(&record, 0, None);
     applying.phase = MigrationPhase::Applying;
     applying.version = to;
@@ -359,10 +349,8 @@ pub(super) fn run(
         applying.written += written;
         watcher.tell(|| applying.clone())
     })?;
-    Ok(MigrationReport {
-        time: clock::monotonic().duration_since(begun),
-        ..report
-    })
+    report.time = clock::monotonic().duration_since(begun);
+    Ok(report)
 }
 
 /// True for what the chain itself did wrong: what it has staged is of no use.
@@ -371,15 +359,4 @@ fn is_failure(e: &Error) -> bool {
         e,
         Error::MigrationFailed { .. } | Error::Irreversible { .. } | Error::InvariantBroken { .. }
     )
-}
-
-fn told(step: &StepRecord) -> MigrationStep {
-    MigrationStep {
-        version: step.version,
-        name: step.name.clone(),
-        reverted: step.reverted,
-        scopes: step.scopes,
-        written: step.written,
-        removed: step.removed,
-    }
 }

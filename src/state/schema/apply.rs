@@ -54,6 +54,8 @@ pub(crate) fn stage(engine: &Arc<Engine>, ops: Vec<Write>, record: &Record) -> R
     writes.push(record_batch(engine, vec![record.op()?]));
     let batch = Batch {
         writes,
+        // A layer holds as much as all scopes together.
+        judged: true,
         ..Batch::default()
     };
     commit(engine, &batch).map(drop)
