@@ -75,6 +75,8 @@ pub(crate) struct Batch {
     pub(crate) yields: bool,
     /// A quota that the writes record: it counts from this commit on.
     pub(crate) quota: Option<QuotaChange>,
+    /// What it makes of its scopes was held against their limits before.
+    pub(crate) judged: bool,
     /// The schema version of the state from this commit on.
     pub(crate) schema: Option<u32>,
 }
@@ -328,6 +330,7 @@ impl Engine {
             ) {
                 Verdict::Fits => {}
                 Verdict::Unknown => return Ok(Attempt::Stale),
+                Verdict::Uncounted | Verdict::Refused(_) if batch.judged => {}
                 Verdict::Uncounted => return Ok(Attempt::Uncounted(at, time_micros)),
                 Verdict::Refused(refusal) => return Ok(Attempt::Refused(at, refusal)),
             }

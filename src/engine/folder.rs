@@ -264,6 +264,19 @@ pub(crate) fn holds_only_ours(vfs: &dyn Vfs, folder: &Path) -> bool {
     entries.is_ok_and(|entries| entries.iter().all(|entry| is_ours(&entry.name)))
 }
 
+/// Refuses a folder in which no store was ever finished.
+pub(crate) fn require_store(vfs: &dyn Vfs, root: &Path) -> Result<()> {
+    let format = root.join("FORMAT");
+    let there = vfs.metadata(&format);
+    match there.map_err(|e| Error::io("look at", &format, e))? {
+        Some(_) => Ok(()),
+        None => Err(Error::NotAStore {
+            path: root.to_path_buf(),
+            reason: "there is no store yet".into(),
+        }),
+    }
+}
+
 /// A later version may keep its lock elsewhere: ours must not be made in its folder.
 /// Any other fault of the format file is for whoever has the lock.
 fn refuse_newer(vfs: &dyn Vfs, format: &Path) -> Result<()> {
