@@ -66,6 +66,7 @@ pub use error::{Corruption, Error, Result};
 pub use ids::{BlockId, Epoch, Lsn, SegmentId, StoreId, Version};
 pub use image::sled::{SledBackend, SledOptions};
 pub use image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
+pub use migrate::ScopeSet;
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{
     Builder, BulkLoader, BulkReport, Cache, CacheStats, Change, ChangeKind, ChangeSet, Commit,
