@@ -66,15 +66,19 @@ pub use error::{Corruption, Error, Result};
 pub use ids::{BlockId, Epoch, Lsn, SegmentId, StoreId, Version};
 pub use image::sled::{SledBackend, SledOptions};
 pub use image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
-pub use migrate::ScopeSet;
+pub use migrate::{
+    MigrationBudget, MigrationScan, MigrationScope, Migrations, PendingMigration, ScopeSet,
+    StateMigration,
+};
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{
     Builder, BulkLoader, BulkReport, Cache, CacheStats, Change, ChangeKind, ChangeSet, Commit,
     Cursor, Durability, Entry, ExportReport, Import, ImportAnswer, ImportEntry, ImportItem,
     ImportOutcome, ImportPhase, ImportProgress, ImportReport, ImportStatus, Key, KeyHandle, Keys,
-    KindUsage, Limits, MalformedEntry, Previous, Resource, Salvage, Scan, ScopeHandle, ScopeUsage,
-    SetOptions, Stats, Store, Timing, Traced, Transaction, TransactionScan, TransactionScope,
-    Usage, Versioned, Watch, WatchFilter, WatchStream, WatchValues,
+    KindUsage, Limits, MalformedEntry, MigrationReport, MigrationStep, Previous, Resource, Salvage,
+    Scan, SchemaChange, ScopeHandle, ScopeUsage, SetOptions, Stats, Store, Timing, Traced,
+    Transaction, TransactionScan, TransactionScope, Usage, Versioned, Watch, WatchFilter,
+    WatchStream, WatchValues,
 };
 pub use value::Value;
 pub use vfs::{DirEntry, OpenMode, RealVfs, Vfs, VfsFile, VfsLock};

@@ -75,6 +75,8 @@ pub(crate) struct Batch {
     pub(crate) yields: bool,
     /// A quota that the writes record: it counts from this commit on.
     pub(crate) quota: Option<QuotaChange>,
+    /// What it makes of its scopes was held against their limits before.
+    pub(crate) judged: bool,
 }
 
 /// What an attempt came to.
@@ -311,6 +313,7 @@ impl Engine {
             ) {
                 Verdict::Fits => {}
                 Verdict::Unknown => return Ok(Attempt::Stale),
+                Verdict::Uncounted | Verdict::Refused(_) if batch.judged => {}
                 Verdict::Uncounted => return Ok(Attempt::Uncounted(at, time_micros)),
                 Verdict::Refused(refusal) => return Ok(Attempt::Refused(at, refusal)),
             }
