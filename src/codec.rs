@@ -93,9 +93,9 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
 /// Appends the encoding of bytes that are a value by themselves, or of null.
 pub(crate) fn put_bytes_or_null(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     match bytes {
-        None => out.push(tag::NULL),
+        None => out.push(Tag::Null as u8),
         Some(bytes) => {
-            out.push(tag::BYTES);
+            out.push(Tag::Bytes as u8);
             primitive::put_bytes(out, bytes);
         }
     }
@@ -105,9 +105,9 @@ pub(crate) fn put_bytes_or_null(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
 /// something else.
 pub(crate) fn bytes_or_null(value: &[u8]) -> Option<Option<&[u8]>> {
     let mut reader = primitive::Reader::new(value);
-    let bytes = match reader.u8()? {
-        tag::NULL => None,
-        tag::BYTES => Some(reader.bytes()?),
+    let bytes = match Tag::try_from(reader.u8()?).ok()? {
+        Tag::Null => None,
+        Tag::Bytes => Some(reader.bytes()?),
         _ => return None,
     };
     (reader.remaining() == 0).then_some(bytes)
