@@ -67,8 +67,8 @@ pub use ids::{BlockId, Epoch, Lsn, SegmentId, StoreId, Version};
 pub use image::sled::{SledBackend, SledOptions};
 pub use image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
 pub use migrate::{
-    MigrationBudget, MigrationScan, MigrationScope, Migrations, PendingMigration, ScopeSet,
-    StateMigration,
+    KeyPattern, MigrationBudget, MigrationScan, MigrationScope, Migrations, PendingMigration,
+    ScopeSet, StateMigration, Transforms,
 };
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{

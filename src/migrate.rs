@@ -1,8 +1,10 @@
 //! Owns migrations: bringing the state of a store from one schema version to another.
 
 mod command;
+mod key_pattern;
 mod scope;
 mod scope_set;
+mod transforms;
 
 use std::time::Duration;
 
@@ -10,8 +12,10 @@ use crate::error::{Error, Result};
 use crate::scope::Scope;
 
 pub use command::{Migrations, PendingMigration};
+pub use key_pattern::KeyPattern;
 pub use scope::{MigrationScan, MigrationScope};
 pub use scope_set::ScopeSet;
+pub use transforms::Transforms;
 
 /// What one call of a migration may do, and how long all calls of it may take together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +113,23 @@ pub trait StateMigration: Send + Sync {
     /// What it may do. Default: see [`MigrationBudget`].
     fn budget(&self) -> MigrationBudget {
         MigrationBudget::default()
+    }
+
+    /// The scopes that [`revert`](Self::revert) visits. Default: those that
+    /// [`migrate`](Self::migrate) does. A migration that moves keys to other scopes finds
+    /// them there, and the ones that it emptied are no longer there to be visited: it
+    /// names the others here, and joins the ones that were left.
+    fn revert_scopes(&self) -> ScopeSet {
+        self.scopes()
+    }
+
+    /// Refuses what was not meant so, before anything is touched: it is asked when the
+    /// store is opened. Default: all is well.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], or whatever says it.
+    fn check(&self) -> Result<()> {
+        Ok(())
     }
 
     /// What tells this code from an earlier one of the same version and name. Default:
