@@ -67,8 +67,9 @@ pub use ids::{BlockId, Epoch, Lsn, SegmentId, StoreId, Version};
 pub use image::sled::{SledBackend, SledOptions};
 pub use image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
 pub use migrate::{
-    KeyPattern, MigrationBudget, MigrationScan, MigrationScope, Migrations, PendingMigration,
-    ScopeSet, StateMigration, Transforms,
+    KeyPattern, MigratedScope, MigratedScopes, MigratedState, MigrationBudget, MigrationPhase,
+    MigrationProgress, MigrationScan, MigrationScope, Migrations, PendingMigration, ScopeSet,
+    StateMigration, Transforms,
 };
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{

@@ -1,7 +1,12 @@
 //! Owns migrations: bringing the state of a store from one schema version to another.
 
+mod call;
 mod command;
+mod invariant;
 mod key_pattern;
+mod progress;
+mod registry;
+mod run;
 mod scope;
 mod scope_set;
 mod transforms;
@@ -12,7 +17,9 @@ use crate::error::{Error, Result};
 use crate::scope::Scope;
 
 pub use command::{Migrations, PendingMigration};
+pub use invariant::{MigratedScope, MigratedScopes, MigratedState};
 pub use key_pattern::KeyPattern;
+pub use progress::{MigrationPhase, MigrationProgress};
 pub use scope::{MigrationScan, MigrationScope};
 pub use scope_set::ScopeSet;
 pub use transforms::Transforms;

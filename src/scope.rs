@@ -30,6 +30,8 @@ pub(crate) const ENCODED_BYTES_MAX: usize = 4096;
 const ESCAPE: u8 = 0x00;
 const ESCAPED_ZERO: u8 = 0xFF;
 const END: u8 = 0x01;
+/// What ends a component: [`ESCAPE`] and [`END`].
+const END_BYTES: usize = 2;
 
 /// The place that a key belongs to. The same key in two scopes is two keys.
 ///
@@ -277,6 +279,13 @@ impl Scope {
             name.push_str(&format!("/{}:{component}", component.len()));
         }
         Self::system(name)
+    }
+
+    /// What the encodings of all parts that hold caches begin with.
+    pub(crate) fn all_caches() -> Vec<u8> {
+        let mut prefix = Self::system("caches/").encode();
+        prefix.truncate(prefix.len() - END_BYTES);
+        prefix
     }
 
     /// Refuses a scope that is too long to be written.

@@ -3,23 +3,23 @@
 //! values into cells and errors into words; what makes them durable is the engine's.
 
 mod cache;
-mod cell;
+pub(crate) mod cell;
 mod commit;
 mod export;
 mod flight;
-mod handle;
+pub(crate) mod handle;
 mod import;
 mod key;
-mod options;
+pub(crate) mod options;
 mod quota;
 mod resource;
-mod scan;
+pub(crate) mod scan;
 pub(crate) mod schema;
 mod settings;
 mod stats;
-mod store;
+pub(crate) mod store;
 mod trace;
-mod transaction;
+pub(crate) mod transaction;
 mod transaction_scope;
 mod ttl;
 mod watch;

@@ -10,7 +10,6 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 use crate::migrate::MigrationBudget;
 use crate::migrate::call::{Call, Failure, State, Writes};
-use crate::migrate::registry::with_registry;
 use crate::migrate::scope::{MigrationScan, MigrationScope};
 use crate::migrate::scope_set::ScopeSet;
 use crate::scope::Scope;
@@ -290,6 +289,6 @@ impl Builder {
             name: name.into(),
             check: Arc::new(move |state| check(state).map_err(Into::into)),
         };
-        with_registry(self, |registry| registry.invariants.push(invariant))
+        self.with_registry(|registry| registry.invariants.push(invariant))
     }
 }

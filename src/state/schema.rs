@@ -1,9 +1,123 @@
-//! Owns the schema version of a store as a user asks for it, and the record of a
-//! migration that is under way.
+//! Owns the schema version of a store as a user asks for it, and what becomes of a chain
+//! of migrations that was interrupted. Who runs migrations is above: see
+//! [`SchemaKeeper`].
 
+pub(crate) mod apply;
+pub(crate) mod layers;
+pub(crate) mod record;
+
+use std::any::Any;
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use crate::engine::Engine;
+use crate::error::Result;
 use crate::ids::Lsn;
+use crate::state::store::Store;
+
+use std::sync::Arc;
+
+/// What brings the state of a store to the version that its program has.
+pub(crate) trait SchemaKeeper: Any + fmt::Debug + Send + Sync {
+    /// The newest version that the program knows.
+    fn newest(&self) -> u32;
+
+    /// Refuses what cannot be, before the folder is touched.
+    fn check(&self) -> Result<()>;
+
+    /// Brings a store to that version, before anybody is given it. What was interrupted
+    /// while it was applied is applied already.
+    fn prepare(&self, store: &Store) -> Result<Option<MigrationReport>>;
+}
+
+/// Goes on with a chain that was interrupted while it was applied: whoever opens the
+/// store finds it whole.
+pub(crate) fn recover(engine: &Arc<Engine>) -> Result<()> {
+    match record::read(engine)? {
+        Some(record) if record.phase == record::Phase::Applying => {
+            apply::apply(engine, record, |_| Ok(()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Gives up what an interrupted chain has staged, if one has.
+pub(crate) fn discard(engine: &Arc<Engine>) -> Result<()> {
+    match record::read(engine)? {
+        Some(record) => apply::discard(engine, &record),
+        None => Ok(()),
+    }
+}
+
+impl Store {
+    /// Brings the state to the version of the program, or gives up what another program
+    /// has begun.
+    pub(super) fn prepare(self) -> Result<Self> {
+        let engine = &self.shared.engine;
+        recover(engine)?;
+        let report = match &self.shared.settings.schema {
+            Some(keeper) => keeper.prepare(&self)?,
+            None => {
+                discard(engine)?;
+                None
+            }
+        };
+        *self.shared.migrated.lock() = report;
+        Ok(self)
+    }
+
+    /// The schema version of the state: the version of the newest
+    /// [migration](crate::StateMigration) that it has been through. 0 where no program
+    /// ever had migrations for it; the first chain then takes it for the version that it
+    /// begins at.
+    ///
+    /// ```
+    /// use evenkeel::{MigrationScope, Result, StateMigration, Store};
+    /// struct SplitName;
+    /// impl StateMigration for SplitName {
+    ///     fn version(&self) -> u32 { 2 }
+    ///     fn migrate(&self, _: &mut MigrationScope) -> Result<()> { Ok(()) }
+    /// }
+    /// let store = Store::builder().migration(SplitName).in_memory()?;
+    /// assert_eq!(store.schema_version(), 2);
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    #[must_use]
+    pub fn schema_version(&self) -> u32 {
+        self.shared.engine.schema()
+    }
+
+    /// The changes of the schema version, oldest first: the newest 1,000. A value whose
+    /// [version](crate::Version) is that of a change or later was written under the
+    /// version that it led to; what a migration had no reason to write keeps its own.
+    ///
+    /// # Errors
+    /// As [`crate::ScopeHandle::scan`].
+    ///
+    /// ```
+    /// use evenkeel::{MigrationScope, Result, StateMigration, Store};
+    /// struct SplitName;
+    /// impl StateMigration for SplitName {
+    ///     fn version(&self) -> u32 { 2 }
+    ///     fn migrate(&self, _: &mut MigrationScope) -> Result<()> { Ok(()) }
+    /// }
+    /// let store = Store::builder().migration(SplitName).in_memory()?;
+    /// let history = store.schema_history()?;
+    /// assert_eq!((history[0].from, history[0].to), (0, 2));
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    pub fn schema_history(&self) -> Result<Vec<SchemaChange>> {
+        self.shared.enter()?;
+        record::history(&self.shared.engine)
+    }
+
+    /// What migrations did when this store was opened; `None` where there was nothing to
+    /// be done.
+    #[must_use]
+    pub fn migration_report(&self) -> Option<MigrationReport> {
+        self.shared.migrated.lock().clone()
+    }
+}
 
 /// What a run of migrations did.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,6 +19,7 @@ use crate::state::flight::Flights;
 use crate::state::handle::ScopeHandle;
 use crate::state::options::{Builder, Durability};
 use crate::state::resource::Resources;
+use crate::state::schema::MigrationReport;
 use crate::state::stats::Stats;
 use crate::state::trace;
 use crate::state::transaction::{self, Transaction};
@@ -29,7 +30,7 @@ use crate::sync::Mutex;
 use crate::wal::Seat;
 
 /// Within this time a commit at [`Durability::Memory`] is written and synced.
-pub(super) const MEMORY_WITHIN: Duration = Duration::from_secs(1);
+pub(crate) const MEMORY_WITHIN: Duration = Duration::from_secs(1);
 
 /// An open store. Cheap to clone; every clone and every handle keeps it open, and
 /// dropping the last one closes it.
@@ -47,7 +48,7 @@ pub(super) const MEMORY_WITHIN: Duration = Duration::from_secs(1);
 /// ```
 #[derive(Clone)]
 pub struct Store {
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     durability: Durability,
 }
 
@@ -76,15 +77,17 @@ impl Begun {
 
 /// What all handles of a store share.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) engine: Arc<Engine>,
-    pub(super) settings: Builder,
+pub(crate) struct Shared {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) settings: Builder,
     pub(super) resources: Resources,
     /// What is being made just now, of resources and in caches.
     pub(super) flights: Flights,
     pub(super) caches: Caches,
     /// Held by whoever changes a setting that is kept in the store.
     pub(super) setting: Mutex<()>,
+    /// What migrations did when it was opened.
+    pub(super) migrated: Mutex<Option<MigrationReport>>,
 }
 
 impl Drop for Shared {
@@ -103,7 +106,7 @@ impl Shared {
     }
 
     /// Checks that the store can be used here and now.
-    pub(super) fn enter(&self) -> Result<()> {
+    pub(crate) fn enter(&self) -> Result<()> {
         transaction::refuse_nested(&self.engine)?;
         self.engine.check()
     }
@@ -174,6 +177,7 @@ impl Store {
                 flights: Flights::default(),
                 caches: Caches::default(),
                 setting: Mutex::default(),
+                migrated: Mutex::default(),
             }),
         }
     }
@@ -183,7 +187,7 @@ impl Store {
         Self { shared, durability }
     }
 
-    pub(super) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
 
@@ -192,7 +196,7 @@ impl Store {
     }
 
     /// The same, of an engine that may hold something.
-    pub(super) fn load(engine: Arc<Engine>, settings: Builder) -> Result<Self> {
+    pub(crate) fn load(engine: Arc<Engine>, settings: Builder) -> Result<Self> {
         let store = Self::new(engine, settings);
         store.shared.load_settings()?;
         Ok(store)
@@ -248,7 +252,7 @@ impl Store {
             .shared
             .engine
             .persist(path.as_ref(), options, components)?;
-        Self::load(engine, settings)
+        Self::load(engine, settings)?.prepare()
     }
 
     /// The same store, whose commits are acknowledged at another durability.

@@ -63,9 +63,15 @@ fn fails(make: impl Fn() -> Transforms, before: &Contents) -> (String, Option<St
 #[test]
 fn a_key_is_renamed_with_its_deadline() {
     let make = || Transforms::to(2).rename("nmae", "name");
-    let mut before = of_ada([("nmae", (json!("Ada").into(), Some(UNTIL))), ("x", value(json!(1)))]);
+    let mut before = of_ada([
+        ("nmae", (json!("Ada").into(), Some(UNTIL))),
+        ("x", value(json!(1))),
+    ]);
     before.insert((user("bob"), "y".into()), value(json!(2)));
-    let mut after = of_ada([("name", (json!("Ada").into(), Some(UNTIL))), ("x", value(json!(1)))]);
+    let mut after = of_ada([
+        ("name", (json!("Ada").into(), Some(UNTIL))),
+        ("x", value(json!(1))),
+    ]);
     after.insert((user("bob"), "y".into()), value(json!(2)));
     there_and_back(make, &before, &after);
 }
@@ -75,7 +81,10 @@ fn a_key_is_not_renamed_onto_another() {
     let before = of_ada([("a", value(json!(1))), ("b", value(json!(2)))]);
     let (scope, key, source) = fails(|| Transforms::to(2).rename("a", "b"), &before);
     assert_eq!((scope, key), (user("ada").to_string(), Some("b".into())));
-    assert!(matches!(source, Error::Invalid { what: "key", .. }), "{source}");
+    assert!(
+        matches!(source, Error::Invalid { what: "key", .. }),
+        "{source}"
+    );
     // Onto itself it can be.
     there_and_back(|| Transforms::to(2).rename("a", "a"), &before, &before);
 }
@@ -86,12 +95,22 @@ fn keys_that_begin_alike_are_renamed_also_onto_each_other() {
     let make = |from: &'static str, to: &'static str| {
         move || Transforms::to(2).rename(KeyPattern::prefix(from), KeyPattern::prefix(to))
     };
-    let (before, after) = (keys(&["usr.a", "usr.b", "x"]), keys(&["user.a", "user.b", "x"]));
+    let (before, after) = (
+        keys(&["usr.a", "usr.b", "x"]),
+        keys(&["user.a", "user.b", "x"]),
+    );
     there_and_back(make("usr.", "user."), &before, &after);
-    let (before, after) = (keys(&["a", "aa", "aaa", "b"]), keys(&["aa", "aaa", "aaaa", "b"]));
+    let (before, after) = (
+        keys(&["a", "aa", "aaa", "b"]),
+        keys(&["aa", "aaa", "aaaa", "b"]),
+    );
     there_and_back(make("a", "aa"), &before, &after);
     there_and_back(make("aa", "a"), &keys(&["aa", "aaa"]), &keys(&["a", "aa"]));
-    there_and_back(make("", "v2/"), &keys(&["a", "v2/a"]), &keys(&["v2/a", "v2/v2/a"]));
+    there_and_back(
+        make("", "v2/"),
+        &keys(&["a", "v2/a"]),
+        &keys(&["v2/a", "v2/v2/a"]),
+    );
     let (_, key, source) = fails(make("a", "b"), &keys(&["a1", "b1"]));
     assert_eq!(key.as_deref(), Some("b1"));
     assert!(matches!(source, Error::Invalid { .. }), "{source}");
@@ -106,7 +125,13 @@ fn a_key_is_not_renamed_to_a_prefix() {
     ] {
         let refused = disk.migrate(Transforms::to(2).rename(from, to));
         assert!(
-            matches!(refused, Err(Error::Invalid { what: "transforms", .. })),
+            matches!(
+                refused,
+                Err(Error::Invalid {
+                    what: "transforms",
+                    ..
+                })
+            ),
             "{refused:?}"
         );
     }
@@ -124,7 +149,9 @@ fn what_is_renamed_counts_for_the_budget_before_it_is_all_in_memory() {
     };
     let (_, _, source) = fails(make, &keys.collect());
     match source {
-        Error::LimitExceeded { limit, max, actual, .. } => {
+        Error::LimitExceeded {
+            limit, max, actual, ..
+        } => {
             assert_eq!((limit, max), ("migration_bytes", 20_000));
             assert!(actual < 30_000, "{actual}");
         }
@@ -147,7 +174,11 @@ fn a_default_is_set_where_the_key_is_missing() {
 
 #[test]
 fn keys_are_removed() {
-    let before = of_ada([("a1", value(json!(1))), ("a2", value(json!(2))), ("b", value(json!(3)))]);
+    let before = of_ada([
+        ("a1", value(json!(1))),
+        ("a2", value(json!(2))),
+        ("b", value(json!(3))),
+    ]);
     let after = of_ada([("b", value(json!(3)))]);
     let all = || Transforms::to(2).remove(KeyPattern::prefix("a"));
     there_only(all, &before, &after);
@@ -201,17 +232,26 @@ fn a_value_is_split_and_merged_again() {
 fn a_key_may_be_among_its_parts() {
     let make = || Transforms::to(2).split_and_back("name", ["name", "last"], split, join);
     let before = of_ada([("name", value(json!("Ada Lovelace")))]);
-    let after = of_ada([("last", value(json!("Lovelace"))), ("name", value(json!("Ada")))]);
+    let after = of_ada([
+        ("last", value(json!("Lovelace"))),
+        ("name", value(json!("Ada"))),
+    ]);
     there_and_back(make, &before, &after);
 }
 
 #[test]
 fn parts_do_not_overwrite() {
-    let before = of_ada([("last", value(json!("?"))), ("name", value(json!("Ada Lovelace")))]);
+    let before = of_ada([
+        ("last", value(json!("?"))),
+        ("name", value(json!("Ada Lovelace"))),
+    ]);
     let make = || Transforms::to(2).split("name", ["first", "last"], split);
     let (scope, key, source) = fails(make, &before);
     assert_eq!((scope, key), (user("ada").to_string(), Some("last".into())));
-    assert!(matches!(source, Error::Invalid { what: "key", .. }), "{source}");
+    assert!(
+        matches!(source, Error::Invalid { what: "key", .. }),
+        "{source}"
+    );
     let before = of_ada([("first", value(json!("Ada"))), ("name", value(json!("?")))]);
     let make = || Transforms::to(2).merge(["first", "last"], "name", join);
     let (_, key, _) = fails(make, &before);
@@ -263,7 +303,10 @@ fn values_are_converted_with_their_deadlines() {
 
 #[test]
 fn what_is_of_another_type_is_named() {
-    let before = of_ada([("count.a", value(json!("1"))), ("count.b", value(json!([2])))]);
+    let before = of_ada([
+        ("count.a", value(json!("1"))),
+        ("count.b", value(json!([2]))),
+    ]);
     let keys = || KeyPattern::prefix("count.");
     let makes: [&dyn Fn() -> Transforms; 4] = [
         &|| Transforms::to(2).convert(keys(), parse),
@@ -273,10 +316,16 @@ fn what_is_of_another_type_is_named() {
     ];
     for make in makes {
         let (scope, key, source) = fails(make, &before);
-        assert_eq!((scope, key), (user("ada").to_string(), Some("count.b".into())));
+        assert_eq!(
+            (scope, key),
+            (user("ada").to_string(), Some("count.b".into()))
+        );
         match source {
             Error::TypeMismatch { scope, key, .. } => {
-                assert_eq!((scope, key), (user("ada").to_string(), "count.b".to_owned()));
+                assert_eq!(
+                    (scope, key),
+                    (user("ada").to_string(), "count.b".to_owned())
+                );
             }
             other => panic!("{other:?}"),
         }
@@ -287,11 +336,17 @@ fn what_is_of_another_type_is_named() {
 fn what_a_closure_says_and_its_panic_are_failures_that_name_the_place() {
     let before = of_ada([("count", value(json!("many")))]);
     let (scope, key, source) = fails(|| Transforms::to(2).convert("count", parse), &before);
-    assert_eq!((scope, key), (user("ada").to_string(), Some("count".into())));
+    assert_eq!(
+        (scope, key),
+        (user("ada").to_string(), Some("count".into()))
+    );
     assert!(source.to_string().contains("invalid digit"), "{source}");
     let make = || Transforms::to(2).convert("count", |_: Value| -> Result<u32> { panic!("no") });
     let (scope, key, source) = fails(make, &before);
-    assert_eq!((scope, key), (user("ada").to_string(), Some("count".into())));
+    assert_eq!(
+        (scope, key),
+        (user("ada").to_string(), Some("count".into()))
+    );
     assert!(matches!(source, Error::Panicked { .. }), "{source}");
     let make = || Transforms::to(2).move_to("count", |_| panic!("where"));
     let (_, _, source) = fails(make, &before);
@@ -328,7 +383,10 @@ fn values_move_to_another_scope_and_back_also_out_of_one_that_gets_empty() {
     let before = of_ada([("new", value(json!(1))), ("old.a", (2.into(), Some(UNTIL)))]);
     let mut before = before;
     before.insert((user("bob"), "old.b".into()), value(json!(3)));
-    before.insert((Scope::custom("archive/other"), "old.x".into()), value(json!(4)));
+    before.insert(
+        (Scope::custom("archive/other"), "old.x".into()),
+        value(json!(4)),
+    );
     before.insert((Scope::Global, "old.g".into()), value(json!(5)));
     let mut after = Contents::new();
     for ((scope, key), held) in &before {
@@ -354,12 +412,27 @@ fn values_do_not_move_onto_others_nor_where_others_come_from() {
     before.insert((archive(&user("ada")), "k".into()), value(json!(2)));
     let make = || Transforms::to(2).scopes(users()).move_to("k", archive);
     let (scope, key, source) = fails(make, &before);
-    assert_eq!((scope, key), (archive(&user("ada")).to_string(), Some("k".into())));
-    assert!(matches!(source, Error::Invalid { what: "key", .. }), "{source}");
+    assert_eq!(
+        (scope, key),
+        (archive(&user("ada")).to_string(), Some("k".into()))
+    );
+    assert!(
+        matches!(source, Error::Invalid { what: "key", .. }),
+        "{source}"
+    );
     let make = || Transforms::to(2).move_to("k", archive);
     let (scope, _, source) = fails(make, &of_ada([("k", value(json!(1)))]));
     assert_eq!(scope, user("ada").to_string());
-    assert!(matches!(source, Error::Invalid { what: "transforms", .. }), "{source}");
+    assert!(
+        matches!(
+            source,
+            Error::Invalid {
+                what: "transforms",
+                ..
+            }
+        ),
+        "{source}"
+    );
 }
 
 #[test]
@@ -371,7 +444,13 @@ fn a_move_with_a_way_back_stands_alone() {
         .move_to_and_back("k", archive, from_archive);
     let refused = disk.migrate(mixed);
     assert!(
-        matches!(refused, Err(Error::Invalid { what: "transforms", .. })),
+        matches!(
+            refused,
+            Err(Error::Invalid {
+                what: "transforms",
+                ..
+            })
+        ),
         "{refused:?}"
     );
 }
@@ -411,14 +490,21 @@ fn fields_are_transformed_inside_of_maps() {
         ("job.2", job(json!({"tries": 5}))),
         ("other", value(json!("no map"))),
     ]);
-    there_only(|| Transforms::to(2).remove_field(keys(), "debug"), &before, &after);
+    there_only(
+        || Transforms::to(2).remove_field(keys(), "debug"),
+        &before,
+        &after,
+    );
     let one = || Transforms::to(2).remove_field_and_back("job.1", "debug", true);
     there_and_back(one, &before, &after);
     let taken = of_ada([("job.1", value(json!({"cnt": 1, "count": 2})))]);
     let make = || Transforms::to(2).rename_field(keys(), "cnt", "count");
     let (_, key, source) = fails(make, &taken);
     assert_eq!(key.as_deref(), Some("job.1"));
-    assert!(matches!(source, Error::Invalid { what: "field", .. }), "{source}");
+    assert!(
+        matches!(source, Error::Invalid { what: "field", .. }),
+        "{source}"
+    );
 }
 
 #[test]

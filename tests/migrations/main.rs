@@ -1,0 +1,14 @@
+//! Migrations: chains, what a migration may do to scopes, failures, interruptions, by
+//! command, and the way back.
+
+mod chain;
+mod command;
+mod disk;
+mod failures;
+mod parts;
+mod random;
+mod rehearsal;
+mod resume;
+mod revert;
+mod scope;
+mod transforms;
