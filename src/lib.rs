@@ -68,8 +68,9 @@ pub use image::sled::{SledBackend, SledOptions};
 pub use image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
 pub use migrate::{
     KeyPattern, MigratedScope, MigratedScopes, MigratedState, MigrationBudget, MigrationPhase,
-    MigrationProgress, MigrationScan, MigrationScope, Migrations, PendingMigration, ScopeSet,
-    StateMigration, Transforms,
+    MigrationProgress, MigrationScan, MigrationScope, Migrations, PendingMigration, Rehearsal,
+    RehearsedInvariant, RehearsedMigration, Reverts, Sample, ScopeSet, StateMigration, StateSize,
+    Transforms,
 };
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{

@@ -546,3 +546,6 @@ fn read_vouched(folder: &Folder) -> Result<Vouched> {
         healed,
     })
 }
+
+#[cfg(test)]
+mod tests;

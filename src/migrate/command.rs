@@ -143,7 +143,7 @@ impl Migrations {
             });
         }
         let mut chain = self.registry.chain()?;
-        chain.retain(|registered| (version + 1..=from).contains(&registered.version));
+        chain.retain(|registered| registered.version > version && registered.version <= from);
         let wanted = from - version;
         if u32::try_from(chain.len()) != Ok(wanted) {
             let there = |version: &u32| chain.iter().any(|other| other.version == *version);

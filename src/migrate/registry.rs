@@ -152,6 +152,15 @@ impl Registry {
     /// Gives a store in which there is nothing the newest version, without running
     /// anything. True where it has done so.
     pub(super) fn begin(&self, engine: &Arc<Engine>) -> Result<bool> {
+        let blank = self.is_blank(engine)?;
+        if blank {
+            apply::declare(engine, self.newest())?;
+        }
+        Ok(blank)
+    }
+
+    /// True for a store in which there is nothing, and never was a version.
+    pub(super) fn is_blank(&self, engine: &Arc<Engine>) -> Result<bool> {
         let unknown = engine.schema() == 0 && !self.migrations.is_empty();
         if !unknown || record::read(engine)?.is_some() || !record::history(engine)?.is_empty() {
             return Ok(false);
@@ -163,7 +172,6 @@ impl Registry {
                 return Ok(false);
             }
         }
-        apply::declare(engine, self.newest())?;
         Ok(true)
     }
 

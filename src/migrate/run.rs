@@ -22,12 +22,12 @@ use crate::migrate::progress::{MigrationPhase, MigrationProgress, Watcher};
 use crate::migrate::registry::Registered;
 use crate::migrate::scope::MigrationScope;
 use crate::scope::Scope;
+use crate::state::MigrationReport;
 use crate::state::schema::apply;
 use crate::state::schema::layers::{Stack, scope_len, scope_of, staged};
-use crate::state::schema::record::{self, Phase, Record, StepRecord};
+use crate::state::schema::record::{self, Bytes, Phase, Record, StepRecord};
 use crate::state::store::{Shared, Store};
 use crate::state::transaction::guarded;
-use crate::state::{MigrationReport, MigrationStep};
 
 /// A migration, and in which direction.
 #[derive(Clone, Debug)]
@@ -131,6 +131,7 @@ impl Chain<'_> {
         let number = record.step;
         let before = self.stack(record, number - 1);
         let nowhere = Scope::Global;
+        let stack = before.with(number);
         let migration = &*step.of.migration;
         let set = step.ask(&nowhere, "in the scopes of a migration", || {
             match step.reverted {
@@ -148,8 +149,12 @@ impl Chain<'_> {
                 total += u64::from(set.contains(&scope_of(&prefix)?));
             }
         }
-        self.watcher.tell(|| progress(record, total, None))?;
-        let mut scopes = before.scopes(record.at.as_deref());
+        // One that goes on is not told once more: whoever stops it at what it is told first
+        // would stop it for ever.
+        if record.at.is_none() {
+            self.watcher.tell(|| progress(record, total, None))?;
+        }
+        let mut scopes = before.scopes(record.at.as_ref().map(|Bytes(at)| at.as_slice()));
         while let Some(prefix) = scopes.advance()? {
             let scope = scope_of(&prefix)?;
             let within = step.ask(&scope, "in the scopes of a migration", || {
@@ -158,12 +163,7 @@ impl Chain<'_> {
             if !within? || !before.is_live(&prefix, Writes::new())? {
                 continue;
             }
-            // What it has staged for this scope so far, when it visited others.
-            let stack = Stack::new(
-                &self.real.engine,
-                self.staged,
-                record.layers(number - 1).into_iter().chain([number]),
-            );
+            // With what it has staged for this scope when it visited others.
             if !stack.is_live(&prefix, Writes::new())? {
                 continue;
             }
@@ -180,7 +180,7 @@ impl Chain<'_> {
                 .map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
             let call = Call {
                 shared: Arc::clone(self.real),
-                stack,
+                stack: stack.clone(),
                 visited: scope.clone(),
                 joins,
                 budget,
@@ -196,7 +196,7 @@ impl Chain<'_> {
                 counts.written += writes.len() as u64 - removed;
                 counts.micros += self.real.engine.now().saturating_sub(begun);
             }
-            now.at = Some(prefix);
+            now.at = Some(Bytes(prefix));
             let ops = writes.into_iter().map(|(key, cell)| {
                 let op = Op::Put(staged(&cell));
                 (key.into_boxed_slice(), op)
@@ -299,7 +299,8 @@ fn size(key_len: usize, cell: &[u8]) -> i64 {
 }
 
 fn progress(record: &Record, total: u64, scope: Option<Scope>) -> MigrationProgress {
-    let step = record.steps.get((record.step as usize).saturating_sub(1));
+    let step = (record.step as usize).checked_sub(1);
+    let step = step.and_then(|step| record.steps.get(step));
     let step = step.cloned().unwrap_or_default();
     MigrationProgress {
         phase: MigrationPhase::Staging,
@@ -365,13 +366,7 @@ pub(super) fn run(
         return Err(e);
     }
     let record = apply::flip(engine, record)?;
-    let report = MigrationReport {
-        from,
-        to,
-        steps: record.steps.iter().map(told).collect(),
-        resumed,
-        time: clock::monotonic().duration_since(begun),
-    };
+    let mut report = MigrationReport::new(&record, resumed);
     let mut applying = progress(&record, 0, None);
     applying.phase = MigrationPhase::Applying;
     applying.version = to;
@@ -379,10 +374,8 @@ pub(super) fn run(
         applying.written += written;
         watcher.tell(|| applying.clone())
     })?;
-    Ok(MigrationReport {
-        time: clock::monotonic().duration_since(begun),
-        ..report
-    })
+    report.time = clock::monotonic().duration_since(begun);
+    Ok(report)
 }
 
 /// True for what the chain itself did wrong: what it has staged is of no use.
@@ -391,15 +384,4 @@ pub(super) fn is_failure(e: &Error) -> bool {
         e,
         Error::MigrationFailed { .. } | Error::Irreversible { .. } | Error::InvariantBroken { .. }
     )
-}
-
-pub(super) fn told(step: &StepRecord) -> MigrationStep {
-    MigrationStep {
-        version: step.version,
-        name: step.name.clone(),
-        reverted: step.reverted,
-        scopes: step.scopes,
-        written: step.written,
-        removed: step.removed,
-    }
 }

@@ -8,14 +8,15 @@ pub(crate) mod record;
 
 use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::clock;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::ids::Lsn;
+use crate::state::schema::record::{Phase, Record, StepRecord};
 use crate::state::store::Store;
-
-use std::sync::Arc;
 
 /// What brings the state of a store to the version that its program has.
 pub(crate) trait SchemaKeeper: Any + fmt::Debug + Send + Sync {
@@ -32,12 +33,18 @@ pub(crate) trait SchemaKeeper: Any + fmt::Debug + Send + Sync {
 
 /// Goes on with a chain that was interrupted while it was applied: whoever opens the
 /// store finds it whole.
-pub(crate) fn recover(engine: &Arc<Engine>) -> Result<()> {
+///
+/// Tells what the chain did, where there was one.
+pub(crate) fn recover(engine: &Arc<Engine>) -> Result<Option<MigrationReport>> {
+    let begun = clock::monotonic();
     match record::read(engine)? {
-        Some(record) if record.phase == record::Phase::Applying => {
-            apply::apply(engine, record, |_| Ok(()))
+        Some(record) if record.phase == Phase::Applying => {
+            let mut report = MigrationReport::new(&record, true);
+            apply::apply(engine, record, |_| Ok(()))?;
+            report.time = clock::monotonic().duration_since(begun);
+            Ok(Some(report))
         }
-        _ => Ok(()),
+        _ => Ok(None),
     }
 }
 
@@ -54,7 +61,7 @@ impl Store {
     /// has begun.
     pub(super) fn prepare(self) -> Result<Self> {
         let engine = &self.shared.engine;
-        recover(engine)?;
+        let recovered = recover(engine)?;
         let report = match &self.shared.settings.schema {
             Some(keeper) => keeper.prepare(&self)?,
             None => {
@@ -62,7 +69,7 @@ impl Store {
                 None
             }
         };
-        *self.shared.migrated.lock() = report;
+        *self.shared.migrated.lock() = report.or(recovered);
         Ok(self)
     }
 
@@ -111,15 +118,21 @@ impl Store {
         record::history(&self.shared.engine)
     }
 
-    /// What migrations did when this store was opened; `None` where there was nothing to
-    /// be done.
+    /// What migrations did when this store was opened, or an opening before that was
+    /// interrupted; `None` where there was nothing to be done.
+    ///
+    /// ```
+    /// assert!(evenkeel::Store::in_memory().migration_report().is_none());
+    /// ```
     #[must_use]
     pub fn migration_report(&self) -> Option<MigrationReport> {
         self.shared.migrated.lock().clone()
     }
 }
 
-/// What a run of migrations did.
+/// What a run of migrations did. Made by [`Store::migration_report`],
+/// [`Migrations::run`](crate::Migrations::run) and
+/// [`Migrations::revert_to`](crate::Migrations::revert_to).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MigrationReport {
@@ -131,8 +144,20 @@ pub struct MigrationReport {
     pub steps: Vec<MigrationStep>,
     /// True where an earlier run had been interrupted, and this one went on.
     pub resumed: bool,
-    /// How long this run took.
+    /// How long this run took, without what earlier ones of the same chain did.
     pub time: Duration,
+}
+
+impl MigrationReport {
+    pub(crate) fn new(record: &Record, resumed: bool) -> Self {
+        Self {
+            from: record.from,
+            to: record.to,
+            steps: record.steps.iter().map(MigrationStep::new).collect(),
+            resumed,
+            time: Duration::ZERO,
+        }
+    }
 }
 
 /// What one migration of a run did.
@@ -145,15 +170,28 @@ pub struct MigrationStep {
     pub name: String,
     /// True where it was reverted.
     pub reverted: bool,
-    /// The scopes that it visited.
+    /// The scopes that it visited, in all runs of the chain.
     pub scopes: u64,
-    /// The keys that it wrote.
+    /// The keys that it wrote; one that several of its calls wrote counts for each.
     pub written: u64,
-    /// The keys that it removed.
+    /// The keys that it removed, counted likewise.
     pub removed: u64,
 }
 
-/// A change of the schema version.
+impl MigrationStep {
+    pub(crate) fn new(step: &StepRecord) -> Self {
+        Self {
+            version: step.version,
+            name: step.name.clone(),
+            reverted: step.reverted,
+            scopes: step.scopes,
+            written: step.written,
+            removed: step.removed,
+        }
+    }
+}
+
+/// A change of the schema version. See [`Store::schema_history`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SchemaChange {

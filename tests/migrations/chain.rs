@@ -183,6 +183,7 @@ fn the_last_version_there_is_can_be_reached_and_left() {
         .migrations(&place.path)
         .unwrap();
     assert_eq!(migrations.version(), u32::MAX);
+    assert!(migrations.revert_to(u32::MAX).unwrap().steps.is_empty());
     migrations.revert_to(u32::MAX - 1).unwrap();
     assert_eq!(migrations.run().unwrap().to, u32::MAX);
     let far = migrations.revert_to(3);

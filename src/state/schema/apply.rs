@@ -14,11 +14,11 @@ use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::scope::{Scope, prefix_end};
 use crate::state::schema::layers::{Stack, layer, scope_len};
-use crate::state::schema::record::{self, Phase, Record};
+use crate::state::schema::record::{self, Bytes, Phase, Record};
 
 /// So much is written to the state at once.
-const BATCH_BYTES: usize = 1024 * 1024;
-const BATCH_ENTRIES: usize = 4096;
+const BATCH_BYTES: usize = 256 * 1024;
+const BATCH_ENTRIES: usize = 1024;
 /// So many caches are cleared at once.
 const BATCH_CACHES: usize = 256;
 
@@ -54,6 +54,8 @@ pub(crate) fn stage(engine: &Arc<Engine>, ops: Vec<Write>, record: &Record) -> R
     writes.push(record_batch(engine, vec![record.op()?]));
     let batch = Batch {
         writes,
+        // A layer holds as much as all scopes together.
+        judged: true,
         ..Batch::default()
     };
     commit(engine, &batch).map(drop)
@@ -98,7 +100,8 @@ pub(crate) fn apply(
 ) -> Result<()> {
     let steps = u32::try_from(record.steps.len()).unwrap_or(u32::MAX);
     let stack = Stack::new(engine, engine, record.layers(steps));
-    let from = record.at.clone().map_or(Bound::Unbounded, Bound::Excluded);
+    let from = record.at.clone();
+    let from = from.map_or(Bound::Unbounded, |Bytes(at)| Bound::Excluded(at));
     let mut changes = stack.changes(from);
     let mut last = false;
     while !last {
@@ -111,7 +114,7 @@ pub(crate) fn apply(
             };
             entries += 1;
             bytes += key.len() + cell.as_ref().map_or(0, |cell| cell.len());
-            record.at = Some(key.clone());
+            record.at = Some(Bytes(key.clone()));
             let own = key.split_off(scope_len(&key)?);
             let op = cell.map_or(Op::Delete, Op::Put);
             by_scope.entry(key).or_default().push((own.into(), op));

@@ -96,6 +96,14 @@ impl Stack {
         }
     }
 
+    /// The same with the layer of one more step on top.
+    pub(crate) fn with(&self, step: u32) -> Self {
+        let mut stack = self.clone();
+        let top = self.staged.slot(&layer(step).encode());
+        stack.layers.insert(0, top);
+        stack
+    }
+
     /// The newest value of a key, unless it has expired.
     pub(crate) fn find(&self, prefix: &[u8], key: &[u8]) -> Result<Option<Cell>> {
         let full = [prefix, key].concat();

@@ -10,11 +10,12 @@
 //! What must stay true: the record is committed with what it speaks of, so it never says
 //! more than what is there, nor less.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::codec::CodecLimits;
 use crate::engine::table::Slot;
@@ -53,8 +54,7 @@ pub(crate) struct Record {
     pub(crate) step: u32,
     /// Staging: the encoded scope that this step did last. Applying: the full key that
     /// was written last.
-    #[serde(with = "bytes")]
-    pub(crate) at: Option<Vec<u8>>,
+    pub(crate) at: Option<Bytes>,
 }
 
 /// One step of a chain, and what it has done so far.
@@ -71,46 +71,31 @@ pub(crate) struct StepRecord {
     pub(crate) micros: u64,
 }
 
-/// Bytes that may not be there.
-mod bytes {
-    use serde::de::{Deserializer, Error, Visitor};
-    use serde::ser::Serializer;
-    use std::fmt;
+/// Where a chain is, as it is kept: as bytes, and not as a list of numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
 
-    pub(super) fn serialize<S: Serializer>(
-        bytes: &Option<Vec<u8>>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match bytes {
-            Some(bytes) => serializer.serialize_bytes(bytes),
-            None => serializer.serialize_none(),
-        }
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
     }
+}
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Vec<u8>>, D::Error> {
-        struct Bytes;
-        impl Visitor<'_> for Bytes {
-            type Value = Option<Vec<u8>>;
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Reads;
+        impl Visitor<'_> for Reads {
+            type Value = Bytes;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("bytes, or nothing")
+                f.write_str("bytes")
             }
 
-            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-                Ok(Some(bytes.to_vec()))
-            }
-
-            fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-                Ok(None)
-            }
-
-            fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
-                Ok(None)
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> std::result::Result<Bytes, E> {
+                Ok(Bytes(bytes.to_vec()))
             }
         }
-        deserializer.deserialize_any(Bytes)
+        deserializer.deserialize_bytes(Reads)
     }
 }
 

@@ -126,7 +126,7 @@ impl ChangeSet {
     /// use evenkeel::{Scope, Store, WatchFilter};
     /// let store = Store::in_memory();
     /// let mut watch = store.watch(WatchFilter::all())?;
-    /// store.scope(Scope::global()).set("k", 1)?;
+    /// store.scope(Scope::Global).set("k", 1)?;
     /// let change = watch.try_next()?.expect("a commit");
     /// assert_eq!(change.schema_version(), 0); // no program with migrations has opened it
     /// # Ok::<(), Box<dyn std::error::Error>>(())
