@@ -21,7 +21,7 @@ mod maintenance;
 mod merge;
 pub(crate) mod opening;
 pub(crate) mod options;
-mod persist;
+pub(crate) mod persist;
 mod pressure;
 pub(crate) mod quota;
 mod rebuild;

@@ -67,8 +67,10 @@ pub use ids::{BlockId, Epoch, Lsn, SegmentId, StoreId, Version};
 pub use image::sled::{SledBackend, SledOptions};
 pub use image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
 pub use migrate::{
-    MigrationBudget, MigrationPhase, MigrationProgress, MigrationScan, MigrationScope, Migrations,
-    PendingMigration, ScopeSet, StateMigration,
+    KeyPattern, MigratedScope, MigratedScopes, MigratedState, MigrationBudget, MigrationPhase,
+    MigrationProgress, MigrationScan, MigrationScope, Migrations, PendingMigration, Rehearsal,
+    RehearsedInvariant, RehearsedMigration, Reverts, Sample, ScopeSet, StateMigration, StateSize,
+    Transforms,
 };
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{

@@ -9,11 +9,16 @@
 
 mod call;
 mod command;
+mod invariant;
+mod key_pattern;
 mod progress;
 mod registry;
+mod rehearsal;
+mod rehearse;
 mod run;
 mod scope;
 mod scope_set;
+mod transforms;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +27,15 @@ use crate::error::{Error, Result};
 use crate::scope::Scope;
 
 pub use command::{Migrations, PendingMigration};
+pub use invariant::{MigratedScope, MigratedScopes, MigratedState};
+pub use key_pattern::KeyPattern;
 pub use progress::{MigrationPhase, MigrationProgress};
+pub use rehearsal::{
+    Rehearsal, RehearsedInvariant, RehearsedMigration, Reverts, Sample, StateSize,
+};
 pub use scope::{MigrationScan, MigrationScope};
 pub use scope_set::ScopeSet;
+pub use transforms::Transforms;
 
 /// Brings the state from one schema version to the next.
 ///
@@ -146,8 +157,26 @@ pub trait StateMigration: Send + Sync {
         String::new()
     }
 
+    /// The scopes that [`revert`](Self::revert) visits, of those that have keys then. A
+    /// migration that moves keys to other scopes finds them there, and those that it
+    /// emptied are no longer visited: it names the others here, and joins the emptied ones
+    /// to them. Default: those that [`migrate`](Self::migrate) visits.
+    fn revert_scopes(&self) -> ScopeSet {
+        self.scopes()
+    }
+
+    /// Refuses what was not meant so. It is asked when a store is opened, before the folder
+    /// is touched. Default: all is well.
+    ///
+    /// # Errors
+    /// Whatever it says, for example [`Error::Invalid`].
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Takes one scope back to the version before: see [`Migrations::revert_to`]. It visits
-    /// and joins the same sets of scopes as [`migrate`](Self::migrate), as they are then.
+    /// [`revert_scopes`](Self::revert_scopes) and joins the same sets of scopes as
+    /// [`migrate`](Self::migrate).
     ///
     /// # Errors
     /// As [`migrate`](Self::migrate). Default: [`Error::Irreversible`].
@@ -194,6 +223,14 @@ macro_rules! behind {
 
             fn fingerprint(&self) -> String {
                 (**self).fingerprint()
+            }
+
+            fn revert_scopes(&self) -> ScopeSet {
+                (**self).revert_scopes()
+            }
+
+            fn check(&self) -> Result<()> {
+                (**self).check()
             }
 
             fn revert(&self, state: &mut MigrationScope<'_>) -> Result<()> {

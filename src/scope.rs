@@ -114,9 +114,8 @@ impl ScopeKind {
         Self::Job,
     ];
 
-    /// What the encodings of its scopes begin with.
-    pub(crate) fn tag(self) -> u8 {
-        let tag = match self {
+    fn as_tag(self) -> Tag {
+        match self {
             Self::Global => Tag::Global,
             Self::Workflow => Tag::Workflow,
             Self::Step => Tag::Step,
@@ -124,8 +123,17 @@ impl ScopeKind {
             Self::Worker => Tag::Worker,
             Self::Routine => Tag::Routine,
             Self::Job => Tag::Job,
-        };
-        tag as u8
+        }
+    }
+
+    /// What the encodings of its scopes begin with.
+    pub(crate) fn tag(self) -> u8 {
+        self.as_tag() as u8
+    }
+
+    /// How many ids its scopes have.
+    pub(crate) fn ids(self) -> usize {
+        self.as_tag().components()
     }
 
     /// The kind of an encoded scope; `None` for a part of the store's own bookkeeping.
@@ -375,7 +383,19 @@ impl Scope {
             .fold(1, usize::saturating_add)
     }
 
-    fn kind(&self) -> &'static str {
+    /// The kind; `None` for a part of the store's own bookkeeping.
+    pub(crate) fn kind(&self) -> Option<ScopeKind> {
+        let (tag, _) = self.parts();
+        ScopeKind::of(&[tag as u8])
+    }
+
+    /// The ids, as many as the kind has.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+        let (_, components) = self.parts();
+        components.into_iter().flatten()
+    }
+
+    fn kind_text(&self) -> &'static str {
         match self {
             Self::Global => "global",
             Self::Workflow(_) => "workflow",
@@ -408,7 +428,7 @@ impl fmt::Display for Scope {
             | Self::Worker(id)
             | Self::Job(id)
             | Self::System(SystemScope(id)) => {
-                write!(f, "{} {id:?}", self.kind())
+                write!(f, "{} {id:?}", self.kind_text())
             }
         }
     }
@@ -423,7 +443,7 @@ fn check(limit: &'static str, max: usize, actual: usize, scope: &Scope) -> Resul
         max: max as u64,
         actual: actual as u64,
         // Not the scope itself: it is the thing that is too long.
-        at: format!("a scope of kind {}", scope.kind()),
+        at: format!("a scope of kind {}", scope.kind_text()),
     })
 }
 

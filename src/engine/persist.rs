@@ -29,7 +29,7 @@ impl Engine {
         self.check()?;
         let vfs = &*components.vfs;
         require_free(vfs, path)?;
-        let building = building_name(path)?;
+        let building = name_beside(path, BUILDING)?;
         let fail = |op: &'static str| move |e| Error::io(op, path, e);
         if vfs
             .metadata(parent(path))
@@ -140,32 +140,45 @@ fn require_free(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     }
 }
 
-/// The name under which a store is built: one for each place, so that what an
+/// Under which a store is built.
+const BUILDING: &str = "building";
+/// Under which migrations are rehearsed.
+pub(crate) const REHEARSAL: &str = "rehearsal";
+
+/// The name of what is made beside a store for a while: one for each place, so that what an
 /// interruption left is found and removed.
-fn building_name(path: &Path) -> Result<PathBuf> {
+pub(crate) fn name_beside(path: &Path, what: &str) -> Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| Error::Invalid {
         what: "path",
         reason: format!("{} does not end in a name", path.display()),
     })?;
-    let mut building = std::ffi::OsString::from(".");
-    building.push(name);
-    building.push(".building");
-    Ok(path.with_file_name(building))
+    let mut beside = std::ffi::OsString::from(".");
+    beside.push(name);
+    beside.push(".");
+    beside.push(what);
+    Ok(path.with_file_name(beside))
 }
 
-/// Removes what a persisting to `path` left behind when it was killed, now that there is
-/// a store. Best effort: it is in nobody's way.
+/// Removes what a persisting to `path` or a rehearsal left behind when it was killed, now
+/// that there is a store.
 pub(super) fn remove_unfinished(vfs: &dyn Vfs, path: &Path) {
-    let Ok(building) = building_name(path) else {
-        return;
-    };
-    let there = matches!(vfs.metadata(&building), Ok(Some(found)) if found.is_dir);
+    for what in [BUILDING, REHEARSAL] {
+        if let Ok(beside) = name_beside(path, what) {
+            remove_left_over(vfs, &beside);
+        }
+    }
+}
+
+/// Removes what was made beside a store, unless somebody is at it. Best effort: it is in
+/// nobody's way.
+pub(crate) fn remove_left_over(vfs: &dyn Vfs, beside: &Path) {
+    let there = matches!(vfs.metadata(beside), Ok(Some(found)) if found.is_dir);
     // Somebody else may call a folder so.
-    if !there || !holds_only_ours(vfs, &building) {
+    if !there || !holds_only_ours(vfs, beside) {
         return;
     }
-    if let Ok(lock) = vfs.lock(&building.join("LOCK")) {
-        let _ = vfs.remove_dir_all(&building);
+    if let Ok(lock) = vfs.lock(&beside.join("LOCK")) {
+        let _ = vfs.remove_dir_all(beside);
         drop(lock);
     }
 }

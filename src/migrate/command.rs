@@ -163,7 +163,9 @@ impl Migrations {
             .rev()
             .map(|of| Step { of, reverted: true })
             .collect();
-        run::run(&self.store, &steps, (from, version), &self.registry.watcher)
+        // What the older program has need not hold what this one wants.
+        let heed = (&self.registry.watcher, &[][..]);
+        run::run(&self.store, &steps, (from, version), heed)
     }
 
     /// Closes the store; the folder is free when it returns.

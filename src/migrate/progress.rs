@@ -14,6 +14,9 @@ use crate::state::transaction::guarded;
 pub enum MigrationPhase {
     /// Migrations run; what they write is staged, and the state is as it was.
     Staging,
+    /// All have run, and it is checked whether they may count: limits and invariants. A
+    /// rehearsal also counts and compares.
+    Checking,
     /// All have run, and what they wrote is being written to the state.
     Applying,
 }

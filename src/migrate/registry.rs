@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::migrate::StateMigration;
+use crate::migrate::invariant::Invariant;
 use crate::migrate::progress::{MigrationProgress, Watcher};
 use crate::migrate::run::{self, Step};
 use crate::state::options::SCHEMA_OF_NO_MIGRATIONS;
@@ -56,6 +57,7 @@ impl Registered {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registry {
     migrations: Vec<Registered>,
+    pub(super) invariants: Vec<Invariant>,
     by_command: bool,
     pub(super) watcher: Watcher,
     /// What one said of itself by a panic.
@@ -150,6 +152,15 @@ impl Registry {
     /// Gives a store in which there is nothing the newest version, without running
     /// anything. True where it has done so.
     pub(super) fn begin(&self, engine: &Arc<Engine>) -> Result<bool> {
+        let blank = self.is_blank(engine)?;
+        if blank {
+            apply::declare(engine, self.newest())?;
+        }
+        Ok(blank)
+    }
+
+    /// True for a store in which there is nothing, and never was a version.
+    pub(super) fn is_blank(&self, engine: &Arc<Engine>) -> Result<bool> {
         let unknown = engine.schema() == 0 && !self.migrations.is_empty();
         if !unknown || record::read(engine)?.is_some() || !record::history(engine)?.is_empty() {
             return Ok(false);
@@ -161,7 +172,6 @@ impl Registry {
                 return Ok(false);
             }
         }
-        apply::declare(engine, self.newest())?;
         Ok(true)
     }
 
@@ -182,7 +192,7 @@ impl Registry {
                 reverted: false,
             })
             .collect();
-        run::run(store, &steps, (from, to), &self.watcher).map(Some)
+        run::run(store, &steps, (from, to), (&self.watcher, &self.invariants)).map(Some)
     }
 }
 
@@ -193,7 +203,12 @@ impl SchemaKeeper for Registry {
     }
 
     fn check(&self) -> Result<()> {
-        self.chain().map(drop)
+        self.chain()?.iter().try_for_each(|registered| {
+            guarded("in the check of a migration", || {
+                registered.migration.check()?;
+                registered.migration.scopes().validate()
+            })
+        })
     }
 
     fn prepare(&self, store: &Store) -> Result<Option<MigrationReport>> {
@@ -215,7 +230,7 @@ impl SchemaKeeper for Registry {
 
 /// Migrations: see [`StateMigration`].
 impl Builder {
-    fn with_registry(mut self, change: impl FnOnce(&mut Registry)) -> Self {
+    pub(super) fn with_registry(mut self, change: impl FnOnce(&mut Registry)) -> Self {
         let mut registry = Registry::of(&self);
         change(&mut registry);
         self.schema = Some(Arc::new(registry));

@@ -17,6 +17,7 @@ use crate::codec::cell::has_expired;
 use crate::engine::{Engine, Op};
 use crate::error::{Error, Result};
 use crate::migrate::call::{Call, Failure, State, Writes};
+use crate::migrate::invariant::Invariant;
 use crate::migrate::progress::{MigrationPhase, MigrationProgress, Watcher};
 use crate::migrate::registry::Registered;
 use crate::migrate::scope::MigrationScope;
@@ -133,7 +134,10 @@ impl Chain<'_> {
         let stack = before.with(number);
         let migration = &*step.of.migration;
         let set = step.ask(&nowhere, "in the scopes of a migration", || {
-            migration.scopes()
+            match step.reverted {
+                false => migration.scopes(),
+                true => migration.revert_scopes(),
+            }
         })?;
         let budget = step.ask(&nowhere, "in the budget of a migration", || {
             migration.budget()
@@ -258,6 +262,16 @@ impl Chain<'_> {
         Ok(())
     }
 
+    /// Refuses a state of which something does not hold that has to.
+    fn check_invariants(&self, record: &Record, invariants: &[Invariant]) -> Result<()> {
+        invariants.iter().try_for_each(|invariant| {
+            // Each may take its time.
+            self.watcher.tell(|| checking(record))?;
+            let stack = self.stack(record, record.step);
+            invariant.require(self.real, stack, record.to)
+        })
+    }
+
     /// By how many keys and bytes the layers make a scope larger.
     fn growth(&self, stack: &Stack, prefix: &[u8]) -> Result<(i64, i64)> {
         let now = self.real.engine.now();
@@ -303,13 +317,23 @@ fn progress(record: &Record, total: u64, scope: Option<Scope>) -> MigrationProgr
     }
 }
 
+/// How far a chain is whose steps have run.
+pub(super) fn checking(record: &Record) -> MigrationProgress {
+    let done = progress(record, 0, None);
+    MigrationProgress {
+        phase: MigrationPhase::Checking,
+        scopes_total: done.scopes,
+        ..done
+    }
+}
+
 /// Brings the state of a store from one version to another by these steps: all of them or
 /// none. Durable when it returns.
 pub(super) fn run(
     store: &Store,
     steps: &[Step],
     (from, to): (u32, u32),
-    watcher: &Watcher,
+    (watcher, invariants): (&Watcher, &[Invariant]),
 ) -> Result<MigrationReport> {
     let begun = clock::monotonic();
     let shared = &store.shared;
@@ -332,7 +356,8 @@ pub(super) fn run(
     }
     let staged = chain
         .stage(&mut record)
-        .and_then(|()| chain.check_limits(&record));
+        .and_then(|()| chain.check_limits(&record))
+        .and_then(|()| chain.check_invariants(&record, invariants));
     if let Err(e) = staged {
         if is_failure(&e) {
             // Where even that fails, the next opening finds it.
@@ -354,7 +379,7 @@ pub(super) fn run(
 }
 
 /// True for what the chain itself did wrong: what it has staged is of no use.
-fn is_failure(e: &Error) -> bool {
+pub(super) fn is_failure(e: &Error) -> bool {
     matches!(
         e,
         Error::MigrationFailed { .. } | Error::Irreversible { .. } | Error::InvariantBroken { .. }

@@ -150,18 +150,10 @@ pub struct MigrationReport {
 
 impl MigrationReport {
     pub(crate) fn new(record: &Record, resumed: bool) -> Self {
-        let told = |step: &StepRecord| MigrationStep {
-            version: step.version,
-            name: step.name.clone(),
-            reverted: step.reverted,
-            scopes: step.scopes,
-            written: step.written,
-            removed: step.removed,
-        };
         Self {
             from: record.from,
             to: record.to,
-            steps: record.steps.iter().map(told).collect(),
+            steps: record.steps.iter().map(MigrationStep::new).collect(),
             resumed,
             time: Duration::ZERO,
         }
@@ -184,6 +176,19 @@ pub struct MigrationStep {
     pub written: u64,
     /// The keys that it removed, counted likewise.
     pub removed: u64,
+}
+
+impl MigrationStep {
+    pub(crate) fn new(step: &StepRecord) -> Self {
+        Self {
+            version: step.version,
+            name: step.name.clone(),
+            reverted: step.reverted,
+            scopes: step.scopes,
+            written: step.written,
+            removed: step.removed,
+        }
+    }
 }
 
 /// A change of the schema version. See [`Store::schema_history`].

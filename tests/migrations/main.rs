@@ -3,8 +3,12 @@
 
 mod chain;
 mod command;
+mod disk;
 mod failures;
 mod parts;
+mod random;
+mod rehearsal;
 mod resume;
 mod revert;
 mod scope;
+mod transforms;
