@@ -109,6 +109,7 @@ impl<'a> Fold<'a> {
             origin: None,
             lsn,
             time_micros: 0,
+            schema: 0,
         };
         self.pass(&path, header, None)?;
         self.base = Some(Base {

@@ -31,7 +31,10 @@ impl Engine {
             now_micros,
         };
         place.make(|snapshots, store| {
-            let view = self.view();
+            let (view, schema) = {
+                let mut sequencer = self.sequencer.lock();
+                (self.view_of(&mut sequencer), self.schema())
+            };
             let (lsn, time_micros) = (view.lsn(), self.now().max(now_micros));
             if lsn > Lsn::ZERO {
                 let header = SnapshotHeader {
@@ -39,6 +42,7 @@ impl Engine {
                     origin: None,
                     lsn,
                     time_micros,
+                    schema,
                 };
                 let path = snapshot_path(snapshots, lsn);
                 let writer = SnapshotWriter::create(&*components.vfs, &path, header)?;

@@ -94,7 +94,8 @@ impl Place<'_> {
             room: Room::Ample,
         };
         let (wal, marks) = (root.join("wal"), root.join("marks"));
-        let opening = Log::open(Arc::clone(self.vfs), &wal, &marks, self.log.clone(), known)?;
+        let found = Log::find(vfs, &wal, &marks, known, &mut |_, _| {})?;
+        let opening = Log::open(Arc::clone(self.vfs), &wal, &marks, self.log.clone(), found)?;
         opening.log.close(time_micros)?;
         write_format(vfs, root, store, self.now_micros)?;
         Ok(store)

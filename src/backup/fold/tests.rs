@@ -39,7 +39,7 @@ fn scope(number: u8) -> Scope {
 }
 
 fn body(commit: &Commit) -> Vec<u8> {
-    let mut writer = BodyWriter::new();
+    let mut writer = BodyWriter::new(0);
     for part in commit {
         writer.scope(&scope(part.scope).encode());
         if part.clear {
@@ -85,6 +85,7 @@ fn header(store: StoreId, lsn: Lsn) -> SnapshotHeader {
         origin: (store == NEW).then_some(OLD),
         lsn,
         time_micros: lsn.get() * 10,
+        schema: 3,
     }
 }
 
