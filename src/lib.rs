@@ -59,6 +59,7 @@ mod vfs;
 mod wal;
 mod workflow;
 
+pub use backup::{Backup, BackupKind, Backups};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::quota::Quota;
 pub use engine::report::{Healed, Recovery, Verification};
