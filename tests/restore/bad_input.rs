@@ -47,7 +47,10 @@ fn a_place_that_is_taken_is_left_alone() {
         );
     }
     for dest in ["full/file/below", "full/file/far/below"] {
-        assert!(matches!(latest(&history, disk, BACKUPS, dest), Err(Error::Io { .. })));
+        assert!(matches!(
+            latest(&history, disk, BACKUPS, dest),
+            Err(Error::Io { .. })
+        ));
     }
     for dest in ["..", "new/..", "/"] {
         latest(&history, disk, BACKUPS, dest).unwrap_err();
@@ -68,10 +71,20 @@ fn a_place_that_is_taken_is_left_alone() {
 fn a_place_inside_of_backups_is_refused() {
     let history = history();
     let before = files(&history.disk, "");
-    let inside = ["far/backups/copy", "far/backups/log/a/copy", "far/x/../backups/copy"];
+    let inside = [
+        "far/backups/copy",
+        "far/backups/log/a/copy",
+        "far/x/../backups/copy",
+    ];
     for dest in inside {
         let refused = latest(&history, &history.disk, BACKUPS, dest);
-        let invalid = matches!(&refused, Err(Error::Invalid { what: "destination", .. }));
+        let invalid = matches!(
+            &refused,
+            Err(Error::Invalid {
+                what: "destination",
+                ..
+            })
+        );
         assert!(invalid, "{dest}: {refused:?}");
     }
     assert_eq!(files(&history.disk, ""), before);
@@ -102,11 +115,15 @@ fn what_holds_no_backups_is_told() {
     }
     // One whose first backup was never finished.
     for number in 1..=3 {
-        disk.remove(format!("{BACKUPS}/backups/{number:08}.backup")).unwrap();
+        disk.remove(format!("{BACKUPS}/backups/{number:08}.backup"))
+            .unwrap();
     }
     for point in [RestorePoint::Latest, evenkeel::Lsn::new(3).into()] {
         let refused = builder(disk, &history.clock).restore(BACKUPS, COPY, point);
-        assert!(matches!(refused, Err(Error::NotInBackup { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(Error::NotInBackup { .. })),
+            "{refused:?}"
+        );
     }
     assert!(nothing_at_copy(disk));
 }
@@ -117,7 +134,13 @@ fn settings_are_checked_first() {
     let before = files(&history.disk, "");
     let builder = history.builder().block_bytes(1);
     let refused = builder.restore(BACKUPS, COPY, RestorePoint::Latest);
-    assert!(matches!(refused, Err(Error::Invalid { what: "block_bytes", .. })));
+    assert!(matches!(
+        refused,
+        Err(Error::Invalid {
+            what: "block_bytes",
+            ..
+        })
+    ));
     assert_eq!(files(&history.disk, ""), before);
 }
 
@@ -274,7 +297,9 @@ fn backups_on_a_medium_that_cannot_be_written_to() {
     let before = files(&history.disk, BACKUPS);
     let vfs = Arc::new(ReadOnlyBackups(history.disk.clone()));
     let builder = history.builder().vfs(vfs);
-    let restored = builder.restore(BACKUPS, COPY, RestorePoint::Latest).unwrap();
+    let restored = builder
+        .restore(BACKUPS, COPY, RestorePoint::Latest)
+        .unwrap();
     assert_eq!(files(&history.disk, BACKUPS), before);
     let shown = open_restored(&history.disk, &history.clock, &restored);
     assert_eq!(shown, history.last().shown);

@@ -32,7 +32,10 @@ fn check(history: &History, disk: &SimDisk, acknowledged: bool, what: &str) -> b
         assert!(store.verify().unwrap().is_clean(), "{what}");
         assert!(store.origin().is_some());
     } else {
-        assert!(files(disk, COPY).is_empty(), "{what}: a part of it is there");
+        assert!(
+            files(disk, COPY).is_empty(),
+            "{what}: a part of it is there"
+        );
         let restored = restore(history, disk).unwrap_or_else(|e| panic!("{what}: {e}"));
         let shown = open_restored(disk, &history.clock, &restored);
         assert_eq!(shown, history.last().shown, "{what}");
@@ -70,7 +73,10 @@ fn a_crash_at_every_call() {
             }
         }
     }
-    assert!(crashes > 200 && whole > 5, "{crashes} crashes, {whole} whole");
+    assert!(
+        crashes > 200 && whole > 5,
+        "{crashes} crashes, {whole} whole"
+    );
 }
 
 /// The second attempt is interrupted too.

@@ -40,7 +40,12 @@ fn check(history: &History, disk: &SimDisk, point: RestorePoint, path: &Path, wh
 /// Which backups need a file, by its name.
 fn needed_by(history: &History, path: &Path) -> Vec<u64> {
     let needs = |backup: &&evenkeel::Backup| backup.files.iter().any(|file| file == path);
-    history.backups.iter().filter(needs).map(|b| b.number).collect()
+    history
+        .backups
+        .iter()
+        .filter(needs)
+        .map(|b| b.number)
+        .collect()
 }
 
 #[test]
@@ -108,7 +113,13 @@ fn each_file_gone_or_empty() {
             }
             let disk = history.disk.crash(Loss::Nothing);
             disk.truncate(&path, 0).unwrap();
-            let told = check(&history, &disk, RestorePoint::Backup(number), &path, "empty");
+            let told = check(
+                &history,
+                &disk,
+                RestorePoint::Backup(number),
+                &path,
+                "empty",
+            );
             assert_eq!(told, needed.contains(&number), "{}", path.display());
         }
     }
@@ -122,7 +133,9 @@ fn a_hole_in_the_log() {
         history.backup();
     }
     history.close();
-    let logs: Vec<_> = files(&history.disk, format!("{BACKUPS}/log")).into_keys().collect();
+    let logs: Vec<_> = files(&history.disk, format!("{BACKUPS}/log"))
+        .into_keys()
+        .collect();
     assert_eq!(logs.len(), 4);
     for (at, path) in logs.iter().enumerate() {
         let disk = history.disk.crash(Loss::Nothing);
@@ -136,7 +149,8 @@ fn a_hole_in_the_log() {
         for other in &logs {
             // A neighbour in its place, whole and of the same store.
             let disk = history.disk.crash(Loss::Nothing);
-            disk.write(path, &history.disk.read(other).unwrap()).unwrap();
+            disk.write(path, &history.disk.read(other).unwrap())
+                .unwrap();
             let told = check(&history, &disk, RestorePoint::Latest, path, "another one");
             assert_eq!(told, path != other);
         }

@@ -25,7 +25,9 @@ fn a_full_disk_leaves_nothing_behind() {
         refused += 1;
         assert_eq!(files(&disk, ""), before, "with {more} pages");
         disk.set_capacity(None);
-        let restored = builder.restore(BACKUPS, COPY, RestorePoint::Latest).unwrap();
+        let restored = builder
+            .restore(BACKUPS, COPY, RestorePoint::Latest)
+            .unwrap();
         let shown = open_restored(&disk, &history.clock, &restored);
         assert_eq!(shown, history.last().shown);
     }
@@ -67,7 +69,9 @@ fn any_call_that_fails_is_told() {
             // What could not be removed is in nobody's way.
             assert!(whole || lasting || nothing_at_copy(&disk), "failure {at}");
             if !whole {
-                let restored = builder.restore(BACKUPS, COPY, RestorePoint::Latest).unwrap();
+                let restored = builder
+                    .restore(BACKUPS, COPY, RestorePoint::Latest)
+                    .unwrap();
                 let shown = open_restored(&disk, &history.clock, &restored);
                 assert_eq!(shown, history.last().shown, "after failure {at}");
             }

@@ -23,7 +23,10 @@ fn deadlines_stay_what_they_were() {
     let lives = |micros| SetOptions::new().ttl(Duration::from_micros(micros));
     history.commit(|tx| tx.scope(scope.clone()).set_with("short", 1, lives(1_000)));
     let first = history.last();
-    history.commit(|tx| tx.scope(scope.clone()).set_with("long", 2, lives(1_000_000)));
+    history.commit(|tx| {
+        tx.scope(scope.clone())
+            .set_with("long", 2, lives(1_000_000))
+    });
     history.commit(|tx| tx.global().set("ever", 3));
     let backup = history.backup();
     let store = history.store();
@@ -34,7 +37,10 @@ fn deadlines_stay_what_they_were() {
     // What has expired by the time that it is opened is not there, though it was.
     let at_once = restore(&history, RestorePoint::Latest);
     assert_eq!(shown(&at_once), history.last().shown);
-    assert_eq!([deadline(&at_once, "short"), deadline(&at_once, "long")], wanted);
+    assert_eq!(
+        [deadline(&at_once, "short"), deadline(&at_once, "long")],
+        wanted
+    );
     at_once.close().unwrap();
     history.clock.set_micros(wanted[0].unwrap());
     let later = history.builder().open(COPY).unwrap();
@@ -47,7 +53,9 @@ fn deadlines_stay_what_they_were() {
     let disk = history.disk.crash(evenkeel::testing::Loss::Nothing);
     history.clock.set_micros(5);
     let earlier = builder(&disk, &history.clock);
-    let restored = earlier.restore(BACKUPS, "b", time(backup.time_micros)).unwrap();
+    let restored = earlier
+        .restore(BACKUPS, "b", time(backup.time_micros))
+        .unwrap();
     assert_eq!(restored.origin.restored_at_micros, 5);
     let store = earlier.open("b").unwrap();
     let left = store.scope(scope.clone()).ttl("short").unwrap().unwrap();
@@ -70,17 +78,31 @@ fn settings_cursors_caches_and_imports() {
     let store = history.store();
     let (job, cached) = (Scope::job("j"), Scope::custom("c"));
     let hour = Duration::from_secs(3_600);
-    store.scope(job.clone()).set_default_ttl(Some(hour)).unwrap();
-    store.scope(job.clone()).set_quota(Quota::new().keys(2)).unwrap();
-    store.set_quota(ScopeKind::Workflow, Quota::new().bytes(100)).unwrap();
+    store
+        .scope(job.clone())
+        .set_default_ttl(Some(hour))
+        .unwrap();
+    store
+        .scope(job.clone())
+        .set_quota(Quota::new().keys(2))
+        .unwrap();
+    store
+        .set_quota(ScopeKind::Workflow, Quota::new().bytes(100))
+        .unwrap();
     for key in ["a", "b", "c"] {
-        store.scope(cached.clone()).cache("pages").insert(key, key).unwrap();
+        store
+            .scope(cached.clone())
+            .cache("pages")
+            .insert(key, key)
+            .unwrap();
     }
     let seed = [(Scope::Global, "seed", 1)];
     store.import("seed").entries(seed.clone()).unwrap();
     history.many(3);
     let lsn = history.last().lsn;
-    store.transact(|tx| tx.advance_cursor("audit", lsn)).unwrap();
+    store
+        .transact(|tx| tx.advance_cursor("audit", lsn))
+        .unwrap();
     history.many(2);
     history.backup();
     let (at, wanted) = (store.cursors().unwrap(), shown(&store));
@@ -88,8 +110,14 @@ fn settings_cursors_caches_and_imports() {
     let copy = restore(&history, RestorePoint::Latest);
     assert_eq!(shown(&copy), wanted);
     assert_eq!(copy.scope(job.clone()).default_ttl().unwrap(), Some(hour));
-    assert_eq!(copy.scope(job.clone()).quota().unwrap(), Quota::new().keys(2));
-    assert_eq!(copy.quota(ScopeKind::Workflow).unwrap(), Quota::new().bytes(100));
+    assert_eq!(
+        copy.scope(job.clone()).quota().unwrap(),
+        Quota::new().keys(2)
+    );
+    assert_eq!(
+        copy.quota(ScopeKind::Workflow).unwrap(),
+        Quota::new().bytes(100)
+    );
     let full = copy.scope(Scope::job("j"));
     let refused = ["a", "b", "c"].map(|key| full.set(key, 1).is_err());
     assert_eq!(refused, [false, false, true], "the quota counts");
@@ -99,7 +127,10 @@ fn settings_cursors_caches_and_imports() {
     let status = copy.import("seed").status().unwrap().unwrap();
     assert!(status.finished && status.imported == 1);
     let again = copy.import("seed").entries(seed).unwrap();
-    assert_eq!(again.imported, 1, "an import that is finished does nothing again");
+    assert_eq!(
+        again.imported, 1,
+        "an import that is finished does nothing again"
+    );
 
     // A cursor stands where it stood; the log behind it is not in a backup.
     assert_eq!((copy.cursors().unwrap(), at[0].1), (at.clone(), lsn));
@@ -117,7 +148,10 @@ fn what_the_store_keeps_is_as_of_the_point_too() {
     let job = Scope::job("j");
     let first = history.next();
     let store = history.store();
-    store.scope(job.clone()).set_quota(Quota::new().keys(2)).unwrap();
+    store
+        .scope(job.clone())
+        .set_quota(Quota::new().keys(2))
+        .unwrap();
     let second = history.next();
     store.scope(job.clone()).set_quota(None).unwrap();
     history.next();
@@ -143,7 +177,10 @@ fn a_restored_store_is_a_store_like_any_other() {
 
     // Not to the folder of the store that it came from.
     let foreign = copy.backup(BACKUPS);
-    let Err(Error::ForeignBackup { found, expected, .. }) = foreign else {
+    let Err(Error::ForeignBackup {
+        found, expected, ..
+    }) = foreign
+    else {
         panic!("{foreign:?}");
     };
     assert_eq!(found, taken.store);
@@ -159,7 +196,9 @@ fn a_restored_store_is_a_store_like_any_other() {
     drop(copy);
 
     let builder = history.builder();
-    let restored = builder.restore("own", "twice", RestorePoint::Latest).unwrap();
+    let restored = builder
+        .restore("own", "twice", RestorePoint::Latest)
+        .unwrap();
     let twice = builder.open("twice").unwrap();
     assert_eq!(shown(&twice), wanted);
     let second = twice.origin().unwrap();

@@ -155,7 +155,9 @@ impl History {
     /// What there was at an LSN.
     pub(crate) fn at(&self, lsn: Lsn) -> Shown {
         let before = self.moments.iter().rev().find(|moment| moment.lsn <= lsn);
-        before.map(|moment| moment.shown.clone()).unwrap_or_default()
+        before
+            .map(|moment| moment.shown.clone())
+            .unwrap_or_default()
     }
 
     /// What there was at a time.
@@ -173,7 +175,10 @@ impl History {
     pub(crate) fn restored(&self, point: impl Into<RestorePoint>) -> Result<(Restored, Shown)> {
         let disk = self.disk.crash(evenkeel::testing::Loss::Nothing);
         let restored = builder(&disk, &self.clock).restore(BACKUPS, COPY, point)?;
-        Ok((restored.clone(), open_restored(&disk, &self.clock, &restored)))
+        Ok((
+            restored.clone(),
+            open_restored(&disk, &self.clock, &restored),
+        ))
     }
 }
 

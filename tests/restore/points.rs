@@ -70,7 +70,12 @@ fn each_time_of_a_history() {
 #[test]
 fn each_backup_of_a_history() {
     let history = history();
-    assert!(history.backups.iter().any(|b| b.kind == BackupKind::Incremental));
+    assert!(
+        history
+            .backups
+            .iter()
+            .any(|b| b.kind == BackupKind::Incremental)
+    );
     for backup in &history.backups {
         let point = RestorePoint::Backup(backup.number);
         let (restored, shown) = history.restored(point).unwrap();
@@ -140,7 +145,10 @@ fn before_the_first_commit() {
     let first = history.moments[0].micros;
     let told = refused(&history, time(first - 1));
     assert!(told.contains("nothing was committed by then"), "{told}");
-    assert_eq!(history.restored(time(first)).unwrap().1, history.at_time(first));
+    assert_eq!(
+        history.restored(time(first)).unwrap().1,
+        history.at_time(first)
+    );
 }
 
 #[test]
