@@ -247,7 +247,7 @@ fn blocks_that_nothing_changed_are_taken_over() {
 fn a_base_that_is_damaged_or_of_another_store_is_told() {
     let disk = SimDisk::new(1);
     let (base, ..) = folded(
-        folder.path(),
+        &disk,
         None,
         (0, &[wide(0..50, b"x")]),
         PASS_BYTES,
