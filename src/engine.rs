@@ -47,7 +47,7 @@ use crate::ids::{Lsn, StoreId};
 use crate::image::store::CacheCounts;
 use crate::observe::Summary;
 use crate::scope::ScopeKind;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, RwLock};
 use crate::wal::{Log, LogStats, Seat};
 
@@ -76,6 +76,8 @@ pub(crate) struct Engine {
     sequencer: Mutex<Sequencer>,
     /// The LSN of the last commit that was applied.
     visible: AtomicU64,
+    /// The schema version of the state; changed under the sequencer's lock.
+    schema: AtomicU32,
     slots: Slots,
     pub(crate) reservations: Reservations,
     /// What the memtable takes, in bytes: of all generations, and of the newest.
@@ -172,6 +174,11 @@ impl Engine {
     /// The LSN of the last commit that can be read.
     pub(crate) fn visible(&self) -> Lsn {
         Lsn::new(self.visible.load(Ordering::Acquire))
+    }
+
+    /// The schema version of the state; 0 where none was declared.
+    pub(crate) fn schema(&self) -> u32 {
+        self.schema.load(Ordering::Acquire)
     }
 
     /// An error once the store is closed or poisoned.

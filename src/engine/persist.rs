@@ -58,7 +58,10 @@ impl Engine {
         make_folders(vfs, root)?;
         let id = clock::random_bytes().map_err(|e| Error::io("draw an id for", root, e))?;
         let store = StoreId::from_bytes(id);
-        let view = self.view();
+        let (view, schema) = {
+            let mut sequencer = self.sequencer.lock();
+            (self.view_of(&mut sequencer), self.schema())
+        };
         let now = components.clock.now_micros();
         let time_micros = self.now().max(now);
         if view.lsn() > Lsn::ZERO {
@@ -67,6 +70,7 @@ impl Engine {
                 origin: None,
                 lsn: view.lsn(),
                 time_micros,
+                schema,
             };
             let folder = root.join("snapshots");
             let path = snapshot_path(&folder, view.lsn());
@@ -86,13 +90,9 @@ impl Engine {
             room: Room::Ample,
         };
         let (wal, marks) = (root.join("wal"), root.join("marks"));
-        let opening = Log::open(
-            Arc::clone(&components.vfs),
-            &wal,
-            &marks,
-            options.log,
-            known,
-        )?;
+        let found = Log::find(vfs, &wal, &marks, known, &mut |_, _| {})?;
+        let vfs_of_log = Arc::clone(&components.vfs);
+        let opening = Log::open(vfs_of_log, &wal, &marks, options.log, found)?;
         opening.log.close(time_micros)?;
         write_format(vfs, root, store, now)
     }

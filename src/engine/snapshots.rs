@@ -102,6 +102,7 @@ impl Engine {
             origin: None,
             lsn: image.manifest.lsn,
             time_micros: image.manifest.time_micros,
+            schema: image.manifest.schema,
         };
         let mut writer = SnapshotWriter::create(vfs, &temporary, header)?;
         for meta in &image.manifest.blocks {

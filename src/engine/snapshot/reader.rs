@@ -15,10 +15,14 @@ use crate::error::{Corruption, Error, Result};
 use crate::ids::{Lsn, StoreId};
 use crate::image::block::Block;
 use crate::image::cursor::{Cursor, Malformed};
+use crate::image::manifest::take_schema;
 use crate::vfs::{OpenMode, Vfs, VfsFile};
 
 /// A header is never longer, whatever extensions a later version adds.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// Where the flags of the header are: behind magic, CRC, format and length.
+const FLAGS_AT: usize = 20;
 
 /// One block of a snapshot.
 #[derive(Debug)]
@@ -257,7 +261,9 @@ fn read_header(source: &Source) -> Result<(SnapshotHeader, usize, u32)> {
             supported: FORMAT,
         });
     }
+    let mut cursor = Cursor::new(&bytes);
     let mut fields = || -> Result<_, Malformed> {
+        cursor.take(FLAGS_AT)?;
         let _flags = cursor.u32()?;
         let store = StoreId::from_bytes(cursor.array()?);
         let origin = cursor.array()?;
@@ -266,6 +272,7 @@ fn read_header(source: &Source) -> Result<(SnapshotHeader, usize, u32)> {
             origin: (origin != [0; 16]).then(|| StoreId::from_bytes(origin)),
             lsn: Lsn::new(cursor.u64()?),
             time_micros: cursor.u64()?,
+            schema: take_schema(&mut cursor, len)?,
         })
     };
     Ok((fields().map_err(source.malformed(0))?, len, crc))
