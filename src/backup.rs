@@ -11,5 +11,13 @@ mod catalog;
 mod folder;
 mod head;
 mod listing;
+mod options;
+mod plan;
+mod retain;
+mod take;
+mod verify;
 
 pub use listing::{Backup, BackupKind, Backups};
+pub use options::{BackupOptions, BackupPhase, BackupProgress};
+pub use retain::Retention;
+pub use verify::BackupVerification;

@@ -59,7 +59,10 @@ mod vfs;
 mod wal;
 mod workflow;
 
-pub use backup::{Backup, BackupKind, Backups};
+pub use backup::{
+    Backup, BackupKind, BackupOptions, BackupPhase, BackupProgress, BackupVerification, Backups,
+    Retention,
+};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::quota::Quota;
 pub use engine::report::{Healed, Recovery, Verification};

@@ -125,8 +125,7 @@ impl ArchiveWriter {
         })
     }
 
-    /// Adds a commit, which is behind all that are there. Returns the bytes that were
-    /// written for it and before it, those that wait included.
+    /// Adds a commit, which is behind all that are there. Returns the bytes that it takes.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Invalid`] for one that is out of order or too large.
@@ -150,7 +149,7 @@ impl ArchiveWriter {
         if self.buffer.len() >= WRITE_BYTES {
             self.write_buffer()?;
         }
-        Ok(self.offset + self.buffer.len() as u64)
+        Ok((RECORD_BYTES + body.len()) as u64)
     }
 
     /// Ends the archive and syncs the file, whose name is durable only once the caller

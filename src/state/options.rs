@@ -452,7 +452,7 @@ impl Builder {
         }
     }
 
-    pub(super) fn components(&self) -> Components {
+    pub(crate) fn components(&self) -> Components {
         let sled = || Arc::new(SledBackend::new(self.sled)) as Arc<dyn ImageBackend>;
         Components {
             vfs: self.vfs.clone().unwrap_or_else(|| Arc::new(RealVfs)),
