@@ -14,9 +14,17 @@ mod fold;
 mod folder;
 mod head;
 mod listing;
+mod options;
+mod plan;
 mod point;
 mod restore;
+mod retain;
+mod take;
+mod verify;
 
 pub use listing::{Backup, BackupKind, Backups};
+pub use options::{BackupOptions, BackupPhase, BackupProgress};
 pub use point::RestorePoint;
 pub use restore::Restored;
+pub use retain::Retention;
+pub use verify::BackupVerification;

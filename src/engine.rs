@@ -33,6 +33,7 @@ mod sequencer;
 mod slots;
 pub(crate) mod snapshot;
 mod snapshots;
+pub(crate) mod source;
 pub(crate) mod table;
 pub(crate) mod tally;
 pub(crate) mod tap;

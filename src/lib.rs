@@ -61,7 +61,10 @@ mod vfs;
 mod wal;
 mod workflow;
 
-pub use backup::{Backup, BackupKind, Backups, RestorePoint, Restored};
+pub use backup::{
+    Backup, BackupKind, BackupOptions, BackupPhase, BackupProgress, BackupVerification, Backups,
+    RestorePoint, Restored, Retention,
+};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::quota::Quota;
 pub use engine::report::{Healed, Recovery, Verification};

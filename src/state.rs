@@ -42,6 +42,7 @@ pub use stats::{Stats, Timing};
 pub use store::Store;
 pub use trace::Traced;
 pub use transaction::Transaction;
+pub(crate) use transaction::guarded;
 pub use transaction_scope::{TransactionScan, TransactionScope};
 pub use ttl::SetOptions;
 pub use watch::Watch;

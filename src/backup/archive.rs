@@ -125,8 +125,7 @@ impl ArchiveWriter {
         })
     }
 
-    /// Adds a commit, which is behind all that are there. Returns the bytes that were
-    /// written for it and before it, those that wait included.
+    /// Adds a commit, which is behind all that are there. Returns the bytes that it takes.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Invalid`] for one that is out of order or too large.
@@ -150,7 +149,7 @@ impl ArchiveWriter {
         if self.buffer.len() >= WRITE_BYTES {
             self.write_buffer()?;
         }
-        Ok(self.offset + self.buffer.len() as u64)
+        Ok((RECORD_BYTES + body.len()) as u64)
     }
 
     /// Ends the archive and syncs the file, whose name is durable only once the caller
@@ -302,16 +301,6 @@ impl ArchiveReader {
         (self.last, self.time_micros) = (record.lsn, record.time_micros);
         Ok(Some(record))
     }
-}
-
-/// Reads an archive from end to end, in bounded memory.
-///
-/// # Errors
-/// As [`ArchiveReader::open`] and [`ArchiveReader::next`].
-pub(crate) fn verify(vfs: &dyn Vfs, path: &Path, store: StoreId) -> Result<ArchiveInfo> {
-    let mut reader = ArchiveReader::open(vfs, path, store)?;
-    while reader.next()?.is_some() {}
-    Ok(reader.info)
 }
 
 /// The bytes of a place that must be there.

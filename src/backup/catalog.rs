@@ -46,9 +46,9 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::archive::{ArchiveHeader, ArchiveInfo};
+use super::archive::ArchiveInfo;
 use super::head;
-use crate::engine::snapshot::{SnapshotHeader, SnapshotInfo};
+use crate::engine::snapshot::SnapshotInfo;
 use crate::error::{Error, Result};
 use crate::ids::{Epoch, Lsn, OUT_OF_REACH, StoreId};
 use crate::image::cursor::{Cursor, Malformed};
@@ -135,22 +135,6 @@ impl LastCommit {
 }
 
 impl BaseFile {
-    /// What is to be found in the file.
-    pub(crate) fn info(&self, header: SnapshotHeader) -> SnapshotInfo {
-        SnapshotInfo {
-            header: SnapshotHeader {
-                lsn: self.lsn,
-                time_micros: self.time_micros,
-                ..header
-            },
-            sections: self.sections,
-            entries: self.entries,
-            live_bytes: self.live_bytes,
-            file_len: self.length,
-            hash: self.hash,
-        }
-    }
-
     /// The snapshot that backup `number` wrote.
     pub(crate) fn new(number: u64, info: &SnapshotInfo) -> Self {
         Self {
@@ -167,22 +151,6 @@ impl BaseFile {
 }
 
 impl LogFile {
-    /// What is to be found in the file.
-    pub(crate) fn info(&self, store: StoreId) -> ArchiveInfo {
-        ArchiveInfo {
-            header: ArchiveHeader {
-                store,
-                from: self.from,
-                to: self.to,
-            },
-            commits: self.commits,
-            last: self.last,
-            time_micros: self.time_micros,
-            length: self.length,
-            hash: self.hash,
-        }
-    }
-
     /// The archive that backup `number` wrote.
     pub(crate) fn new(number: u64, info: &ArchiveInfo) -> Self {
         Self {

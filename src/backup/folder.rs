@@ -144,15 +144,17 @@ impl BackupFolder {
     /// Makes what is missing. The names of what is there are made durable too: whoever
     /// made them may have been killed before they were.
     fn make(&self, now_micros: u64) -> Result<()> {
-        for part in Part::ALL {
-            let path = self.folder(part);
-            if !self.there(&path)? {
-                let made = self.vfs.create_dir(&path);
-                made.map_err(|e| Error::io("create", &path, e))?;
-            }
-        }
         let path = self.root.join("BACKUP");
+        // Where it is there and one of the folders is not, that is damage.
         if !self.there(&path)? {
+            for part in Part::ALL {
+                let folder = self.folder(part);
+                if !self.there(&folder)? {
+                    let made = self.vfs.create_dir(&folder);
+                    made.map_err(|e| Error::io("create", &folder, e))?;
+                }
+            }
+            self.sync(&self.root)?;
             let bytes = encode_backup(self.store, now_micros);
             let written = write_file_atomically(&*self.vfs, &path, &bytes);
             written.map_err(|e| Error::io("write", &path, e))?;

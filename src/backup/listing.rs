@@ -8,7 +8,18 @@ use super::catalog::Catalog;
 use super::folder::{BackupFolder, Part};
 use crate::error::Result;
 use crate::ids::{Lsn, StoreId};
+use crate::state::Builder;
 use crate::vfs::{RealVfs, Vfs};
+
+impl Builder {
+    /// Opens a folder of backups in the file system of these settings ([`Builder::vfs`]).
+    ///
+    /// # Errors
+    /// As [`Backups::open`].
+    pub fn backups(&self, path: impl AsRef<Path>) -> Result<Backups> {
+        Backups::open_with(self.components().vfs, path.as_ref())
+    }
+}
 
 /// How a backup came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,7 +119,7 @@ impl Backups {
         Self::open_with(Arc::new(RealVfs), path.as_ref())
     }
 
-    pub(super) fn open_with(vfs: Arc<dyn Vfs>, path: &Path) -> Result<Self> {
+    fn open_with(vfs: Arc<dyn Vfs>, path: &Path) -> Result<Self> {
         let folder = BackupFolder::open(vfs, path)?;
         Ok(Self { folder })
     }

@@ -1,7 +1,6 @@
 //! Owns making a store from a backup. The backup is only read, each file of it that
 //! counts to its end, and the store is there once all of it was checked and read back.
 
-use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,11 +10,12 @@ use super::catalog::Catalog;
 use super::fold::{Fold, Folded, Seal};
 use super::folder::{BackupFolder, Part};
 use super::point::{Found, RestorePoint};
+use super::verify;
 use crate::engine::body::schema_of;
 use crate::engine::folder::snapshot_path;
 use crate::engine::place::{Beginning, Place};
-use crate::engine::snapshot::{SnapshotHeader, SnapshotReader};
-use crate::error::{Corruption, Error, Result};
+use crate::engine::snapshot::SnapshotHeader;
+use crate::error::{Error, Result};
 use crate::ids::{Lsn, StoreId};
 use crate::state::origin::{self, Origin};
 use crate::state::{Builder, Store};
@@ -204,7 +204,7 @@ fn refuse_inside(vfs: &dyn Vfs, dest: &Path) -> Result<()> {
 }
 
 /// The same path without `..`, as far as it says what is above.
-fn without_parents(path: &Path) -> PathBuf {
+pub(super) fn without_parents(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
         match part {
@@ -237,12 +237,8 @@ fn open_base(folder: &BackupFolder, catalog: &Catalog) -> Result<Option<Snapshot
         return Ok(None);
     };
     let path = folder.file(Part::Snapshot, base.number);
-    let opened = SnapshotReader::open(&*folder.vfs, &path, Some(folder.store));
-    let info = *missing_is_damage(&path, opened)?.info();
-    match info == base.info(info.header) {
-        true => Ok(Some(info.header)),
-        false => Err(not_named(folder, catalog, path)),
-    }
+    let reader = verify::open_base(&*folder.vfs, &path, base, catalog)?;
+    Ok(Some(reader.info().header))
 }
 
 fn open_log(
@@ -255,27 +251,8 @@ fn open_log(
         reason: format!("the backup has no archive {at}"),
     })?;
     let path = folder.file(Part::Log, log.number);
-    let opened = ArchiveReader::open(&*folder.vfs, &path, folder.store);
-    let reader = missing_is_damage(&path, opened)?;
-    match *reader.info() == log.info(folder.store) {
-        true => Ok((path, reader)),
-        false => Err(not_named(folder, catalog, path)),
-    }
-}
-
-fn missing_is_damage<T>(path: &Path, opened: Result<T>) -> Result<T> {
-    opened.map_err(|e| match &e {
-        Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-            Corruption::new(path, "the file is missing").into()
-        }
-        _ => e,
-    })
-}
-
-fn not_named(folder: &BackupFolder, catalog: &Catalog, path: PathBuf) -> Error {
-    let by = folder.file(Part::Catalog, catalog.number);
-    let what = format!("it is not the file that {} names", by.display());
-    Corruption::new(path, what).offset(0).into()
+    let reader = verify::open_log(&*folder.vfs, &path, log, catalog)?;
+    Ok((path, reader))
 }
 
 /// A state in a folder of backups.

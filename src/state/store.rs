@@ -200,6 +200,12 @@ impl Store {
         self.durability
     }
 
+    /// Its engine, if the store can be used here and now.
+    pub(crate) fn engine(&self) -> Result<&Engine> {
+        self.shared.enter()?;
+        Ok(&self.shared.engine)
+    }
+
     /// The same, of an engine that may hold something.
     pub(super) fn load(engine: Arc<Engine>, settings: Builder) -> Result<Self> {
         let origins = origin::load(&engine)?;

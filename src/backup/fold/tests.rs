@@ -246,13 +246,7 @@ fn blocks_that_nothing_changed_are_taken_over() {
 #[test]
 fn a_base_that_is_damaged_or_of_another_store_is_told() {
     let disk = SimDisk::new(1);
-    let (base, ..) = folded(
-        &disk,
-        None,
-        (0, &[wide(0..50, b"x")]),
-        PASS_BYTES,
-        None,
-    );
+    let (base, ..) = folded(&disk, None, (0, &[wide(0..50, b"x")]), PASS_BYTES, None);
     let fold = |store| {
         let fold = Fold::new(&disk, Path::new(""), NEW, 256).with_base(&base, store);
         fold.finish(Path::new("new"), header(NEW, Lsn::new(9)), None)
