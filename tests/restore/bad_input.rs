@@ -36,8 +36,10 @@ fn a_place_that_is_taken_is_left_alone() {
     let history = history();
     let disk = &history.disk;
     let vfs: &dyn Vfs = disk;
-    disk.write("full/file", b"mine").unwrap();
-    disk.write("new/.hidden", b"mine").unwrap();
+    for path in ["full/file", "new/.hidden"] {
+        vfs.create_dir(Path::new(path).parent().unwrap()).unwrap();
+        disk.write(path, b"mine").unwrap();
+    }
     let before = files(disk, "");
     for dest in ["full", "full/file", PLACE, BACKUPS, "new"] {
         let refused = latest(&history, disk, BACKUPS, dest);
@@ -104,8 +106,10 @@ fn what_holds_no_backups_is_told() {
     let history = history();
     let disk = &history.disk;
     let vfs: &dyn Vfs = disk;
+    for folder in ["empty", "other"] {
+        vfs.create_dir(folder.as_ref()).unwrap();
+    }
     disk.write("other/file", b"mine").unwrap();
-    vfs.create_dir("empty".as_ref()).unwrap();
     for src in ["nothing", "empty", "other", "other/file", PLACE, "far"] {
         let refused = latest(&history, disk, src, COPY);
         assert!(

@@ -159,12 +159,14 @@ fn a_gap_between_backups_is_no_state() {
     let end = history.backups[0].lsn;
     history.many(4);
     let lost = history.last().lsn;
-    history.many(2);
-    // The log behind the first backup is gone: the next one has a base of its own.
+    // Several segments: the log behind the first backup is trimmed, and the next one has a
+    // base of its own.
+    for n in 0..40 {
+        history.commit(|tx| tx.global().set("large", format!("{n:900}")));
+    }
     history.store().snapshot().unwrap();
     let base = history.last().lsn;
     history.many(2);
-    history.store().snapshot().unwrap();
     let second = history.backup();
     assert_eq!(second.kind, BackupKind::Full);
     let told = refused(&history, lost);
