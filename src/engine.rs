@@ -9,6 +9,7 @@
 //!   the newest verified snapshot is never given up.
 
 pub(crate) mod body;
+pub(crate) mod changes;
 mod checkpoint;
 mod commit;
 mod events;
@@ -22,6 +23,7 @@ mod merge;
 pub(crate) mod opening;
 pub(crate) mod options;
 mod persist;
+pub(crate) mod place;
 mod pressure;
 pub(crate) mod quota;
 mod rebuild;

@@ -61,7 +61,7 @@ mod workflow;
 
 pub use backup::{
     Backup, BackupKind, BackupOptions, BackupPhase, BackupProgress, BackupVerification, Backups,
-    Retention,
+    RestorePoint, Restored, Retention,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::quota::Quota;
@@ -75,9 +75,9 @@ pub use state::{
     Builder, BulkLoader, BulkReport, Cache, CacheStats, Change, ChangeKind, ChangeSet, Commit,
     Cursor, Durability, Entry, ExportReport, Import, ImportAnswer, ImportEntry, ImportItem,
     ImportOutcome, ImportPhase, ImportProgress, ImportReport, ImportStatus, Key, KeyHandle, Keys,
-    KindUsage, Limits, MalformedEntry, Previous, Resource, Salvage, Scan, ScopeHandle, ScopeUsage,
-    SetOptions, Stats, Store, Timing, Traced, Transaction, TransactionScan, TransactionScope,
-    Usage, Versioned, Watch, WatchFilter, WatchStream, WatchValues,
+    KindUsage, Limits, MalformedEntry, Origin, Previous, Resource, Salvage, Scan, ScopeHandle,
+    ScopeUsage, SetOptions, Stats, Store, Timing, Traced, Transaction, TransactionScan,
+    TransactionScope, Usage, Versioned, Watch, WatchFilter, WatchStream, WatchValues,
 };
 pub use value::Value;
 pub use vfs::{DirEntry, OpenMode, RealVfs, Vfs, VfsFile, VfsLock};

@@ -11,6 +11,7 @@ mod handle;
 mod import;
 mod key;
 mod options;
+pub(crate) mod origin;
 mod quota;
 mod resource;
 mod scan;
@@ -33,6 +34,7 @@ pub use import::{
 };
 pub use key::{Key, KeyHandle};
 pub use options::{Builder, Durability, Limits, Salvage};
+pub use origin::Origin;
 pub use quota::{KindUsage, ScopeUsage, Usage};
 pub use resource::Resource;
 pub use scan::{Entry, Keys, Scan};

@@ -303,16 +303,6 @@ impl ArchiveReader {
     }
 }
 
-/// Reads an archive from end to end, in bounded memory.
-///
-/// # Errors
-/// As [`ArchiveReader::open`] and [`ArchiveReader::next`].
-pub(crate) fn verify(vfs: &dyn Vfs, path: &Path, store: StoreId) -> Result<ArchiveInfo> {
-    let mut reader = ArchiveReader::open(vfs, path, store)?;
-    while reader.next()?.is_some() {}
-    Ok(reader.info)
-}
-
 /// The bytes of a place that must be there.
 fn exactly(window: &mut FileWindow, offset: u64, len: usize) -> Result<&[u8]> {
     let path = window.path().to_path_buf();

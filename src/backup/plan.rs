@@ -73,12 +73,10 @@ pub(super) fn goes_on_from(
         return Ok(false);
     }
     // A look at their ends: reading them through is for `Backups::verify`.
-    for file in earlier.files() {
-        match check_ends(&*folder.vfs, &file.path(folder), file, earlier) {
-            Ok(_) => {}
-            Err(Error::Corrupt(_)) => return Ok(false),
-            Err(e) => return Err(e),
-        }
+    match check_ends(folder, earlier) {
+        Ok(()) => {}
+        Err(Error::Corrupt(_)) => return Ok(false),
+        Err(e) => return Err(e),
     }
     match has_the_same_past(source, folder, earlier) {
         Err(Error::Trimmed { .. }) => Ok(false),

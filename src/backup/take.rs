@@ -6,7 +6,7 @@
 //! trimmed to a newer snapshot only, so then all begins again with that.
 
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::archive::{ArchiveHeader, ArchiveWriter};
@@ -15,6 +15,7 @@ use super::folder::{BackupFolder, Part};
 use super::listing::Backup;
 use super::options::{BackupOptions, BackupPhase, Teller};
 use super::plan::{State, goes_on_from};
+use super::restore::without_parents;
 use super::retain::{Catalogs, Retention, retain, sweep};
 use super::verify::{Named, verify_file};
 use crate::engine::body::schema_of;
@@ -108,20 +109,13 @@ fn refuse_overlap(store: &Path, dest: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The absolute path without `.` and `..`, as it is written: links are not followed.
+/// The absolute path as it is written: links are not followed.
 fn plain(path: &Path) -> Result<PathBuf> {
     let absolute = std::path::absolute(path).map_err(|e| Error::Invalid {
         what: "path",
         reason: format!("{:?}: {e}", path.display().to_string()),
     })?;
-    let mut plain = PathBuf::new();
-    for part in absolute.components() {
-        match part {
-            Component::ParentDir => drop(plain.pop()),
-            part => plain.push(part),
-        }
-    }
-    Ok(plain)
+    Ok(without_parents(&absolute))
 }
 
 fn take(source: Source<'_>, dest: &Path, options: BackupOptions<'_>) -> Result<Backup> {

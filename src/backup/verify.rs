@@ -1,6 +1,8 @@
 //! Owns reading backups through: every byte that one needs, against what its catalog says.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use super::archive::ArchiveReader;
 use super::catalog::{BaseFile, Catalog, LogFile};
@@ -10,9 +12,6 @@ use super::options::{BackupPhase, Teller};
 use crate::engine::snapshot::SnapshotReader;
 use crate::error::{Corruption, Error, Result};
 use crate::vfs::Vfs;
-
-use std::io;
-use std::path::Path;
 
 /// What [`Backups::verify`] read, all of it whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,11 +68,10 @@ impl Backups {
                 if read.insert(file.name()) {
                     verify_file(&*folder.vfs, &file.path(folder), file, &catalog, teller)?;
                     found.bytes += file.length();
-                } else {
-                    // Another catalog may say something else of it.
-                    check_ends(&*folder.vfs, &file.path(folder), file, &catalog)?;
                 }
             }
+            // What several need was read once: each must say the same of it.
+            check_ends(folder, &catalog)?;
             found.backups.push(Backup::new(folder, &catalog));
         }
         found.files = read.len() as u64;
@@ -105,7 +103,7 @@ impl Named {
         }
     }
 
-    pub(crate) fn path(&self, folder: &BackupFolder) -> std::path::PathBuf {
+    pub(crate) fn path(&self, folder: &BackupFolder) -> PathBuf {
         let (part, number) = self.name();
         folder.file(part, number)
     }
@@ -118,44 +116,56 @@ impl Named {
     }
 }
 
-/// Opens both ends of a file and compares them with what a catalog says.
+/// Opens the state that a backup begins with, and compares its ends with what the catalog
+/// says.
 ///
 /// # Errors
 /// [`Error::Corrupt`] where it is missing or another one, [`Error::NewerFormat`],
 /// [`Error::Io`].
-pub(crate) fn check_ends(
+pub(super) fn open_base(
     vfs: &dyn Vfs,
     path: &Path,
-    file: Named,
+    base: &BaseFile,
     catalog: &Catalog,
-) -> Result<Opened> {
-    let (found, opened) = match file {
-        Named::Base(base) => {
-            let reader = SnapshotReader::open(vfs, path, Some(catalog.store));
-            let reader = reader.map_err(|e| missing(path, e))?;
-            let found = BaseFile::new(base.number, reader.info());
-            (Named::Base(found), Opened::Base(Box::new(reader)))
-        }
-        Named::Log(log) => {
-            let reader = ArchiveReader::open(vfs, path, catalog.store);
-            let reader = reader.map_err(|e| missing(path, e))?;
-            let found = LogFile::new(log.number, reader.info());
-            (Named::Log(found), Opened::Log(Box::new(reader)))
-        }
-    };
-    match found == file {
-        true => Ok(opened),
-        false => {
-            let what = format!("it is not the file that backup {} names", catalog.number);
-            Err(Corruption::new(path, what).offset(0).into())
-        }
+) -> Result<SnapshotReader> {
+    let reader = SnapshotReader::open(vfs, path, Some(catalog.store));
+    let reader = reader.map_err(|e| missing(path, e))?;
+    match BaseFile::new(base.number, reader.info()) == *base {
+        true => Ok(reader),
+        false => Err(not_named(path, catalog)),
     }
 }
 
-/// A file of a backup whose ends are what its catalog says.
-pub(crate) enum Opened {
-    Base(Box<SnapshotReader>),
-    Log(Box<ArchiveReader>),
+/// The same for archived commits.
+///
+/// # Errors
+/// As [`open_base`].
+pub(super) fn open_log(
+    vfs: &dyn Vfs,
+    path: &Path,
+    log: &LogFile,
+    catalog: &Catalog,
+) -> Result<ArchiveReader> {
+    let reader = ArchiveReader::open(vfs, path, catalog.store);
+    let reader = reader.map_err(|e| missing(path, e))?;
+    match LogFile::new(log.number, reader.info()) == *log {
+        true => Ok(reader),
+        false => Err(not_named(path, catalog)),
+    }
+}
+
+/// Opens each file that a backup needs, and compares its ends with what the catalog says.
+///
+/// # Errors
+/// As [`open_base`].
+pub(super) fn check_ends(folder: &BackupFolder, catalog: &Catalog) -> Result<()> {
+    catalog.files().try_for_each(|file| {
+        let path = file.path(folder);
+        match file {
+            Named::Base(base) => open_base(&*folder.vfs, &path, &base, catalog).map(drop),
+            Named::Log(log) => open_log(&*folder.vfs, &path, &log, catalog).map(drop),
+        }
+    })
 }
 
 /// Reads a file through.
@@ -171,14 +181,16 @@ pub(super) fn verify_file(
 ) -> Result<()> {
     teller.begin(BackupPhase::Verifying, Some(file.length()))?;
     let mut at = 0;
-    match check_ends(vfs, path, file, catalog)? {
-        Opened::Base(mut reader) => {
+    match file {
+        Named::Base(base) => {
+            let mut reader = open_base(vfs, path, &base, catalog)?;
             while reader.next_section()?.is_some() {
                 teller.step(reader.offset() - at)?;
                 at = reader.offset();
             }
         }
-        Opened::Log(mut reader) => {
+        Named::Log(log) => {
+            let mut reader = open_log(vfs, path, &log, catalog)?;
             while reader.next()?.is_some() {
                 teller.step(reader.offset() - at)?;
                 at = reader.offset();
@@ -186,6 +198,11 @@ pub(super) fn verify_file(
         }
     }
     Ok(())
+}
+
+fn not_named(path: &Path, catalog: &Catalog) -> Error {
+    let what = format!("it is not the file that backup {} names", catalog.number);
+    Corruption::new(path, what).offset(0).into()
 }
 
 /// A file that a catalog names and that is not there is damage of the backup.

@@ -410,7 +410,7 @@ impl Builder {
         Ok(Store::new(engine, self))
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         self.limits.check()?;
         self.resources.check()?;
         let engine = &self.engine;
@@ -443,7 +443,7 @@ impl Builder {
         bounded("block_bytes", engine.block_bytes as u64, 1024, 64 * 1024)
     }
 
-    pub(super) fn engine_options(&self) -> EngineOptions {
+    pub(crate) fn engine_options(&self) -> EngineOptions {
         EngineOptions {
             memory_bytes_max: self.limits.memory_bytes,
             scope_keys_max: self.limits.scope_keys,

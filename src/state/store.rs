@@ -18,6 +18,7 @@ use crate::state::commit::Commit;
 use crate::state::flight::Flights;
 use crate::state::handle::ScopeHandle;
 use crate::state::options::{Builder, Durability};
+use crate::state::origin::{self, Origin};
 use crate::state::resource::Resources;
 use crate::state::stats::Stats;
 use crate::state::trace;
@@ -85,6 +86,8 @@ pub(super) struct Shared {
     pub(super) caches: Caches,
     /// Held by whoever changes a setting that is kept in the store.
     pub(super) setting: Mutex<()>,
+    /// What it was restored from, the latest first.
+    pub(super) origins: Vec<Origin>,
 }
 
 impl Drop for Shared {
@@ -164,7 +167,12 @@ impl Shared {
 }
 
 impl Store {
+    /// A store whose engine holds nothing yet.
     pub(super) fn new(engine: Arc<Engine>, settings: Builder) -> Self {
+        Self::with_origins(engine, settings, Vec::new())
+    }
+
+    fn with_origins(engine: Arc<Engine>, settings: Builder, origins: Vec<Origin>) -> Self {
         Self {
             durability: settings.durability,
             shared: Arc::new(Shared {
@@ -174,6 +182,7 @@ impl Store {
                 flights: Flights::default(),
                 caches: Caches::default(),
                 setting: Mutex::default(),
+                origins,
             }),
         }
     }
@@ -199,7 +208,8 @@ impl Store {
 
     /// The same, of an engine that may hold something.
     pub(super) fn load(engine: Arc<Engine>, settings: Builder) -> Result<Self> {
-        let store = Self::new(engine, settings);
+        let origins = origin::load(&engine)?;
+        let store = Self::with_origins(engine, settings, origins);
         store.shared.load_settings()?;
         Ok(store)
     }

@@ -57,7 +57,8 @@ fn an_archive_reads_back() {
     let path = folder.path().join("a");
     let info = write(&path, &commits());
     assert_eq!(read(&path).unwrap(), commits());
-    assert_eq!(verify(&RealVfs, &path, STORE).unwrap(), info);
+    let reader = ArchiveReader::open(&RealVfs, &path, STORE).unwrap();
+    assert_eq!(*reader.info(), info);
     assert_eq!(info.length, fs::metadata(&path).unwrap().len());
     assert_eq!((info.commits, info.last.get()), (5, (1 << 24) + 15));
     assert_eq!(info.time_micros, 1_004);
