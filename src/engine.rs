@@ -9,6 +9,7 @@
 //!   the newest verified snapshot is never given up.
 
 pub(crate) mod body;
+pub(crate) mod changes;
 mod checkpoint;
 mod commit;
 mod events;
@@ -21,7 +22,8 @@ mod maintenance;
 mod merge;
 pub(crate) mod opening;
 pub(crate) mod options;
-pub(crate) mod persist;
+mod persist;
+pub(crate) mod place;
 mod pressure;
 pub(crate) mod quota;
 mod rebuild;
@@ -31,6 +33,7 @@ mod sequencer;
 mod slots;
 pub(crate) mod snapshot;
 mod snapshots;
+pub(crate) mod source;
 pub(crate) mod table;
 pub(crate) mod tally;
 pub(crate) mod tap;

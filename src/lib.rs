@@ -29,6 +29,7 @@
 //! - What is refused: [`Limits`], [`Quota`], [`Error`]; what is held: [`Store::usage`].
 //! - What is kept bounded: [`Cache`].
 //! - Many entries at once: [`Store::bulk`], [`Store::import`], [`Store::export_json_lines`].
+//! - Copies that can be trusted: [`Store::backup`], [`Store::restore`], `docs/backup.md`.
 //! - What is made anew and never stored: [`Resource`].
 //! - Workflow state by the names that programs know: [`WorkflowStateManager`].
 //! - Figures and events: [`Stats`], [`Traced`], and the features `metrics` and `tracing`.
@@ -41,6 +42,7 @@
 #![cfg_attr(doctest, doc = include_str!("../docs/observing.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/what_to_keep_where.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/importing.md"))]
+#![cfg_attr(doctest, doc = include_str!("../docs/backup.md"))]
 
 mod backup;
 mod clock;
@@ -59,6 +61,10 @@ mod vfs;
 mod wal;
 mod workflow;
 
+pub use backup::{
+    Backup, BackupKind, BackupOptions, BackupPhase, BackupProgress, BackupVerification, Backups,
+    RestorePoint, Restored, Retention,
+};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::quota::Quota;
 pub use engine::report::{Healed, Recovery, Verification};
@@ -77,8 +83,8 @@ pub use state::{
     Builder, BulkLoader, BulkReport, Cache, CacheStats, Change, ChangeKind, ChangeSet, Commit,
     Cursor, Durability, Entry, ExportReport, Import, ImportAnswer, ImportEntry, ImportItem,
     ImportOutcome, ImportPhase, ImportProgress, ImportReport, ImportStatus, Key, KeyHandle, Keys,
-    KindUsage, Limits, MalformedEntry, MigrationReport, MigrationStep, Previous, Resource, Salvage,
-    Scan, SchemaChange, ScopeHandle, ScopeUsage, SetOptions, Stats, Store, Timing, Traced,
+    KindUsage, Limits, MalformedEntry, MigrationReport, MigrationStep, Origin, Previous, Resource,
+    Salvage, Scan, SchemaChange, ScopeHandle, ScopeUsage, SetOptions, Stats, Store, Timing, Traced,
     Transaction, TransactionScan, TransactionScope, Usage, Versioned, Watch, WatchFilter,
     WatchStream, WatchValues,
 };

@@ -150,9 +150,12 @@ impl ScopeKind {
     }
 }
 
+/// What the keys of the store's own bookkeeping begin with. All others are lower.
+pub(crate) const SYSTEM_BEGIN: [u8; 1] = [Tag::System as u8];
+
 /// True for the encoding of a part of the store's own bookkeeping.
 pub(crate) fn is_system(prefix: &[u8]) -> bool {
-    prefix.first() == Some(&(Tag::System as u8))
+    prefix.starts_with(&SYSTEM_BEGIN)
 }
 
 /// The name of a part of the store's own bookkeeping.

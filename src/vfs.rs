@@ -7,6 +7,7 @@
 mod real;
 #[cfg(feature = "testing")]
 pub(crate) mod sim;
+pub(crate) mod window;
 
 use std::fmt;
 use std::io;

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::changes::TakeChanges;
 use super::image_state::Image;
 use super::merge::{Merge, Merged};
 use super::table::{Slot, Stored, Table};

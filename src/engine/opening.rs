@@ -17,7 +17,7 @@ use super::folder::Folder;
 use super::image_state::Image;
 use super::maintenance::Threads;
 use super::options::EngineOptions;
-use super::persist::remove_unfinished;
+use super::place::remove_unfinished;
 use super::pressure::Pressure;
 use super::rebuild::cleared;
 use super::report::{Healed, Recovery};

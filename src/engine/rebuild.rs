@@ -2,13 +2,13 @@
 //! anew from snapshot and log where it is damaged.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
-use super::body::{BodyOp, read_body, schema_of};
+use super::body::schema_of;
+use super::changes::Changes;
 use super::checkpoint::Switching;
 use super::image_state::Image;
-use super::merge::{Changes, Merge, Merged};
+use super::merge::{Merge, Merged};
 use super::report::Healed;
 use super::snapshot::SnapshotReader;
 use super::{Disk, Engine};
@@ -251,7 +251,7 @@ impl Engine {
                 0,
             );
             let mut merge = Merge::new(Some(&base), blocks, merged.next_block, block_bytes);
-            changes.merge(&mut merge).map_err(failed)?;
+            changes.give(&mut merge).map_err(failed)?;
             let next = merge.finish().map_err(failed)?;
             merged.freed.extend(&next.freed);
             merged.blocks = next.blocks;
@@ -262,8 +262,8 @@ impl Engine {
             disk.log.replay((snapshot, upto), |lsn, micros, body| {
                 time = time.max(micros);
                 schema = schema_of(body).unwrap_or(schema);
-                collect(body, lsn, disk.folder.root(), &mut changes)?;
-                match changes.bytes > CHANGES_BYTES {
+                changes.add(body, lsn, disk.folder.root())?;
+                match changes.bytes() > CHANGES_BYTES {
                     true => apply(std::mem::take(&mut changes), &mut merged),
                     false => Ok(()),
                 }
@@ -285,23 +285,4 @@ pub(super) fn cleared(outcome: Result<(), ImageError>) -> Result<bool, ImageErro
         Err(e) if e.kind == ImageErrorKind::Full => Ok(false),
         outcome => outcome.map(|()| true),
     }
-}
-
-fn collect(body: &[u8], lsn: Lsn, path: &Path, changes: &mut Changes) -> Result<()> {
-    let mut scope: Option<&[u8]> = None;
-    let read = read_body(body, |op| {
-        if let BodyOp::Scope(prefix) = op {
-            scope = Some(prefix);
-            return Ok(());
-        }
-        let orphan = || Corruption::new(path, "an op before any scope").lsn(lsn);
-        let scope = scope.ok_or_else(orphan)?;
-        match op {
-            BodyOp::Put(key, cell) => changes.write([scope, key].concat(), lsn, Some(cell)),
-            BodyOp::Delete(key) => changes.write([scope, key].concat(), lsn, None),
-            BodyOp::Clear | BodyOp::Scope(_) => changes.clear(scope),
-        }
-        Ok(())
-    });
-    read.map_err(|what| Corruption::new(path, what).lsn(lsn))?
 }

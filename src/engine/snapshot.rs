@@ -27,6 +27,7 @@
 //! zeros. Extension bytes and flags that a reader does not know are skipped: what
 //! cannot be skipped raises the format.
 
+mod packer;
 mod reader;
 
 use std::fmt;
@@ -39,6 +40,7 @@ use crate::ids::{Lsn, StoreId};
 use crate::image::manifest::schema_extension;
 use crate::vfs::{OpenMode, Vfs, VfsFile};
 
+pub(crate) use packer::Packer;
 pub(crate) use reader::{Section, SnapshotReader, verify};
 
 /// The newest format that this version reads, and the one that it writes.

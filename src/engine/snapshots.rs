@@ -4,7 +4,10 @@
 //! checkpoints nor writers. The log is trimmed only to a snapshot that was read
 //! back and found whole.
 
-use super::snapshot::{self, SnapshotHeader, SnapshotWriter};
+use std::path::Path;
+
+use super::image_state::Image;
+use super::snapshot::{self, SnapshotHeader, SnapshotInfo, SnapshotWriter};
 use super::{Disk, Engine};
 use crate::clock;
 use crate::error::{Error, Result};
@@ -93,32 +96,11 @@ impl Engine {
         Ok(lsn)
     }
 
-    fn write_snapshot(&self, disk: &Disk, image: &super::Image) -> std::result::Result<(), Failed> {
+    fn write_snapshot(&self, disk: &Disk, image: &Image) -> std::result::Result<(), Failed> {
         let vfs = &*disk.folder.vfs;
         let path = disk.folder.snapshot(image.manifest.lsn);
         let temporary = temporary_name(&path);
-        let header = SnapshotHeader {
-            store: self.store,
-            origin: None,
-            lsn: image.manifest.lsn,
-            time_micros: image.manifest.time_micros,
-            schema: image.manifest.schema,
-        };
-        let mut writer = SnapshotWriter::create(vfs, &temporary, header)?;
-        for meta in &image.manifest.blocks {
-            if self.is_closed() {
-                return Err(Error::Closed.into());
-            }
-            let block = image.blocks().and_then(|blocks| blocks.read_uncached(meta));
-            let block = block.map_err(Failed::Image)?;
-            writer.push_block(
-                block.bytes(),
-                &meta.first_key,
-                meta.entries,
-                meta.live_bytes,
-            )?;
-        }
-        let written = writer.finish()?;
+        let written = self.write_blocks(disk, image, &temporary, &mut |_| Ok(()))?;
         let read_back = snapshot::verify(vfs, &temporary, Some(self.store))?;
         if read_back != written {
             let what = "a snapshot that was just written reads back differently";
@@ -131,13 +113,48 @@ impl Engine {
         Ok(())
     }
 
+    /// Writes a snapshot of an image under a temporary name, and syncs it. `told` hears
+    /// the bytes of each block.
+    pub(super) fn write_blocks(
+        &self,
+        disk: &Disk,
+        image: &Image,
+        temporary: &Path,
+        told: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> std::result::Result<SnapshotInfo, Failed> {
+        let header = SnapshotHeader {
+            store: self.store,
+            origin: None,
+            lsn: image.manifest.lsn,
+            time_micros: image.manifest.time_micros,
+            schema: image.manifest.schema,
+        };
+        let mut writer = SnapshotWriter::create(&*disk.folder.vfs, temporary, header)?;
+        for meta in &image.manifest.blocks {
+            if self.is_closed() {
+                return Err(Error::Closed.into());
+            }
+            let block = image.blocks().and_then(|blocks| blocks.read_uncached(meta));
+            let block = block.map_err(Failed::Image)?;
+            writer.push_block(
+                block.bytes(),
+                &meta.first_key,
+                meta.entries,
+                meta.live_bytes,
+            )?;
+            told(block.bytes().len() as u64)?;
+        }
+        Ok(writer.finish()?)
+    }
+
     /// Removes snapshots before `newest`, and files that were never finished.
     pub(super) fn remove_older_snapshots(&self, disk: &Disk, newest: Lsn) -> Result<()> {
         disk.folder.remove_snapshots(|lsn| lsn != newest)
     }
 }
 
-enum Failed {
+/// Why a snapshot did not come about.
+pub(super) enum Failed {
     Image(crate::image::ImageError),
     Other(Error),
 }

@@ -18,6 +18,7 @@ use crate::state::commit::Commit;
 use crate::state::flight::Flights;
 use crate::state::handle::ScopeHandle;
 use crate::state::options::{Builder, Durability};
+use crate::state::origin::{self, Origin};
 use crate::state::resource::Resources;
 use crate::state::schema::MigrationReport;
 use crate::state::stats::Stats;
@@ -88,6 +89,8 @@ pub(crate) struct Shared {
     pub(super) setting: Mutex<()>,
     /// What migrations did when it was opened.
     pub(super) migrated: Mutex<Option<MigrationReport>>,
+    /// What it was restored from, the latest first.
+    pub(super) origins: Vec<Origin>,
 }
 
 impl Drop for Shared {
@@ -167,7 +170,12 @@ impl Shared {
 }
 
 impl Store {
+    /// A store whose engine holds nothing yet.
     pub(super) fn new(engine: Arc<Engine>, settings: Builder) -> Self {
+        Self::with_origins(engine, settings, Vec::new())
+    }
+
+    fn with_origins(engine: Arc<Engine>, settings: Builder, origins: Vec<Origin>) -> Self {
         Self {
             durability: settings.durability,
             shared: Arc::new(Shared {
@@ -178,6 +186,7 @@ impl Store {
                 caches: Caches::default(),
                 setting: Mutex::default(),
                 migrated: Mutex::default(),
+                origins,
             }),
         }
     }
@@ -195,9 +204,16 @@ impl Store {
         self.durability
     }
 
+    /// Its engine, if the store can be used here and now.
+    pub(crate) fn engine(&self) -> Result<&Engine> {
+        self.shared.enter()?;
+        Ok(&self.shared.engine)
+    }
+
     /// The same, of an engine that may hold something.
     pub(crate) fn load(engine: Arc<Engine>, settings: Builder) -> Result<Self> {
-        let store = Self::new(engine, settings);
+        let origins = origin::load(&engine)?;
+        let store = Self::with_origins(engine, settings, origins);
         store.shared.load_settings()?;
         Ok(store)
     }

@@ -147,6 +147,11 @@ impl SnapshotReader {
         &self.info
     }
 
+    /// Where the next section, or the footer, begins.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// The next section; `None` behind the last, once all of them together are what the
     /// footer says.
     ///

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::engine::persist::{REHEARSAL, name_beside, remove_left_over};
+use crate::engine::place::{REHEARSAL, name_beside, remove_left_over};
 use crate::error::{Error, Result};
 use crate::state::store::Shared;
 use crate::vfs::Vfs;

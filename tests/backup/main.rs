@@ -1,0 +1,16 @@
+//! Backups: what is copied, what a damaged or a crashed one comes to, and what is kept.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "this is how a test fails"
+)]
+
+mod crashes;
+mod damage;
+mod history;
+mod incremental;
+mod parts;
+mod retention;
+mod taking;
