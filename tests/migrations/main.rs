@@ -3,6 +3,7 @@
 
 mod chain;
 mod command;
+mod crashes;
 mod failures;
 mod parts;
 mod resume;
