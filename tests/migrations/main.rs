@@ -5,7 +5,10 @@ mod chain;
 mod command;
 mod crashes;
 mod failures;
+mod fixture;
 mod parts;
 mod resume;
 mod revert;
 mod scope;
+#[path = "../fixtures/unpack.rs"]
+mod unpack;
