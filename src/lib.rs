@@ -29,6 +29,7 @@
 //! - What is refused: [`Limits`], [`Quota`], [`Error`]; what is held: [`Store::usage`].
 //! - What is kept bounded: [`Cache`].
 //! - Many entries at once: [`Store::bulk`], [`Store::import`], [`Store::export_json_lines`].
+//! - What is changed when the program is: [`StateMigration`], [`Builder::migration`].
 //! - What is made anew and never stored: [`Resource`].
 //! - Workflow state by the names that programs know: [`WorkflowStateManager`].
 //! - Figures and events: [`Stats`], [`Traced`], and the features `metrics` and `tracing`.
