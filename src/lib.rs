@@ -30,6 +30,7 @@
 //! - What is kept bounded: [`Cache`].
 //! - Many entries at once: [`Store::bulk`], [`Store::import`], [`Store::export_json_lines`].
 //! - Copies that can be trusted: [`Store::backup`], [`Store::restore`], `docs/backup.md`.
+//! - What is changed when the program is: [`StateMigration`], [`Builder::migration`].
 //! - What is made anew and never stored: [`Resource`].
 //! - Workflow state by the names that programs know: [`WorkflowStateManager`].
 //! - Figures and events: [`Stats`], [`Traced`], and the features `metrics` and `tracing`.

@@ -4,7 +4,9 @@
 mod chain;
 mod command;
 mod disk;
+mod crashes;
 mod failures;
+mod fixture;
 mod parts;
 mod random;
 mod rehearsal;
@@ -12,3 +14,5 @@ mod resume;
 mod revert;
 mod scope;
 mod transforms;
+#[path = "../fixtures/unpack.rs"]
+mod unpack;
