@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::archive::{ArchiveHeader, ArchiveWriter};
 use super::catalog::{BaseFile, Catalog, LastCommit, LogFile};
 use super::folder::{BackupFolder, Part};
-use super::listing::Backup;
+use super::listing::{Backup, Backups};
 use super::options::{BackupOptions, BackupPhase, Teller};
 use super::plan::{State, goes_on_from};
 use super::restore::without_parents;
@@ -40,9 +40,10 @@ impl Store {
     /// back and is durable when this returns.
     ///
     /// The first one is full. Later ones copy only the commits since, as long as the
-    /// store still has these in its log and they are not long against the state. A folder
-    /// holds the backups of one store. A backup that fails or is killed leaves the
-    /// earlier ones as they were.
+    /// store still has these in its log and they are not long against the state. Of the
+    /// files that they go on from they look at both ends; [`Backups::verify`] reads all
+    /// through. A folder holds the backups of one store. A backup that fails or is killed
+    /// leaves the earlier ones as they were.
     ///
     /// The folder is looked for in the file system that the store is in
     /// ([`Builder::vfs`](crate::Builder::vfs)).
