@@ -29,6 +29,7 @@
 //! - What is refused: [`Limits`], [`Quota`], [`Error`]; what is held: [`Store::usage`].
 //! - What is kept bounded: [`Cache`].
 //! - Many entries at once: [`Store::bulk`], [`Store::import`], [`Store::export_json_lines`].
+//! - Copies that can be trusted: [`Store::backup`], [`Store::restore`], `docs/backup.md`.
 //! - What is made anew and never stored: [`Resource`].
 //! - Workflow state by the names that programs know: [`WorkflowStateManager`].
 //! - Figures and events: [`Stats`], [`Traced`], and the features `metrics` and `tracing`.
@@ -41,6 +42,7 @@
 #![cfg_attr(doctest, doc = include_str!("../docs/observing.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/what_to_keep_where.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/importing.md"))]
+#![cfg_attr(doctest, doc = include_str!("../docs/backup.md"))]
 
 mod backup;
 mod clock;

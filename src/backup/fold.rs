@@ -299,5 +299,5 @@ impl fmt::Debug for Seal<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "testing"))]
 mod tests;

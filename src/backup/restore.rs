@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::archive::ArchiveReader;
-use super::catalog::Catalog;
+use super::catalog::{Catalog, LogFile};
 use super::fold::{Fold, Folded, Seal};
 use super::folder::{BackupFolder, Part};
 use super::point::{Found, RestorePoint};
@@ -191,8 +191,9 @@ fn refuse_inside(vfs: &dyn Vfs, dest: &Path) -> Result<()> {
         let mut path = without_parents(path);
         while path.pop() {
             let backup = path.join("BACKUP");
-            let there = vfs.metadata(&backup);
-            if there.is_ok_and(|found| found.is_some_and(|found| !found.is_dir)) {
+            let found = vfs.metadata(&backup);
+            let found = found.map_err(|e| Error::io("look at", &backup, e))?;
+            if found.is_some_and(|found| !found.is_dir) {
                 return Err(Error::Invalid {
                     what: "destination",
                     reason: format!("it is inside of the backups in {}", path.display()),
@@ -219,37 +220,32 @@ pub(super) fn without_parents(path: &Path) -> PathBuf {
 /// the catalog says is known before anything is written.
 fn check_ends(folder: &BackupFolder, found: &Found) -> Result<()> {
     open_base(folder, &found.catalog)?;
-    for log in needed(found) {
-        open_log(folder, &found.catalog, log)?;
-    }
-    Ok(())
+    needed(found).try_for_each(|log| open_log(folder, &found.catalog, log).map(drop))
 }
 
-/// The archives with commits up to the point, by their place in the catalog.
-fn needed(found: &Found) -> impl Iterator<Item = usize> {
-    let logs = found.catalog.logs.iter().enumerate();
-    logs.filter(|(_, log)| log.from < found.lsn)
-        .map(|(at, _)| at)
+/// The archives with commits up to the point, in order.
+fn needed(found: &Found) -> impl Iterator<Item = &LogFile> {
+    let logs = found.catalog.logs.iter();
+    logs.filter(|log| log.from < found.lsn)
 }
 
-fn open_base(folder: &BackupFolder, catalog: &Catalog) -> Result<Option<SnapshotHeader>> {
+fn open_base(
+    folder: &BackupFolder,
+    catalog: &Catalog,
+) -> Result<Option<(PathBuf, SnapshotHeader)>> {
     let Some(base) = &catalog.base else {
         return Ok(None);
     };
     let path = folder.file(Part::Snapshot, base.number);
     let reader = verify::open_base(&*folder.vfs, &path, base, catalog)?;
-    Ok(Some(reader.info().header))
+    Ok(Some((path, reader.info().header)))
 }
 
 fn open_log(
     folder: &BackupFolder,
     catalog: &Catalog,
-    at: usize,
+    log: &LogFile,
 ) -> Result<(PathBuf, ArchiveReader)> {
-    let log = catalog.logs.get(at).ok_or_else(|| Error::Invalid {
-        what: "archive",
-        reason: format!("the backup has no archive {at}"),
-    })?;
     let path = folder.file(Part::Log, log.number);
     let reader = verify::open_log(&*folder.vfs, &path, log, catalog)?;
     Ok((path, reader))
@@ -282,10 +278,8 @@ impl Source<'_> {
         let (folder, found) = (self.folder, self.found);
         let mut fold = Fold::new(&*folder.vfs, snapshots, store, block_bytes);
         let mut reached = Reached::default();
-        if let (Some(header), Some(base)) =
-            (open_base(folder, &found.catalog)?, &found.catalog.base)
-        {
-            fold = fold.with_base(&folder.file(Part::Snapshot, base.number), folder.store);
+        if let Some((path, header)) = open_base(folder, &found.catalog)? {
+            fold = fold.with_base(&path, folder.store);
             reached = Reached {
                 lsn: header.lsn,
                 time_micros: header.time_micros,
@@ -345,7 +339,7 @@ impl Source<'_> {
 
     /// Folds the commits of an archive, up to the point. Reads it to its end all the same:
     /// only then it is known to be whole. False once the point was passed.
-    fn take(&self, log: usize, fold: &mut Fold<'_>, reached: &mut Reached) -> Result<bool> {
+    fn take(&self, log: &LogFile, fold: &mut Fold<'_>, reached: &mut Reached) -> Result<bool> {
         let (path, mut reader) = open_log(self.folder, &self.found.catalog, log)?;
         let mut before = true;
         while let Some(record) = reader.next()? {

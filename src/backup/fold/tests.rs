@@ -1,7 +1,6 @@
 //! The fold against a map that does the same.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -9,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::engine::body::BodyWriter;
 use crate::scope::Scope;
-use crate::vfs::RealVfs;
+use crate::vfs::sim::SimDisk;
 
 const OLD: StoreId = StoreId::from_bytes(*b"0123456789abcdef");
 const NEW: StoreId = StoreId::from_bytes(*b"fedcba9876543210");
@@ -68,8 +67,8 @@ fn apply(state: &mut State, lsn: Lsn, commit: &Commit) {
     }
 }
 
-fn read(path: &Path, store: StoreId) -> (SnapshotInfo, State) {
-    let mut reader = SnapshotReader::open(&RealVfs, path, Some(store)).unwrap();
+fn read(disk: &SimDisk, path: &Path, store: StoreId) -> (SnapshotInfo, State) {
+    let mut reader = SnapshotReader::open(disk, path, Some(store)).unwrap();
     let mut state = State::new();
     while let Some(section) = reader.next_section().unwrap() {
         for entry in section.block.entries_from(0) {
@@ -91,7 +90,7 @@ fn header(store: StoreId, lsn: Lsn) -> SnapshotHeader {
 
 /// Folds commits behind `lsn`, with so much memory, into blocks of 256 bytes.
 fn folded(
-    folder: &Path,
+    disk: &SimDisk,
     base: Option<&Path>,
     (lsn, commits): (u64, &[Commit]),
     pass_bytes: usize,
@@ -99,7 +98,7 @@ fn folded(
 ) -> (PathBuf, Folded, u64) {
     let (old, new) = (base.is_none(), base.is_some());
     let store = if old { OLD } else { NEW };
-    let mut fold = Fold::new(&RealVfs, folder, store, 256);
+    let mut fold = Fold::new(disk, Path::new(""), store, 256);
     fold.pass_bytes = pass_bytes;
     if let Some(base) = base {
         fold = fold.with_base(base, OLD);
@@ -111,7 +110,7 @@ fn folded(
         fold.commit(Lsn::new(at), &body(commit), path).unwrap();
     }
     let passes = fold.passes + 1;
-    let path = folder.join(if new { "new.snap" } else { "base.snap" });
+    let path = PathBuf::from(if new { "new.snap" } else { "base.snap" });
     let header = header(store, Lsn::new(at.max(1)));
     let folded = fold.finish(&path, header, seal).unwrap();
     assert_eq!(folded.info.header, header);
@@ -136,7 +135,7 @@ fn commits(most: usize) -> impl Strategy<Value = Vec<Commit>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn a_fold_is_what_a_map_becomes(
         before in commits(30),
@@ -144,13 +143,13 @@ proptest! {
         pass_bytes in prop_oneof![Just(1), 200..4000_usize, Just(PASS_BYTES)],
         sealed in any::<bool>(),
     ) {
-        let folder = tempfile::tempdir().unwrap();
+        let disk = SimDisk::new(1);
         let mut state = State::new();
         for (lsn, commit) in (1..).zip(&before) {
             apply(&mut state, Lsn::new(lsn), commit);
         }
-        let (base, ..) = folded(folder.path(), None, (0, &before), pass_bytes, None);
-        let (_, found) = read(&base, OLD);
+        let (base, ..) = folded(&disk, None, (0, &before), pass_bytes, None);
+        let (_, found) = read(&disk, &base, OLD);
         prop_assert_eq!(&found, &state);
 
         let first = before.len() as u64;
@@ -177,18 +176,18 @@ proptest! {
             let old = state.get(&key).map(|(_, cell)| cell.clone()).unwrap_or_default();
             state.insert(key.clone(), (last, [&b"sealed:"[..], &old].concat()));
         }
-        let bytes = fs::read(&base).unwrap();
+        let bytes = disk.read(&base).unwrap();
         let (path, outcome, _) =
-            folded(folder.path(), Some(&base), (first, &behind), pass_bytes, seal);
-        let (info, found) = read(&path, NEW);
+            folded(&disk, Some(&base), (first, &behind), pass_bytes, seal);
+        let (info, found) = read(&disk, &path, NEW);
         prop_assert_eq!(&found, &state);
         prop_assert_eq!(info, outcome.info);
         prop_assert_eq!(info.entries, state.len() as u64);
         let users = state.keys().filter(|key| !is_system(key)).count();
         prop_assert_eq!(outcome.user_entries, users as u64);
         // The base is as it was, and nothing else is left.
-        prop_assert_eq!(fs::read(&base).unwrap(), bytes);
-        prop_assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        prop_assert_eq!(disk.read(&base).unwrap(), bytes);
+        prop_assert_eq!(disk.files().len(), 2);
     }
 }
 
@@ -203,16 +202,16 @@ fn wide(keys: std::ops::Range<u8>, cell: &[u8]) -> Commit {
 
 #[test]
 fn memory_is_bounded_by_passes() {
-    let folder = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(1);
     let all: Vec<_> = (0..30).map(|n| wide(n * 8..n * 8 + 8, &[n; 500])).collect();
-    let (_, _, passes) = folded(folder.path(), None, (0, &all), 40_000, None);
+    let (_, _, passes) = folded(&disk, None, (0, &all), 40_000, None);
     assert_eq!(passes, 4, "30 commits of about 5 KB");
     // What is overwritten takes no more than once.
     let same: Vec<_> = (0..200).map(|n| wide(0..8, &[n; 500])).collect();
-    let (path, _, passes) = folded(folder.path(), None, (0, &same), 40_000, None);
+    let (path, _, passes) = folded(&disk, None, (0, &same), 40_000, None);
     assert_eq!(passes, 1);
     assert!(
-        read(&path, OLD)
+        read(&disk, &path, OLD)
             .1
             .values()
             .all(|(_, cell)| *cell == [199; 500])
@@ -221,18 +220,18 @@ fn memory_is_bounded_by_passes() {
 
 #[test]
 fn blocks_that_nothing_changed_are_taken_over() {
-    let folder = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(1);
     let all = [wide(0..200, b"0123456789")];
-    let (base, ..) = folded(folder.path(), None, (0, &all), PASS_BYTES, None);
+    let (base, ..) = folded(&disk, None, (0, &all), PASS_BYTES, None);
     let blocks = |path: &Path, store| {
-        let mut reader = SnapshotReader::open(&RealVfs, path, Some(store)).unwrap();
+        let mut reader = SnapshotReader::open(&disk, path, Some(store)).unwrap();
         std::iter::from_fn(|| reader.next_section().unwrap())
             .map(|section| section.block.bytes().to_vec())
             .collect::<Vec<_>>()
     };
     let old = blocks(&base, OLD);
     let one = [wide(100..101, b"other")];
-    let (path, ..) = folded(folder.path(), Some(&base), (1, &one), PASS_BYTES, None);
+    let (path, ..) = folded(&disk, Some(&base), (1, &one), PASS_BYTES, None);
     let new = blocks(&path, NEW);
     let kept = new.iter().filter(|block| old.contains(block)).count();
     assert!(
@@ -246,31 +245,25 @@ fn blocks_that_nothing_changed_are_taken_over() {
 
 #[test]
 fn a_base_that_is_damaged_or_of_another_store_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let (base, ..) = folded(
-        folder.path(),
-        None,
-        (0, &[wide(0..50, b"x")]),
-        PASS_BYTES,
-        None,
-    );
+    let disk = SimDisk::new(1);
+    let (base, ..) = folded(&disk, None, (0, &[wide(0..50, b"x")]), PASS_BYTES, None);
     let fold = |store| {
-        let fold = Fold::new(&RealVfs, folder.path(), NEW, 256).with_base(&base, store);
-        fold.finish(&folder.path().join("new"), header(NEW, Lsn::new(9)), None)
+        let fold = Fold::new(&disk, Path::new(""), NEW, 256).with_base(&base, store);
+        fold.finish(Path::new("new"), header(NEW, Lsn::new(9)), None)
     };
     assert!(fold(OLD).is_ok());
     assert!(matches!(fold(NEW), Err(Error::Corrupt(e)) if e.path == base));
-    let mut bytes = fs::read(&base).unwrap();
+    let mut bytes = disk.read(&base).unwrap();
     let at = bytes.len() / 2;
     bytes[at] ^= 1;
-    fs::write(&base, bytes).unwrap();
+    disk.write(&base, &bytes).unwrap();
     assert!(matches!(fold(OLD), Err(Error::Corrupt(e)) if e.path == base));
 }
 
 #[test]
 fn a_body_that_makes_no_sense_is_told_with_its_file_and_lsn() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut fold = Fold::new(&RealVfs, folder.path(), NEW, 256);
+    let disk = SimDisk::new(1);
+    let mut fold = Fold::new(&disk, Path::new(""), NEW, 256);
     let bad = fold.commit(Lsn::new(7), &[0, 0, 9], Path::new("archive"));
     let Err(Error::Corrupt(found)) = bad else {
         panic!("{bad:?}");
