@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::archive::{ArchiveHeader, ArchiveWriter};
 use super::catalog::{BaseFile, Catalog, LastCommit, LogFile};
 use super::folder::{BackupFolder, Part};
-use super::listing::{Backup, Backups};
+use super::listing::Backup;
 use super::options::{BackupOptions, BackupPhase, Teller};
 use super::plan::{State, goes_on_from};
 use super::restore::without_parents;
@@ -41,7 +41,7 @@ impl Store {
     ///
     /// The first one is full. Later ones copy only the commits since, as long as the
     /// store still has these in its log and they are not long against the state. Of the
-    /// files that they go on from they look at both ends; [`Backups::verify`] reads all
+    /// files that they go on from they look at both ends; [`Backups::verify`](crate::Backups::verify) reads all
     /// through. A folder holds the backups of one store. A backup that fails or is killed
     /// leaves the earlier ones as they were.
     ///
