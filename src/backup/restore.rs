@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::archive::ArchiveReader;
 use super::catalog::{Catalog, LogFile};
-use super::fold::{Fold, Folded, Seal};
+use super::fold::{Fold, Folded, Seal, Sizes};
 use super::folder::{BackupFolder, Part};
 use super::point::{Found, RestorePoint};
 use super::verify;
@@ -126,8 +126,9 @@ impl Store {
 }
 
 impl Builder {
-    /// As [`Store::restore_to`], on this builder's file system, with its clock and its
-    /// sizes of blocks and segments. Nothing is opened.
+    /// As [`Store::restore_to`], on this builder's file system, with its clock, its sizes of
+    /// blocks and segments, and [`memtable_bytes`](Self::memtable_bytes) for what is held
+    /// in memory of the commits behind a snapshot. Nothing is opened.
     ///
     /// # Errors
     /// As [`Store::restore_to`], and [`Error::Invalid`] for settings out of bounds.
@@ -164,6 +165,10 @@ impl Builder {
         let point = point.into();
         let found = point.find(&folder)?;
         check_ends(&folder, &found)?;
+        let sizes = Sizes {
+            block_bytes: options.block_bytes,
+            pass_bytes: options.memtable_bytes,
+        };
         let mut restored = None;
         place.make(|snapshots, store| {
             let source = Source {
@@ -171,7 +176,7 @@ impl Builder {
                 point,
                 found: &found,
             };
-            let done = source.fold(snapshots, store, options.block_bytes, place.now_micros)?;
+            let done = source.fold(snapshots, store, sizes, place.now_micros)?;
             let (lsn, time_micros) = (done.lsn, done.time_micros);
             restored = Some(done);
             Ok(Beginning { lsn, time_micros })
@@ -272,11 +277,11 @@ impl Source<'_> {
         &self,
         snapshots: &Path,
         store: StoreId,
-        block_bytes: usize,
+        sizes: Sizes,
         now_micros: u64,
     ) -> Result<Restored> {
         let (folder, found) = (self.folder, self.found);
-        let mut fold = Fold::new(&*folder.vfs, snapshots, store, block_bytes);
+        let mut fold = Fold::new(&*folder.vfs, snapshots, store, sizes);
         let mut reached = Reached::default();
         if let Some((path, header)) = open_base(folder, &found.catalog)? {
             fold = fold.with_base(&path, folder.store);
