@@ -298,5 +298,5 @@ impl fmt::Debug for Seal<'_> {
     }
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! The fold against a map that does the same.
 
+#![cfg(feature = "testing")]
+
 use std::collections::BTreeMap;
 
 use proptest::collection::vec;
