@@ -303,6 +303,7 @@ pub(crate) enum Work {
     Snapshot,
     Rebuild,
     Verify,
+    Backup,
     Close,
 }
 
@@ -326,6 +327,7 @@ pub(crate) fn span(work: Work, store: Option<&Path>) -> Span {
             Work::Snapshot => info_span!(target: "evenkeel", "snapshot", store, lsn = Empty),
             Work::Rebuild => info_span!(target: "evenkeel", "rebuild", store, lsn = Empty),
             Work::Verify => info_span!(target: "evenkeel", "verify", store, lsn = Empty),
+            Work::Backup => info_span!(target: "evenkeel", "backup", store, lsn = Empty),
             Work::Close => info_span!(target: "evenkeel", "close", store, lsn = Empty),
         };
         Span {
