@@ -17,6 +17,7 @@ use crate::engine::place::{Beginning, Place};
 use crate::engine::snapshot::SnapshotHeader;
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, StoreId};
+use crate::observe::{self, Work};
 use crate::state::origin::{self, Origin};
 use crate::state::{Builder, Store};
 use crate::vfs::Vfs;
@@ -152,6 +153,7 @@ impl Builder {
         point: impl Into<RestorePoint>,
     ) -> Result<Restored> {
         self.check()?;
+        let span = observe::span(Work::Restore, Some(dest.as_ref()));
         let (options, components) = (self.engine_options(), self.components());
         let place = Place {
             vfs: &components.vfs,
@@ -181,10 +183,12 @@ impl Builder {
             restored = Some(done);
             Ok(Beginning { lsn, time_micros })
         })?;
-        restored.ok_or_else(|| Error::Invalid {
+        let restored = restored.ok_or_else(|| Error::Invalid {
             what: "restore",
             reason: "nothing was restored".into(),
-        })
+        })?;
+        span.reached(restored.lsn);
+        Ok(restored)
     }
 }
 
