@@ -301,9 +301,9 @@ fn every_call_that_changes_a_disk_is_crashed() {
         }
     }
     // A restore, and one whose calls fail: what it has begun is removed.
-    let backups = after(backed_up);
-    stops(&mut coverage, all, &backups, restore);
-    stops_behind_failures(&mut coverage, &backups, restore);
+    let taken = after(backed_up);
+    stops(&mut coverage, all, &taken, restore);
+    stops_behind_failures(&mut coverage, &taken, restore);
 
     stops(&mut coverage, all, &new, life);
     stops_behind_failures(&mut coverage, &new, stubborn);
