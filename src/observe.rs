@@ -304,6 +304,7 @@ pub(crate) enum Work {
     Rebuild,
     Verify,
     Backup,
+    Restore,
     Close,
 }
 
@@ -328,6 +329,7 @@ pub(crate) fn span(work: Work, store: Option<&Path>) -> Span {
             Work::Rebuild => info_span!(target: "evenkeel", "rebuild", store, lsn = Empty),
             Work::Verify => info_span!(target: "evenkeel", "verify", store, lsn = Empty),
             Work::Backup => info_span!(target: "evenkeel", "backup", store, lsn = Empty),
+            Work::Restore => info_span!(target: "evenkeel", "restore", store, lsn = Empty),
             Work::Close => info_span!(target: "evenkeel", "close", store, lsn = Empty),
         };
         Span {

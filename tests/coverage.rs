@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use evenkeel::testing::crash::Coverage;
 use evenkeel::testing::{Failure, Fault, Loss, Operation, OperationKind, SimDisk, When};
-use evenkeel::{BackupOptions, Builder, Result, Salvage, Scope, Store, Vfs};
+use evenkeel::{BackupOptions, Builder, RestorePoint, Result, Salvage, Scope, Store, Vfs};
 
 const PLACE: &str = "data/store";
 const BACKUPS: &str = "data/backups";
@@ -113,6 +113,20 @@ fn persist(disk: &SimDisk) -> Result<()> {
     let store = builder(disk).in_memory()?;
     commits(&store, 0..4)?;
     store.persist(PLACE)?.close()
+}
+
+/// Leaves a backup whose commits are too many to be merged at once.
+fn backed_up(disk: &SimDisk) -> Result<()> {
+    let store = builder(disk).open(PLACE)?;
+    commits(&store, 0..180)?;
+    store.backup(BACKUPS)?;
+    store.close()
+}
+
+fn restore(disk: &SimDisk) -> Result<()> {
+    let point = RestorePoint::Latest;
+    builder(disk).restore(BACKUPS, "new/copy", point)?;
+    Ok(())
 }
 
 /// What fails is tried once more.
@@ -286,6 +300,11 @@ fn every_call_that_changes_a_disk_is_crashed() {
             stops(&mut coverage, all, &copy(&left), open);
         }
     }
+    // A restore, and one whose calls fail: what it has begun is removed.
+    let taken = after(backed_up);
+    stops(&mut coverage, all, &taken, restore);
+    stops_behind_failures(&mut coverage, &taken, restore);
+
     stops(&mut coverage, all, &new, life);
     stops_behind_failures(&mut coverage, &new, stubborn);
     stops(&mut coverage, all, &after(emptied), filled_again);
