@@ -19,9 +19,6 @@ use crate::ids::{Lsn, StoreId};
 use crate::scope::{SYSTEM_BEGIN, is_system};
 use crate::vfs::Vfs;
 
-/// What changes may take in memory before they are merged.
-pub(crate) const PASS_BYTES: usize = 64 * 1024 * 1024;
-
 /// What becomes of a key that is written last, given its cell.
 type Amend<'a> = dyn FnOnce(Option<&[u8]>) -> Result<Arc<[u8]>> + 'a;
 
@@ -31,11 +28,19 @@ pub(crate) struct Fold<'a> {
     vfs: &'a dyn Vfs,
     folder: &'a Path,
     store: StoreId,
-    block_bytes: usize,
-    pass_bytes: usize,
+    sizes: Sizes,
     base: Option<Base>,
     changes: Changes,
     passes: u64,
+}
+
+/// How large things may be, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// About so large are the blocks that are made.
+    pub(crate) block_bytes: usize,
+    /// So much changes may take in memory before they are merged.
+    pub(crate) pass_bytes: u64,
 }
 
 /// The snapshot that is merged with.
@@ -64,19 +69,13 @@ pub(crate) struct Folded {
 
 impl<'a> Fold<'a> {
     /// Begins with nothing. Everything is written in `folder`, for the new store of this
-    /// id, in blocks of about `block_bytes`.
-    pub(crate) fn new(
-        vfs: &'a dyn Vfs,
-        folder: &'a Path,
-        store: StoreId,
-        block_bytes: usize,
-    ) -> Self {
+    /// id.
+    pub(crate) fn new(vfs: &'a dyn Vfs, folder: &'a Path, store: StoreId, sizes: Sizes) -> Self {
         Self {
             vfs,
             folder,
             store,
-            block_bytes,
-            pass_bytes: PASS_BYTES,
+            sizes,
             base: None,
             changes: Changes::default(),
             passes: 0,
@@ -100,7 +99,7 @@ impl<'a> Fold<'a> {
     /// [`Error::Io`].
     pub(crate) fn commit(&mut self, lsn: Lsn, body: &[u8], path: &Path) -> Result<()> {
         self.changes.add(body, lsn, path)?;
-        if self.changes.bytes() < self.pass_bytes {
+        if (self.changes.bytes() as u64) < self.sizes.pass_bytes {
             return Ok(());
         }
         let path = self.folder.join(format!("fold-{}.tmp", self.passes % 2));
@@ -153,7 +152,7 @@ impl<'a> Fold<'a> {
         let mut pass = Pass {
             base: reader,
             open: None,
-            packer: Packer::new(writer, self.block_bytes),
+            packer: Packer::new(writer, self.sizes.block_bytes),
             seal,
             user_entries: 0,
         };
@@ -299,5 +298,5 @@ impl fmt::Debug for Seal<'_> {
     }
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests;

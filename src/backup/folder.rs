@@ -18,8 +18,8 @@
 //!           time    u64  store time when it was made
 //!           zeros up to 64
 //! ```
-//! NUMBER is decimal, of eight digits or more. It is never given twice, so that nothing
-//! here is ever overwritten. What no catalog names is nobody's.
+//! NUMBER is decimal, of eight digits or more, and higher than any that is there, so that
+//! nothing here is ever overwritten. What no catalog names is nobody's.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -126,7 +126,7 @@ impl BackupFolder {
                     expected: store,
                 });
             }
-            Err(e @ Error::NotABackup { .. }) => match may_become_one(&*vfs, root) {
+            Err(e @ Error::NotABackup { .. }) => match may_become_one(&*vfs, root)? {
                 true => Self {
                     vfs,
                     root: root.to_path_buf(),
@@ -276,18 +276,24 @@ pub(super) fn parse_name(part: Part, name: &str) -> Option<u64> {
 }
 
 /// True for an empty folder, and for what an interrupted making has left.
-fn may_become_one(vfs: &dyn Vfs, root: &Path) -> bool {
+fn may_become_one(vfs: &dyn Vfs, root: &Path) -> Result<bool> {
+    let list = |path: &Path| {
+        let entries = vfs.read_dir(path);
+        entries.map_err(|e| Error::io("list", path, e))
+    };
     let ours = |name: &str| NAMES.contains(&name.strip_suffix(".tmp").unwrap_or(name));
-    let entries = vfs.read_dir(root);
-    entries.is_ok_and(|entries| {
-        entries.iter().all(|entry| {
-            let empty = || {
-                let inside = vfs.read_dir(&root.join(&entry.name));
-                inside.is_ok_and(|inside| inside.is_empty())
-            };
-            ours(&entry.name) && (!entry.is_dir || empty())
-        })
-    })
+    let found = vfs.metadata(root);
+    let found = found.map_err(|e| Error::io("look at", root, e))?;
+    if !found.is_some_and(|found| found.is_dir) {
+        return Ok(false);
+    }
+    for entry in list(root)? {
+        let empty = !entry.is_dir || list(&root.join(&entry.name))?.is_empty();
+        if !(ours(&entry.name) && empty) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn encode_backup(store: StoreId, now_micros: u64) -> Vec<u8> {

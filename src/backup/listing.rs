@@ -39,7 +39,8 @@ pub enum BackupKind {
 pub struct Backup {
     /// The store that it is of.
     pub store: StoreId,
-    /// Its number in the folder: from 1, higher for a later one, never given twice.
+    /// Its number in the folder: from 1, and higher than that of all that were there when
+    /// it was made.
     pub number: u64,
     /// The LSN whose state it holds: every commit up to it, and none behind it.
     pub lsn: Lsn,

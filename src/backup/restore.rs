@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::archive::ArchiveReader;
 use super::catalog::{Catalog, LogFile};
-use super::fold::{Fold, Folded, Seal};
+use super::fold::{Fold, Folded, Seal, Sizes};
 use super::folder::{BackupFolder, Part};
 use super::point::{Found, RestorePoint};
 use super::verify;
@@ -17,6 +17,7 @@ use crate::engine::place::{Beginning, Place};
 use crate::engine::snapshot::SnapshotHeader;
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, StoreId};
+use crate::observe::{self, Work};
 use crate::state::origin::{self, Origin};
 use crate::state::{Builder, Store};
 use crate::vfs::Vfs;
@@ -126,8 +127,9 @@ impl Store {
 }
 
 impl Builder {
-    /// As [`Store::restore_to`], on this builder's file system, with its clock and its
-    /// sizes of blocks and segments. Nothing is opened.
+    /// As [`Store::restore_to`], on this builder's file system, with its clock, its sizes of
+    /// blocks and segments, and [`memtable_bytes`](Self::memtable_bytes) for what is held
+    /// in memory of the commits behind a snapshot. Nothing is opened.
     ///
     /// # Errors
     /// As [`Store::restore_to`], and [`Error::Invalid`] for settings out of bounds.
@@ -151,6 +153,7 @@ impl Builder {
         point: impl Into<RestorePoint>,
     ) -> Result<Restored> {
         self.check()?;
+        let span = observe::span(Work::Restore, Some(dest.as_ref()));
         let (options, components) = (self.engine_options(), self.components());
         let place = Place {
             vfs: &components.vfs,
@@ -164,6 +167,10 @@ impl Builder {
         let point = point.into();
         let found = point.find(&folder)?;
         check_ends(&folder, &found)?;
+        let sizes = Sizes {
+            block_bytes: options.block_bytes,
+            pass_bytes: options.memtable_bytes,
+        };
         let mut restored = None;
         place.make(|snapshots, store| {
             let source = Source {
@@ -171,15 +178,17 @@ impl Builder {
                 point,
                 found: &found,
             };
-            let done = source.fold(snapshots, store, options.block_bytes, place.now_micros)?;
+            let done = source.fold(snapshots, store, sizes, place.now_micros)?;
             let (lsn, time_micros) = (done.lsn, done.time_micros);
             restored = Some(done);
             Ok(Beginning { lsn, time_micros })
         })?;
-        restored.ok_or_else(|| Error::Invalid {
+        let restored = restored.ok_or_else(|| Error::Invalid {
             what: "restore",
             reason: "nothing was restored".into(),
-        })
+        })?;
+        span.reached(restored.lsn);
+        Ok(restored)
     }
 }
 
@@ -272,11 +281,11 @@ impl Source<'_> {
         &self,
         snapshots: &Path,
         store: StoreId,
-        block_bytes: usize,
+        sizes: Sizes,
         now_micros: u64,
     ) -> Result<Restored> {
         let (folder, found) = (self.folder, self.found);
-        let mut fold = Fold::new(&*folder.vfs, snapshots, store, block_bytes);
+        let mut fold = Fold::new(&*folder.vfs, snapshots, store, sizes);
         let mut reached = Reached::default();
         if let Some((path, header)) = open_base(folder, &found.catalog)? {
             fold = fold.with_base(&path, folder.store);

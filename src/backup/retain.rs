@@ -6,11 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::catalog::Catalog;
-use super::folder::{BackupFolder, Part};
+use super::folder::{BackupFolder, Part, parse_name};
 use super::listing::Backups;
 use crate::error::{Error, Result};
 
@@ -158,7 +157,10 @@ pub(super) fn sweep(folder: &BackupFolder, catalogs: &Catalogs) -> Result<()> {
     folder.sync(&folder.folder(Part::Catalog))?;
     for part in Part::ALL {
         let names = folder.names(part)?;
-        let unfinished = names.iter().filter(|name| name.ends_with(".tmp"));
+        let unfinished = names.iter().filter(|name| {
+            let begun = name.strip_suffix(".tmp");
+            begun.is_some_and(|name| parse_name(part, name).is_some())
+        });
         let mut paths: Vec<_> = unfinished.map(|n| folder.folder(part).join(n)).collect();
         if part != Part::Catalog && catalogs.damage.is_none() {
             let numbers = folder.numbers_of(part)?.into_iter();

@@ -23,6 +23,7 @@ use crate::engine::snapshot::{self, SnapshotReader};
 use crate::engine::source::Source;
 use crate::error::{Corruption, Error, Result};
 use crate::ids::Lsn;
+use crate::observe::{self, Work};
 use crate::state::Store;
 use crate::vfs::{OpenMode, VfsFile, temporary_name, write_file_atomically};
 
@@ -39,9 +40,10 @@ impl Store {
     /// back and is durable when this returns.
     ///
     /// The first one is full. Later ones copy only the commits since, as long as the
-    /// store still has these in its log and they are not long against the state. A folder
-    /// holds the backups of one store. A backup that fails or is killed leaves the
-    /// earlier ones as they were.
+    /// store still has these in its log and they are not long against the state. Of the
+    /// files that they go on from they look at both ends; [`Backups::verify`](crate::Backups::verify) reads all
+    /// through. A folder holds the backups of one store. A backup that fails or is killed
+    /// leaves the earlier ones as they were.
     ///
     /// The folder is looked for in the file system that the store is in
     /// ([`Builder::vfs`](crate::Builder::vfs)).
@@ -103,7 +105,7 @@ fn refuse_overlap(store: &Path, dest: &Path) -> Result<()> {
         let (store, dest) = (store.display(), dest.display());
         return Err(Error::Invalid {
             what: "folder of backups",
-            reason: format!("{dest} and the folder of the store, {store}, are in each other"),
+            reason: format!("{dest} and the folder of the store, {store}, overlap"),
         });
     }
     Ok(())
@@ -119,15 +121,16 @@ fn plain(path: &Path) -> Result<PathBuf> {
 }
 
 fn take(source: Source<'_>, dest: &Path, options: BackupOptions<'_>) -> Result<Backup> {
+    let span = observe::span(Work::Backup, Some(source.root()));
     let now = source.now();
     let vfs = Arc::clone(source.vfs());
     let (folder, _lock) = BackupFolder::open_or_create(vfs, dest, source.store(), now)?;
     let catalogs = Catalogs::read(&folder)?;
-    sweep(&folder, &catalogs)?;
     let mut number = 0;
     for part in Part::ALL {
         number = folder.numbers_of(part)?.into_iter().fold(number, u64::max);
     }
+    sweep(&folder, &catalogs)?;
     // Where one is damaged nobody knows what the newest was: a full one needs none.
     let newest = catalogs.whole.last();
     let goes_on = !options.full && catalogs.damage.is_none();
@@ -147,6 +150,7 @@ fn take(source: Source<'_>, dest: &Path, options: BackupOptions<'_>) -> Result<B
             return Err(e);
         }
     };
+    span.reached(catalog.lsn);
     if let Some(keep) = keep {
         retain(&folder, Retention::newest(keep))?;
     }
@@ -450,9 +454,10 @@ impl Taking<'_, '_> {
     fn clean_up(&self) {
         let _ = Part::ALL.into_iter().try_for_each(|part| {
             let path = self.folder.file(part, self.number);
-            // Mostly there is nothing of that name.
-            let _ = self.folder.vfs.remove_file(&temporary_name(&path));
-            let _ = self.folder.vfs.remove_file(&path);
+            for path in [temporary_name(&path), path] {
+                // Mostly there is nothing of that name.
+                let _ = self.folder.vfs.remove_file(&path);
+            }
             // What the catalog names must not go before it.
             self.folder.sync(&self.folder.folder(part))
         });

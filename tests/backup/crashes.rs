@@ -88,8 +88,9 @@ const WORKS: [Work; 6] = [
             backups(rig, 2);
         },
         run: |rig| {
-            rig.backups().retain(Retention::newest(3))?;
-            rig.backups().remove(4)
+            let backups = rig.builder().backups(DEST)?;
+            backups.retain(Retention::newest(3))?;
+            backups.remove(4)
         },
         removes: &[1, 2, 4],
     },

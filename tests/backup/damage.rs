@@ -234,7 +234,8 @@ fn a_damaged_log_of_the_store_is_named_and_no_backup_is_made_of_it() {
     // The state is whole in memory: a new snapshot heals the store, and then there is a
     // backup again.
     rig.disk.flip(&wal[0], 5000, 2).unwrap();
-    assert!(is_damage(&rig.store().backup(DEST).unwrap_err()));
+    let full = rig.store().backup_with(DEST, BackupOptions::new().full());
+    assert!(is_damage(&full.unwrap_err()));
     assert!(!rig.store().verify().unwrap().healed.is_empty());
     rig.backup().unwrap();
     rig.check(&"healed");

@@ -12,5 +12,6 @@ mod damage;
 mod history;
 mod incremental;
 mod parts;
+mod reading;
 mod retention;
 mod taking;

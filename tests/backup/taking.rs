@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use evenkeel::testing::SimDisk;
 use evenkeel::{
-    BackupKind, BackupOptions, BackupPhase, Backups, Durability, Error, RestorePoint, Scope, Store,
+    BackupKind, BackupOptions, BackupPhase, Backups, Durability, Error, RestorePoint, Retention,
+    Scope, Store, Vfs,
 };
 
 use crate::parts::{DEST, PLACE, Rig, bytes, content};
@@ -278,6 +279,8 @@ fn what_cannot_be_backed_up_there_is_refused_and_left_alone() {
         assert!(matches!(error, Error::Invalid { .. }), "{dest}: {error}");
         assert_eq!(bytes(&rig.disk, ""), before, "{dest}");
     }
+    let vfs: &dyn Vfs = &rig.disk;
+    vfs.create_dir("data/other".as_ref()).unwrap();
     rig.disk.write("data/other/file", b"x").unwrap();
     let other = rig.builder().open("data/second").unwrap();
     other.backup("data/theirs").unwrap();
@@ -316,6 +319,130 @@ fn missing_parents_and_relative_paths_will_do() {
         rig.store().backup(dest).unwrap();
         rig.builder().backups(dest).unwrap().verify().unwrap();
     }
+}
+
+/// The log is trimmed and the snapshot replaced while they are copied.
+#[test]
+fn what_is_replaced_while_it_is_copied_is_copied_again() {
+    for times in [1, 3, 7, u32::MAX] {
+        let mut rig = Rig::new();
+        rig.open().unwrap();
+        rig.commits(40).unwrap();
+        rig.store().snapshot().unwrap();
+        rig.commits(5).unwrap();
+        let store = rig.store().clone();
+        let mut attempts = 0;
+        let options = BackupOptions::new().progress(|p| {
+            if p.phase == BackupPhase::Log && p.bytes == 0 && attempts < times {
+                attempts += 1;
+                for n in 0..60 {
+                    store
+                        .global()
+                        .set("more", format!("{n}").repeat(200))
+                        .unwrap();
+                }
+                store.snapshot().unwrap();
+                store.global().set("behind", attempts).unwrap();
+            }
+        });
+        let made = rig.store().backup_with(DEST, options);
+        if times == u32::MAX {
+            assert!(matches!(made, Err(Error::Busy { .. })), "{made:?}");
+        } else {
+            let made = made.unwrap();
+            assert_eq!(attempts, times);
+            rig.kept.insert(made.number, content(&store));
+        }
+        rig.check(&times);
+    }
+    // One that goes on cannot: its log is gone. It becomes a full one.
+    let mut rig = Rig::new();
+    rig.open().unwrap();
+    rig.commits(3).unwrap();
+    rig.backup().unwrap();
+    rig.commits(3).unwrap();
+    let store = rig.store().clone();
+    let mut begun = false;
+    let options = BackupOptions::new().progress(|_| {
+        if !std::mem::replace(&mut begun, true) {
+            for n in 0..60 {
+                store
+                    .global()
+                    .set("more", format!("{n}").repeat(200))
+                    .unwrap();
+            }
+            store.snapshot().unwrap();
+        }
+    });
+    let made = store.backup_with(DEST, options).unwrap();
+    assert_eq!(made.kind, BackupKind::Full);
+    rig.kept.insert(made.number, content(&store));
+    rig.check(&"trimmed under it");
+}
+
+/// The snapshot that is copied is replaced, and so removed, halfway through.
+#[test]
+fn a_snapshot_that_is_removed_while_it_is_copied_is_copied_to_its_end() {
+    let mut rig = Rig::new();
+    rig.open().unwrap();
+    let value = "v".repeat(500_000);
+    for n in 0..8 {
+        rig.store().global().set(format!("{n}"), &value).unwrap();
+    }
+    let copied = rig.store().snapshot().unwrap();
+    let before = content(rig.store());
+    let store = rig.store().clone();
+    let mut replaced = None;
+    let options = BackupOptions::new().progress(|p| {
+        if p.phase == BackupPhase::State && p.bytes > 0 && replaced.is_none() {
+            store.global().set("0", 1).unwrap();
+            replaced = Some(store.snapshot().unwrap());
+        }
+    });
+    let made = rig.store().backup_with(DEST, options).unwrap();
+    assert!(replaced.is_some_and(|newer| newer > copied));
+    assert_eq!(rig.files("data/store/snapshots").len(), 1);
+    rig.kept.insert(made.number, before);
+    rig.check(&"replaced");
+}
+
+#[test]
+fn a_newer_folder_is_refused_and_left_alone() {
+    let mut rig = Rig::new();
+    rig.open().unwrap();
+    rig.commits(3).unwrap();
+    rig.backup().unwrap();
+    for name in ["BACKUP", "backups/00000001.backup"] {
+        let path = format!("{DEST}/{name}");
+        let good = rig.disk.read(&path).unwrap();
+        let mut newer = good.clone();
+        newer[12] = 2;
+        let crc = crc32fast::hash(&newer[12..]);
+        newer[8..12].copy_from_slice(&crc.to_le_bytes());
+        rig.disk.write(&path, &newer).unwrap();
+        let before = bytes(&rig.disk, DEST);
+        let backups = || rig.builder().backups(DEST);
+        let keep = BackupOptions::new().keep(1);
+        for refused in [
+            rig.store().backup(DEST).map(drop),
+            rig.store().backup_with(DEST, keep).map(drop),
+            backups().and_then(|b| b.list()).map(drop),
+            backups().and_then(|b| b.verify()).map(drop),
+            backups()
+                .and_then(|b| b.retain(Retention::newest(1)))
+                .map(drop),
+            backups().and_then(|b| b.remove(1)),
+            rig.builder()
+                .restore(DEST, "data/copy", RestorePoint::Latest)
+                .map(drop),
+        ] {
+            let newer = matches!(refused, Err(Error::NewerFormat { found: 2, .. }));
+            assert!(newer, "{name}: {refused:?}");
+        }
+        assert_eq!(bytes(&rig.disk, DEST), before, "{name}");
+        rig.disk.write(&path, &good).unwrap();
+    }
+    rig.check(&"as it was");
 }
 
 /// Beside a store that was opened with threads, on the real disk, and by default.

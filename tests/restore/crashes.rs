@@ -1,7 +1,7 @@
 //! A restore that is killed, or loses its power, at every call: the store is there whole
 //! or not at all, the backups are as they were, and the same call again makes it.
 
-use evenkeel::testing::{Loss, SimDisk, When};
+use evenkeel::testing::{Loss, OperationKind, SimDisk, When};
 use evenkeel::{RestorePoint, Result};
 
 use crate::bad_input::history;
@@ -54,13 +54,46 @@ fn settled() -> History {
 
 #[test]
 fn a_crash_at_every_call() {
-    let history = settled();
+    crash(&settled());
+}
+
+/// One whose commits are merged in several passes.
+#[test]
+fn a_crash_at_every_call_of_several_passes() {
+    let mut history = History::new();
+    history.many(3);
+    for n in 0..150 {
+        history
+            .store()
+            .global()
+            .set(format!("{n}"), "x".repeat(900))
+            .unwrap();
+    }
+    history.next();
+    history.backup();
+    history.close();
+    history.disk.record(true);
+    let disk = history.disk.crash(Loss::Everything);
+    disk.record(true);
+    restore(&history, &disk).unwrap();
+    let passed = |path: &std::path::Path| path.to_string_lossy().contains("fold-");
+    let removed = disk
+        .trace()
+        .iter()
+        .filter(|call| call.kind == OperationKind::RemoveFile && passed(&call.path))
+        .count();
+    assert!(removed >= 2, "{removed} passes");
+    history.disk = history.disk.crash(Loss::Everything);
+    crash(&history);
+}
+
+fn crash(history: &History) {
     let (mut crashes, mut whole) = (0, 0);
     'calls: for at in 1.. {
         for when in WHENS {
             let disk = history.disk.crash(Loss::Nothing);
             disk.stop_at(at, when);
-            let outcome = restore(&history, &disk);
+            let outcome = restore(history, &disk);
             if !disk.stopped() {
                 outcome.unwrap();
                 break 'calls;
@@ -68,7 +101,7 @@ fn a_crash_at_every_call() {
             for loss in LOSSES {
                 let what = format!("stop {at} {when:?}, {loss:?}");
                 let image = disk.crash(loss);
-                whole += u32::from(check(&history, &image, outcome.is_ok(), &what));
+                whole += u32::from(check(history, &image, outcome.is_ok(), &what));
                 crashes += 1;
             }
         }

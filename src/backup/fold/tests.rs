@@ -1,5 +1,7 @@
 //! The fold against a map that does the same.
 
+#![cfg(feature = "testing")]
+
 use std::collections::BTreeMap;
 
 use proptest::collection::vec;
@@ -19,6 +21,15 @@ struct Part {
     scope: u8,
     clear: bool,
     writes: BTreeMap<u8, Option<Vec<u8>>>,
+}
+
+const PASS_BYTES: u64 = 64 * 1024 * 1024;
+
+fn sizes(pass_bytes: u64) -> Sizes {
+    Sizes {
+        block_bytes: 256,
+        pass_bytes,
+    }
 }
 
 type Commit = Vec<Part>;
@@ -93,13 +104,12 @@ fn folded(
     disk: &SimDisk,
     base: Option<&Path>,
     (lsn, commits): (u64, &[Commit]),
-    pass_bytes: usize,
+    pass_bytes: u64,
     seal: Option<Seal<'_>>,
 ) -> (PathBuf, Folded, u64) {
     let (old, new) = (base.is_none(), base.is_some());
     let store = if old { OLD } else { NEW };
-    let mut fold = Fold::new(disk, Path::new(""), store, 256);
-    fold.pass_bytes = pass_bytes;
+    let mut fold = Fold::new(disk, Path::new(""), store, sizes(pass_bytes));
     if let Some(base) = base {
         fold = fold.with_base(base, OLD);
     }
@@ -140,7 +150,7 @@ proptest! {
     fn a_fold_is_what_a_map_becomes(
         before in commits(30),
         behind in commits(30),
-        pass_bytes in prop_oneof![Just(1), 200..4000_usize, Just(PASS_BYTES)],
+        pass_bytes in prop_oneof![Just(1), 200..4000_u64, Just(PASS_BYTES)],
         sealed in any::<bool>(),
     ) {
         let disk = SimDisk::new(1);
@@ -248,7 +258,7 @@ fn a_base_that_is_damaged_or_of_another_store_is_told() {
     let disk = SimDisk::new(1);
     let (base, ..) = folded(&disk, None, (0, &[wide(0..50, b"x")]), PASS_BYTES, None);
     let fold = |store| {
-        let fold = Fold::new(&disk, Path::new(""), NEW, 256).with_base(&base, store);
+        let fold = Fold::new(&disk, Path::new(""), NEW, sizes(PASS_BYTES)).with_base(&base, store);
         fold.finish(Path::new("new"), header(NEW, Lsn::new(9)), None)
     };
     assert!(fold(OLD).is_ok());
@@ -263,7 +273,7 @@ fn a_base_that_is_damaged_or_of_another_store_is_told() {
 #[test]
 fn a_body_that_makes_no_sense_is_told_with_its_file_and_lsn() {
     let disk = SimDisk::new(1);
-    let mut fold = Fold::new(&disk, Path::new(""), NEW, 256);
+    let mut fold = Fold::new(&disk, Path::new(""), NEW, sizes(PASS_BYTES));
     let bad = fold.commit(Lsn::new(7), &[0, 0, 9], Path::new("archive"));
     let Err(Error::Corrupt(found)) = bad else {
         panic!("{bad:?}");
