@@ -181,11 +181,12 @@ impl Rehearsing<'_> {
         record: &mut Record,
         before: StateSize,
     ) -> Result<RehearsedMigration> {
-        let begun = clock::monotonic();
+        let number = u32::try_from(upto).unwrap_or(u32::MAX);
         let chain = self.chain(upto);
+        let begun = clock::monotonic();
+        (record.step, record.at) = (number, None);
         chain.stage(record)?;
         let time = clock::monotonic().duration_since(begun);
-        let number = u32::try_from(upto).unwrap_or(u32::MAX);
         let lower = chain.stack(record, number - 1);
         let real = &self.of.store.shared.engine;
         let layer = Stack::new(real, self.scratch, [number]);
@@ -219,6 +220,7 @@ impl Rehearsing<'_> {
     /// Goes back, and compares with what was.
     fn back(&self, record: &mut Record) -> Result<Reverts> {
         let whole = self.chain(self.steps.len());
+        (record.step, record.at) = (record.step + 1, None);
         match whole.stage(record) {
             Err(e) if is_failure(&e) => return Ok(Reverts::Fails(e)),
             outcome => outcome?,
