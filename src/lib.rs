@@ -29,6 +29,8 @@
 //! - What is refused: [`Limits`], [`Quota`], [`Error`]; what is held: [`Store::usage`].
 //! - What is kept bounded: [`Cache`].
 //! - Many entries at once: [`Store::bulk`], [`Store::import`], [`Store::export_json_lines`].
+//! - State that an older program wrote: `docs/migrations.md`, [`StateMigration`],
+//!   [`Transforms`], [`Migrations`].
 //! - What is made anew and never stored: [`Resource`].
 //! - Workflow state by the names that programs know: [`WorkflowStateManager`].
 //! - Figures and events: [`Stats`], [`Traced`], and the features `metrics` and `tracing`.
@@ -41,6 +43,7 @@
 #![cfg_attr(doctest, doc = include_str!("../docs/observing.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/what_to_keep_where.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/importing.md"))]
+#![cfg_attr(doctest, doc = include_str!("../docs/migrations.md"))]
 
 mod backup;
 mod clock;

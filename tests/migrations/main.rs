@@ -4,6 +4,7 @@
 mod chain;
 mod command;
 mod disk;
+mod example;
 mod failures;
 mod parts;
 mod random;
