@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::clock;
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::migrate::command::Migrations;
 use crate::migrate::invariant::Invariant;
 use crate::migrate::rehearsal::{
@@ -104,6 +104,11 @@ impl Migrations {
         };
         match rehearsing.run(&mut record, &mut rehearsal) {
             Err(e) if is_failure(&e) => rehearsal.failure = Some(e),
+            Err(Error::Stopped { .. }) => {
+                return Err(Error::Stopped {
+                    what: "the rehearsal",
+                });
+            }
             outcome => outcome?,
         }
         drop(scratch);
