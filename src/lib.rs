@@ -30,7 +30,8 @@
 //! - What is kept bounded: [`Cache`].
 //! - Many entries at once: [`Store::bulk`], [`Store::import`], [`Store::export_json_lines`].
 //! - Copies that can be trusted: [`Store::backup`], [`Store::restore`], `docs/backup.md`.
-//! - What is changed when the program is: [`StateMigration`], [`Builder::migration`].
+//! - State that an older program wrote: `docs/migrations.md`, [`StateMigration`],
+//!   [`Transforms`], [`Migrations`].
 //! - What is made anew and never stored: [`Resource`].
 //! - Workflow state by the names that programs know: [`WorkflowStateManager`].
 //! - Figures and events: [`Stats`], [`Traced`], and the features `metrics` and `tracing`.
@@ -44,6 +45,7 @@
 #![cfg_attr(doctest, doc = include_str!("../docs/what_to_keep_where.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/importing.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/backup.md"))]
+#![cfg_attr(doctest, doc = include_str!("../docs/migrations.md"))]
 
 mod backup;
 mod clock;

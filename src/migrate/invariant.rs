@@ -84,6 +84,20 @@ fn text_of(reason: Box<dyn StdError + Send + Sync>) -> String {
 
 /// The state as migrations leave it, to be looked at by an
 /// [invariant](Builder::invariant). It is what the program will find if they count.
+///
+/// ```
+/// use evenkeel::{MigratedState, Result, Scope};
+/// fn every_job_has_a_state(state: &MigratedState) -> Result<()> {
+///     for scope in state.scopes() {
+///         let scope = scope?;
+///         if matches!(scope, Scope::Job(_)) && !state.scope(scope.clone()).contains("state")? {
+///             return Err(evenkeel::Error::abort(format!("{scope} has none")));
+///         }
+///     }
+///     Ok(())
+/// }
+/// let builder = evenkeel::Store::builder().invariant("states", every_job_has_a_state);
+/// ```
 pub struct MigratedState {
     call: Call,
     version: u32,

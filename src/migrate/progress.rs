@@ -22,7 +22,7 @@ pub enum MigrationPhase {
 }
 
 /// How far a chain of migrations is: told before the first scope of each migration, after
-/// each scope, and after each part that is applied. See
+/// each scope, while it is checked, and after each part that is applied. See
 /// [`Builder::migration_progress`](crate::Builder::migration_progress).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::clock;
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::migrate::command::Migrations;
 use crate::migrate::invariant::Invariant;
 use crate::migrate::rehearsal::{
@@ -104,6 +104,11 @@ impl Migrations {
         };
         match rehearsing.run(&mut record, &mut rehearsal) {
             Err(e) if is_failure(&e) => rehearsal.failure = Some(e),
+            Err(Error::Stopped { .. }) => {
+                return Err(Error::Stopped {
+                    what: "the rehearsal",
+                });
+            }
             outcome => outcome?,
         }
         drop(scratch);
@@ -181,11 +186,12 @@ impl Rehearsing<'_> {
         record: &mut Record,
         before: StateSize,
     ) -> Result<RehearsedMigration> {
-        let begun = clock::monotonic();
+        let number = u32::try_from(upto).unwrap_or(u32::MAX);
         let chain = self.chain(upto);
+        let begun = clock::monotonic();
+        (record.step, record.at) = (number, None);
         chain.stage(record)?;
         let time = clock::monotonic().duration_since(begun);
-        let number = u32::try_from(upto).unwrap_or(u32::MAX);
         let lower = chain.stack(record, number - 1);
         let real = &self.of.store.shared.engine;
         let layer = Stack::new(real, self.scratch, [number]);
@@ -219,6 +225,7 @@ impl Rehearsing<'_> {
     /// Goes back, and compares with what was.
     fn back(&self, record: &mut Record) -> Result<Reverts> {
         let whole = self.chain(self.steps.len());
+        (record.step, record.at) = (record.step + 1, None);
         match whole.stage(record) {
             Err(e) if is_failure(&e) => return Ok(Reverts::Fails(e)),
             outcome => outcome?,

@@ -125,21 +125,6 @@ impl ScopeSet {
         matches!(last, Some((Sign::With, _)))
     }
 
-    /// The scopes that the set says by their names and that are in it, in the order in
-    /// which they were said.
-    pub(crate) fn named(&self) -> Vec<&Scope> {
-        let mut named = Vec::new();
-        for (sign, term) in &self.terms {
-            match term {
-                Term::Scope(scope) if *sign == Sign::With => named.push(scope),
-                Term::Set(set) if *sign == Sign::With => named.extend(set.named()),
-                _ => {}
-            }
-        }
-        named.retain(|scope| self.contains(scope));
-        named
-    }
-
     /// Refuses a set that was not meant so: a pattern that cannot be, or a scope that is
     /// too long to be one.
     ///
@@ -351,8 +336,6 @@ mod tests {
         assert_eq!(both(&one().or(but_one())), (true, true));
         assert_eq!(both(&jobs().except(but_one())), (true, false));
         assert_eq!(both(&jobs().except(ScopeSet::none())), (true, true));
-        assert_eq!(jobs().except(one()).named(), Vec::<&Scope>::new());
-        assert_eq!(jobs().or(one()).named(), [&first]);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 
 mod chain;
 mod command;
-mod disk;
 mod crashes;
+mod disk;
+mod example;
 mod failures;
 mod fixture;
 mod parts;

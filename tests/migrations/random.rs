@@ -101,7 +101,14 @@ proptest! {
         chosen in proptest::collection::vec((any::<u8>(), any::<usize>()), 0..6),
     ) {
         let disk = Disk::with(&before);
+        let migrations = disk.migrations(transforms(&chosen));
+        let rehearsal = migrations.rehearse().unwrap();
+        migrations.close().unwrap();
+        prop_assert!(rehearsal.would_succeed(), "{}", rehearsal);
+        prop_assert!(before.is_empty() || rehearsal.reverts.is_exact(), "{}", rehearsal);
+        prop_assert_eq!(&disk.contents(), &before);
         disk.migrate(transforms(&chosen)).unwrap();
+        prop_assert_eq!(rehearsal.after.keys, disk.contents().len() as u64);
         // One that is empty has the version without having been migrated.
         if !before.is_empty() {
             let store = disk.builder().migration(transforms(&chosen)).open("/store").unwrap();

@@ -188,10 +188,12 @@ fn remove(scope: &MigrationScope<'_>, keys: &KeyPattern) -> Result<()> {
     Ok(())
 }
 
+type Apply = dyn Fn(&MigrationScope<'_>) -> Result<()> + Send + Sync;
+
 /// Values made of others: of one, several; of several, one.
 pub(super) struct Cut {
     what: String,
-    apply: Box<dyn Fn(&MigrationScope<'_>) -> Result<()> + Send + Sync>,
+    apply: Box<Apply>,
 }
 
 impl Cut {
