@@ -51,7 +51,9 @@ impl Invariant {
             Ok(())
         });
         match state.call.finish(Ok(())) {
-            Err(Failure { source, .. }) => Err(source),
+            Err(Failure::OfTheStore(source) | Failure::OfTheMigration { source, .. }) => {
+                Err(source)
+            }
             Ok(_) => Ok(match (ran, outcome) {
                 (Err(panic), _) => Some(panic.to_string()),
                 (Ok(()), Err(reason)) => Some(text_of(reason)),
