@@ -125,9 +125,12 @@ fn the_older_program_finds_the_state_as_it_was() {
     );
 }
 
+/// What makes another chain of one.
+type Change = &'static dyn Fn(&mut Vec<Made>);
+
 #[test]
 fn another_chain_begins_anew() {
-    let changed: [&dyn Fn(&mut Vec<Made>); 4] = [
+    let changed: [Change; 4] = [
         &|chain| chain[0] = chain[0].clone().fingerprint("mended"),
         &|chain| chain.push(Made::idle(5)),
         &|chain| drop(chain.pop()),
