@@ -16,6 +16,15 @@ impl Builder {
     ///
     /// # Errors
     /// As [`Backups::open`].
+    ///
+    /// ```
+    /// use evenkeel::testing::SimDisk;
+    /// let disk = SimDisk::new(1);
+    /// let store = disk.store_builder().open("state")?;
+    /// store.backup("backups")?;
+    /// assert_eq!(disk.store_builder().backups("backups")?.list()?.len(), 1);
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
     pub fn backups(&self, path: impl AsRef<Path>) -> Result<Backups> {
         Backups::open_with(self.components().vfs, path.as_ref())
     }
@@ -103,7 +112,22 @@ impl Backup {
 /// A folder of backups of one store.
 ///
 /// It is read anew by each call, and nothing is locked or written: another process may
-/// make backups meanwhile, and the folder may be on a medium that is read-only.
+/// make backups meanwhile, and the folder may be on a medium that is read-only. Only
+/// [`retain`](Self::retain) and [`remove`](Self::remove) write to it.
+///
+/// ```
+/// use evenkeel::{Backups, Store};
+/// # let folder = tempfile::tempdir()?;
+/// # let (path, dest) = (folder.path().join("state"), folder.path().join("backups"));
+/// let store = Store::open(&path)?;
+/// let made = store.backup(&dest)?;
+/// let backups = Backups::open(&dest)?;
+/// assert_eq!(backups.list()?, [made.clone()]);
+/// assert_eq!(backups.get(made.number)?, made);
+/// backups.remove(made.number)?;
+/// assert!(backups.numbers()?.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Backups {
     pub(super) folder: BackupFolder,

@@ -110,6 +110,8 @@ fn every_flipped_byte_of_a_backup_is_noticed() {
     }
 }
 
+type Harm<'p> = Box<dyn Fn(&SimDisk) + 'p>;
+
 #[test]
 fn every_file_cut_zeroed_removed_or_lengthened_is_noticed() {
     let rig = small();
@@ -119,7 +121,7 @@ fn every_file_cut_zeroed_removed_or_lengthened_is_noticed() {
         }
         let len = good.len() as u64;
         let path = path.as_path();
-        let mut harms: Vec<(String, Box<dyn Fn(&SimDisk)>)> = vec![
+        let mut harms: Vec<(String, Harm<'_>)> = vec![
             (
                 "gone".into(),
                 Box::new(move |disk| disk.remove(path).unwrap()),

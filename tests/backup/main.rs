@@ -9,6 +9,7 @@
 
 mod crashes;
 mod damage;
+mod fixture;
 mod history;
 mod incremental;
 mod parts;
