@@ -29,8 +29,8 @@
 //! - What is refused: [`Limits`], [`Quota`], [`Error`]; what is held: [`Store::usage`].
 //! - What is kept bounded: [`Cache`].
 //! - Many entries at once: [`Store::bulk`], [`Store::import`], [`Store::export_json_lines`].
-//! - State that an older program wrote: `docs/migrations.md`, [`StateMigration`],
-//!   [`Transforms`], [`Migrations`].
+//! - What is changed when the program is: [`StateMigration`], [`Builder::migration`],
+//!   [`Transforms`], [`Migrations::rehearse`]; the chapter is `docs/migrations.md`.
 //! - What is made anew and never stored: [`Resource`].
 //! - Workflow state by the names that programs know: [`WorkflowStateManager`].
 //! - Figures and events: [`Stats`], [`Traced`], and the features `metrics` and `tracing`.

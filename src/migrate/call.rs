@@ -146,10 +146,11 @@ impl Call {
         let source = match (state.fault, outcome.and(late)) {
             (None, Ok(())) => return Ok(state.own),
             // Whatever was made of it, it is the cause.
+            (Some(fault), _) if is_of_the_store(&fault) => return Err(Failure::OfTheStore(fault)),
             (Some(fault), _) => fault,
             (None, Err(e)) => e,
         };
-        Err(Failure {
+        Err(Failure::OfTheMigration {
             touched: state.touched,
             source,
         })
@@ -158,9 +159,24 @@ impl Call {
 
 /// Why a call failed.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) touched: Option<(Scope, String)>,
-    pub(super) source: Error,
+pub(super) enum Failure {
+    /// It did something wrong; what it touched last, and what that was.
+    OfTheMigration {
+        touched: Option<(Scope, String)>,
+        source: Error,
+    },
+    /// The store could not be read. No other code would help: the call is made again once
+    /// it can.
+    OfTheStore(Error),
+}
+
+/// True for what a read of the store answers where the store, not what it holds, is at
+/// fault.
+fn is_of_the_store(e: &Error) -> bool {
+    matches!(
+        e,
+        Error::Io { .. } | Error::Poisoned { .. } | Error::Closed | Error::Busy { .. }
+    )
 }
 
 /// An error once more, for whoever has to be told later.

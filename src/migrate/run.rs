@@ -216,12 +216,15 @@ impl Chain<'_> {
             false => step.of.migration.migrate(&mut state),
             true => step.of.migration.revert(&mut state),
         });
-        call.finish(outcome).map_err(|Failure { touched, source }| {
-            let (scope, key) = match touched {
-                Some((scope, key)) => (scope, Some(key)),
-                None => (scope, None),
-            };
-            step.failed(&scope, key, source)
+        call.finish(outcome).map_err(|failure| match failure {
+            Failure::OfTheStore(e) => e,
+            Failure::OfTheMigration { touched, source } => {
+                let (scope, key) = match touched {
+                    Some((scope, key)) => (scope, Some(key)),
+                    None => (scope, None),
+                };
+                step.failed(&scope, key, source)
+            }
         })
     }
 

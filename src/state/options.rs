@@ -400,7 +400,8 @@ impl Builder {
     /// Opens a store of whatever schema version, for tools that look at any store and do
     /// not know what its values mean. Without it a program opens what its
     /// [migrations](Builder::migration) can bring the state to, and one that has none
-    /// opens version 1; [`Error::NewerSchema`] is for the rest.
+    /// opens version 1; [`Error::NewerSchema`] is for the rest. What an interrupted run of
+    /// migrations has staged is given up, as by any program that does not go on with it.
     ///
     /// ```
     /// let store = evenkeel::Store::builder().any_schema().in_memory()?;
@@ -412,12 +413,16 @@ impl Builder {
         self
     }
 
-    /// Opens the store in a folder, or makes one there.
+    /// Opens the store in a folder, or makes one there. Runs the
+    /// [migrations](Builder::migration) that are due before it returns.
     ///
     /// # Errors
     /// [`Error::Locked`] while somebody else has it, [`Error::NotAStore`],
     /// [`Error::NewerFormat`], [`Error::Corrupt`], [`Error::Io`], and
-    /// [`Error::Invalid`] for settings out of bounds.
+    /// [`Error::Invalid`] for settings out of bounds. [`Error::NewerSchema`], with the
+    /// folder untouched, where the program knows no migration to the version of the state;
+    /// [`Error::BrokenChain`], [`Error::MigrationNeeded`], [`Error::MigrationFailed`] and
+    /// [`Error::Stopped`] as migrations have them.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
         self.check()?;
         let engine = Engine::open(path.as_ref(), self.engine_options(), self.components())?;

@@ -206,3 +206,6 @@ pub struct SchemaChange {
     /// When that was, by the clock of the store.
     pub at: SystemTime,
 }
+
+#[cfg(test)]
+mod tests;

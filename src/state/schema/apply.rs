@@ -75,6 +75,7 @@ pub(crate) fn flip(engine: &Arc<Engine>, mut record: Record) -> Result<Record> {
     };
     let lsn = commit(engine, &batch)?;
     engine.sync(lsn)?;
+    engine.tell_done("schema version changed", lsn);
     Ok(record)
 }
 
@@ -88,7 +89,9 @@ pub(crate) fn declare(engine: &Arc<Engine>, version: u32) -> Result<()> {
         ..Batch::default()
     };
     let lsn = engine.commit(&batch)?;
-    engine.sync(lsn)
+    engine.sync(lsn)?;
+    engine.tell_done("schema version changed", lsn);
+    Ok(())
 }
 
 /// Writes what was staged to the state, from where that was interrupted, and forgets the
@@ -143,7 +146,9 @@ pub(crate) fn apply(
 
 /// Gives up what was staged. Durable when it returns.
 pub(crate) fn discard(engine: &Arc<Engine>, record: &Record) -> Result<()> {
-    forget(engine, record)
+    forget(engine, record)?;
+    engine.tell_done("staged migrations given up", engine.visible());
+    Ok(())
 }
 
 /// Clears the layers and says that no chain is under way, in one commit.
