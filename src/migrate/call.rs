@@ -140,20 +140,22 @@ impl Call {
 
     /// What the call wrote, if what it returned and did is no failure; else what it
     /// touched last and the failure.
-    pub(super) fn finish(self, outcome: Result<()>) -> Result<Writes, Failure> {
+    pub(super) fn finish(self, outcome: Result<()>) -> Result<Writes, Box<Failure>> {
         let late = self.faulty(self.check_time());
         let state = self.state.into_inner();
         let source = match (state.fault, outcome.and(late)) {
             (None, Ok(())) => return Ok(state.own),
             // Whatever was made of it, it is the cause.
-            (Some(fault), _) if is_of_the_store(&fault) => return Err(Failure::OfTheStore(fault)),
+            (Some(fault), _) if is_of_the_store(&fault) => {
+                return Err(Box::new(Failure::OfTheStore(fault)));
+            }
             (Some(fault), _) => fault,
             (None, Err(e)) => e,
         };
-        Err(Failure::OfTheMigration {
+        Err(Box::new(Failure::OfTheMigration {
             touched: state.touched,
             source,
-        })
+        }))
     }
 }
 

@@ -216,7 +216,7 @@ impl Chain<'_> {
             false => step.of.migration.migrate(&mut state),
             true => step.of.migration.revert(&mut state),
         });
-        call.finish(outcome).map_err(|failure| match failure {
+        call.finish(outcome).map_err(|failure| match *failure {
             Failure::OfTheStore(e) => e,
             Failure::OfTheMigration { touched, source } => {
                 let (scope, key) = match touched {

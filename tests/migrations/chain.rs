@@ -120,7 +120,13 @@ fn an_empty_store_takes_the_newest_version_and_runs_nothing() {
     assert!(store.migration_report().is_none());
     store.global().set("a", 1).unwrap();
     store.close().unwrap();
-    assert_eq!(place.open(&[fails.clone()]).unwrap().schema_version(), 7);
+    assert_eq!(
+        place
+            .open(std::slice::from_ref(&fails))
+            .unwrap()
+            .schema_version(),
+        7
+    );
     let memory = place.with(&[fails]).in_memory().unwrap();
     assert_eq!(memory.schema_version(), 7);
     let copy = Place::new();

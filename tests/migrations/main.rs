@@ -7,6 +7,12 @@
     reason = "this is how a test fails"
 )]
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "this is how a test fails"
+)]
+
 mod chain;
 mod command;
 mod disk;
