@@ -30,8 +30,8 @@
 //! - What is kept bounded: [`Cache`].
 //! - Many entries at once: [`Store::bulk`], [`Store::import`], [`Store::export_json_lines`].
 //! - Copies that can be trusted: [`Store::backup`], [`Store::restore`], `docs/backup.md`.
-//! - State that an older program wrote: `docs/migrations.md`, [`StateMigration`],
-//!   [`Transforms`], [`Migrations`].
+//! - What is changed when the program is: [`StateMigration`], [`Builder::migration`],
+//!   [`Transforms`], [`Migrations::rehearse`]; the chapter is `docs/migrations.md`.
 //! - What is made anew and never stored: [`Resource`].
 //! - Workflow state by the names that programs know: [`WorkflowStateManager`].
 //! - Figures and events: [`Stats`], [`Traced`], and the features `metrics` and `tracing`.

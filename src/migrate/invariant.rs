@@ -51,9 +51,7 @@ impl Invariant {
             Ok(())
         });
         match state.call.finish(Ok(())) {
-            Err(Failure::OfTheStore(source) | Failure::OfTheMigration { source, .. }) => {
-                Err(source)
-            }
+            Err(Failure::OfTheStore(e) | Failure::OfTheMigration { source: e, .. }) => Err(e),
             Ok(_) => Ok(match (ran, outcome) {
                 (Err(panic), _) => Some(panic.to_string()),
                 (Ok(()), Err(reason)) => Some(text_of(reason)),

@@ -1,6 +1,11 @@
 //! Migrations: chains, what a migration may do to scopes, failures, interruptions, by
-//! command, and the way back.
+//! command, the way back, transforms, and rehearsals.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "this is how a test fails"
+)]
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

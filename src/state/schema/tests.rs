@@ -1,3 +1,5 @@
+//! Tests of the merged reads of layers against a model.
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
