@@ -51,9 +51,9 @@ impl Invariant {
             Ok(())
         });
         match state.call.finish(Ok(())) {
-            Err(failure) => Err(match *failure {
-                Failure::OfTheStore(e) | Failure::OfTheMigration { source: e, .. } => e,
-            }),
+            Err(failure) => match *failure {
+                Failure::OfTheStore(e) | Failure::OfTheMigration { source: e, .. } => Err(e),
+            },
             Ok(_) => Ok(match (ran, outcome) {
                 (Err(panic), _) => Some(panic.to_string()),
                 (Ok(()), Err(reason)) => Some(text_of(reason)),

@@ -6,11 +6,6 @@
     clippy::panic,
     reason = "this is how a test fails"
 )]
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "this is how a test fails"
-)]
 
 mod chain;
 mod command;
