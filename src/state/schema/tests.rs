@@ -1,3 +1,5 @@
+//! Records and layers as nobody writes them, and merged reads of layers against a model.
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
