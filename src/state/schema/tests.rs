@@ -1,4 +1,4 @@
-//! Tests of the merged reads of layers against a model.
+//! Records and layers as nobody writes them, and merged reads of layers against a model.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
