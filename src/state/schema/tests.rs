@@ -1,3 +1,6 @@
+//! Records and layers that nobody wrote, the bound of the history, and layers that are
+//! read against a model.
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
