@@ -14,7 +14,7 @@ use crate::engine::snapshot::{
     self, Packer, Section, SnapshotHeader, SnapshotInfo, SnapshotReader, SnapshotWriter,
 };
 use crate::engine::table::Stored;
-use crate::error::{Corruption, Error, Result};
+use crate::error::{Error, Result};
 use crate::ids::{Lsn, StoreId};
 use crate::scope::{SYSTEM_BEGIN, is_system};
 use crate::vfs::Vfs;
@@ -130,14 +130,8 @@ impl<'a> Fold<'a> {
         seal: Option<Seal<'_>>,
     ) -> Result<Folded> {
         let folded = self.pass(path, header, seal)?;
-        let read_back = snapshot::verify(self.vfs, path, Some(self.store))?;
-        match read_back == folded.info {
-            true => Ok(folded),
-            false => {
-                let what = "a snapshot that was just written reads back differently";
-                Err(Corruption::new(path, what).into())
-            }
-        }
+        snapshot::read_back(self.vfs, path, &folded.info)?;
+        Ok(folded)
     }
 
     fn pass(

@@ -41,7 +41,7 @@ use crate::image::manifest::schema_extension;
 use crate::vfs::{OpenMode, Vfs, VfsFile};
 
 pub(crate) use packer::Packer;
-pub(crate) use reader::{Section, SnapshotReader, verify};
+pub(crate) use reader::{Section, SnapshotReader, read_back, verify};
 
 /// The newest format that this version reads, and the one that it writes.
 pub(crate) const FORMAT: u32 = 1;

@@ -101,11 +101,7 @@ impl Engine {
         let path = disk.folder.snapshot(image.manifest.lsn);
         let temporary = temporary_name(&path);
         let written = self.write_blocks(disk, image, &temporary, &mut |_| Ok(()))?;
-        let read_back = snapshot::verify(vfs, &temporary, Some(self.store))?;
-        if read_back != written {
-            let what = "a snapshot that was just written reads back differently";
-            return Err(Error::from(crate::error::Corruption::new(temporary, what)).into());
-        }
+        snapshot::read_back(vfs, &temporary, &written)?;
         let named = vfs
             .rename(&temporary, &path)
             .and_then(|()| vfs.sync_dir(&disk.folder.snapshots()));

@@ -234,6 +234,21 @@ pub(crate) fn verify(vfs: &dyn Vfs, path: &Path, store: Option<StoreId>) -> Resu
     Ok(reader.info)
 }
 
+/// Reads a snapshot back that was just written.
+///
+/// # Errors
+///
+/// As [`verify`], and [`Error::Corrupt`] where it is not what was written.
+pub(crate) fn read_back(vfs: &dyn Vfs, path: &Path, written: &SnapshotInfo) -> Result<()> {
+    match verify(vfs, path, Some(written.header.store))? == *written {
+        true => Ok(()),
+        false => {
+            let what = "a snapshot that was just written reads back differently";
+            Err(Corruption::new(path, what).into())
+        }
+    }
+}
+
 /// The header, its length and its CRC. The CRC covers the format: a flipped bit in it
 /// is damage, not a newer version.
 fn read_header(source: &Source) -> Result<(SnapshotHeader, usize, u32)> {
