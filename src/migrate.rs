@@ -19,6 +19,7 @@ mod run;
 mod scope;
 mod scope_set;
 mod transforms;
+mod visits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,8 +132,9 @@ pub trait StateMigration: Send + Sync {
         String::new()
     }
 
-    /// The scopes that it visits, of those that have keys before it begins. Scopes that it
-    /// makes while it visits others are not visited. Default: all.
+    /// The scopes that it visits: those that have keys before it begins, and, with keys or
+    /// without, those that [`ScopeSet::scope`] names. Others that it makes while it visits
+    /// some are not visited. Default: all that have keys.
     fn scopes(&self) -> ScopeSet {
         ScopeSet::all()
     }

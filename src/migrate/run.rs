@@ -21,6 +21,7 @@ use crate::migrate::invariant::Invariant;
 use crate::migrate::progress::{MigrationPhase, MigrationProgress, Watcher};
 use crate::migrate::registry::Registered;
 use crate::migrate::scope::MigrationScope;
+use crate::migrate::visits::{Visit, Visits};
 use crate::scope::Scope;
 use crate::state::MigrationReport;
 use crate::state::schema::apply;
@@ -144,8 +145,8 @@ impl Chain<'_> {
         })?;
         let mut total = 0;
         if self.watcher.watches() {
-            let mut scopes = before.scopes(None);
-            while let Some(prefix) = scopes.advance()? {
+            let mut visits = Visits::new(&before, &set, None)?;
+            while let Some(Visit { prefix, .. }) = visits.advance()? {
                 total += u64::from(set.contains(&scope_of(&prefix)?));
             }
         }
@@ -154,17 +155,19 @@ impl Chain<'_> {
         if record.at.is_none() {
             self.watcher.tell(|| progress(record, total, None))?;
         }
-        let mut scopes = before.scopes(record.at.as_ref().map(|Bytes(at)| at.as_slice()));
-        while let Some(prefix) = scopes.advance()? {
+        let after = record.at.as_ref().map(|Bytes(at)| at.as_slice());
+        let mut visits = Visits::new(&before, &set, after)?;
+        while let Some(Visit { prefix, named }) = visits.advance()? {
             let scope = scope_of(&prefix)?;
             let within = step.ask(&scope, "in the scopes of a migration", || {
                 set.contains(&scope)
             });
-            if !within? || !before.is_live(&prefix, Writes::new())? {
+            if !within? {
                 continue;
             }
-            // With what it has staged for this scope when it visited others.
-            if !stack.is_live(&prefix, Writes::new())? {
+            // Before this step, and with what it has staged when it visited others.
+            let is_live = |stack: &Stack| stack.is_live(&prefix, Writes::new());
+            if !named && !(is_live(&before)? && is_live(&stack)?) {
                 continue;
             }
             let begun = self.real.engine.now();

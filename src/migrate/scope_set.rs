@@ -125,6 +125,20 @@ impl ScopeSet {
         matches!(last, Some((Sign::With, _)))
     }
 
+    /// The scopes of the set that it names one by one.
+    pub(super) fn named(&self) -> Vec<&Scope> {
+        let mut named = Vec::new();
+        for (_, term) in &self.terms {
+            match term {
+                Term::Scope(scope) => named.push(scope),
+                Term::Set(set) => named.extend(set.named()),
+                Term::All | Term::Kind(_) | Term::Pattern(..) => {}
+            }
+        }
+        named.retain(|scope| self.contains(scope));
+        named
+    }
+
     /// Refuses a set that was not meant so: a pattern that cannot be, or a scope that is
     /// too long to be one.
     ///

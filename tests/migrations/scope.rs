@@ -304,3 +304,35 @@ fn keys_and_ids_of_any_bytes_stay_apart() {
         }
     }
 }
+
+#[test]
+fn a_scope_that_is_named_is_visited_without_keys_too() {
+    let place = Place::new();
+    place.fill(|store| {
+        store.scope(Scope::worker("a")).set("n", 1)?;
+        store.scope(Scope::worker("b")).set("n", 2)
+    });
+    let visited = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&visited);
+    let sum = Made::to(2, move |state| {
+        told.lock().unwrap().push(state.scope().clone());
+        let mut sum = 0;
+        for scope in state.joined_scopes()? {
+            sum += state.joined(scope)?.get::<i64>("n")?.unwrap_or(0);
+        }
+        state.set("sum", sum)
+    });
+    let empty = ScopeSet::scope(Scope::Global).or(ScopeSet::scope(Scope::job("none")));
+    let set = empty.or(ScopeSet::kind(ScopeKind::Routine));
+    let joins = ScopeSet::kind(ScopeKind::Worker);
+    let store = place
+        .open(&[sum.scopes(set).joins(move |_| joins.clone())])
+        .unwrap();
+    assert_eq!(
+        *visited.lock().unwrap(),
+        [Scope::Global, Scope::job("none")]
+    );
+    assert_eq!(store.global().get("sum").unwrap(), Some(3));
+    assert_eq!(store.scope(Scope::job("none")).get("sum").unwrap(), Some(3));
+    store.close().unwrap();
+}
