@@ -101,6 +101,45 @@ fn a_run_that_is_stopped_again_and_again_comes_to_the_same() {
     assert_eq!(calls.load(Ordering::SeqCst), 30);
 }
 
+/// Each worker makes a job, which sorts behind all workers: a step that goes on finds jobs
+/// that it has made itself.
+#[test]
+fn what_a_step_has_made_before_it_was_stopped_is_not_visited_behind_that() {
+    let makes = || {
+        let makes = Made::to(2, |state| {
+            let Scope::Worker(id) = state.scope() else {
+                return state.set("visited", true);
+            };
+            state.joined(Scope::job(id))?.set("of", id)
+        });
+        makes.joins(|_| ScopeSet::all())
+    };
+    for at in 0..=6 {
+        let place = Place::new();
+        place.fill(|store| {
+            for id in 0..5 {
+                store.scope(Scope::worker(format!("{id}"))).set("n", id)?;
+            }
+            store.scope(Scope::job("there")).set("n", 1)
+        });
+        let stopped = stopping(place.with(&[makes()]), at).open(&place.path);
+        assert!(matches!(stopped, Err(Error::Stopped { .. })), "{stopped:?}");
+        let store = place.open(&[makes()]).unwrap();
+        let report = store.migration_report().unwrap();
+        assert_eq!(report.steps[0].scopes, 6, "stopped at {at}");
+        for id in 0..5 {
+            let job = store.scope(Scope::job(format!("{id}")));
+            assert_eq!(
+                job.keys().unwrap().collect::<Vec<_>>(),
+                ["of"],
+                "stopped at {at}"
+            );
+        }
+        let there = store.scope(Scope::job("there"));
+        assert!(there.contains("visited").unwrap(), "stopped at {at}");
+    }
+}
+
 fn stopped(at: u32) -> Place {
     let place = filled();
     let stopped = stopping(place.with(&chain(&Arc::default())), at).open(&place.path);

@@ -209,6 +209,14 @@ fn a_way_back_that_is_stopped_anywhere_goes_on_or_is_given_up() {
             // and a way back that counts already is gone there again.
             let store = place.open(&chain()).unwrap();
             assert_eq!(lines(&store), migrated, "stopped at {at}");
+            // What is written now counts, also for the next way back.
+            store.scope(Scope::job("2")).set("attempts", "77").unwrap();
+            store.close().unwrap();
+            let migrations = place.with(&chain()).migrations(&place.path).unwrap();
+            assert!(!migrations.revert_to(1).unwrap().resumed, "stopped at {at}");
+            migrations.close().unwrap();
+            let store = place.open(&[]).unwrap();
+            assert_eq!(store.scope(Scope::job("2")).get("tries").unwrap(), Some(77));
         }
     }
 }

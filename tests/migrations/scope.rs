@@ -32,6 +32,8 @@ fn it_reads_what_it_wrote_and_nobody_else_does() {
         assert!(!state.contains("b")? && state.contains("d")?);
         assert_eq!(state.keys()?.collect::<Vec<_>>(), ["a", "c", "d"]);
         assert_eq!((state.len()?, state.is_empty()?), (3, false));
+        // Of what it wrote itself, only what begins so.
+        assert_eq!(state.scan("d")?.count(), 1);
         assert!(state.rename("a", "z")?);
         assert!(!state.rename("a", "y")?);
         assert!(state.rename("z", "z")?);

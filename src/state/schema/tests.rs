@@ -1,4 +1,5 @@
-//! Records and layers as nobody writes them, and merged reads of layers against a model.
+//! Records and layers that nobody wrote, the bound of the history, and layers that are
+//! read against a model.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
