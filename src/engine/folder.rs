@@ -55,6 +55,8 @@ pub(crate) struct Folder {
     root: PathBuf,
     pub(crate) vfs: Arc<dyn Vfs>,
     pub(crate) store: StoreId,
+    /// It was there, and not made by this opening.
+    found: bool,
     lock: Mutex<Option<Box<dyn VfsLock>>>,
 }
 
@@ -100,6 +102,7 @@ impl Folder {
             root,
             vfs,
             store,
+            found: there,
             lock: Mutex::new(Some(lock)),
         })
     }
@@ -107,6 +110,9 @@ impl Folder {
     /// Makes what is there durable by name, and the folders inside as far as they are
     /// missing. Apart from this an opening has changed nothing in a store that was there.
     pub(crate) fn settle(&self) -> Result<()> {
+        if !self.found {
+            return Ok(());
+        }
         // Before anything in it is acknowledged: a making or a persisting that was
         // killed has left names that are there and may not be durable.
         let synced = sync_names(&*self.vfs, &self.root);

@@ -14,8 +14,7 @@
 //! }
 //! ```
 //!
-//! `docs/fuzzing.md` says how to run them, and how to keep what they find. A target for
-//! chains of migrations joins them once there are any.
+//! `docs/fuzzing.md` says how to run them, and how to keep what they find.
 
 #![expect(clippy::panic, reason = "it is there to panic")]
 
@@ -25,6 +24,7 @@ mod input;
 mod keys;
 mod log;
 mod merge;
+mod migrations;
 mod operations;
 mod seal;
 mod seeds;
@@ -86,6 +86,12 @@ pub const TARGETS: &[Target] = &[
         run: merge,
         input_bytes_max: 4 * 1024,
         seeds: seeds::merge,
+    },
+    Target {
+        name: "migrations",
+        run: migrations,
+        input_bytes_max: 1024,
+        seeds: seeds::migrations,
     },
 ];
 
@@ -157,4 +163,14 @@ pub fn operations(data: &[u8]) {
 /// If any of that is not so.
 pub fn merge(data: &[u8]) {
     merge::run(first(data, "merge"));
+}
+
+/// A chain of migrations over a small state, and its way back, under crashes and failing
+/// calls: the state is found as it was or whole, and in the end as the model says; a chain
+/// that fails there fails here, at the same version, and changes nothing.
+///
+/// # Panics
+/// If any of that is not so.
+pub fn migrations(data: &[u8]) {
+    migrations::run(first(data, "migrations"));
 }

@@ -7,6 +7,11 @@
 //! part of what is applied. It is killed behind one that a seed chooses, while it goes on to
 //! the next.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "a process says where it is, and a test what it tried"
+)]
+
 use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::ops::ControlFlow;
