@@ -167,7 +167,8 @@ impl Chain<'_> {
             }
             // Before this step, and with what it has staged when it visited others.
             let is_live = |stack: &Stack| stack.is_live(&prefix, Writes::new());
-            if !named && !(is_live(&before)? && is_live(&stack)?) {
+            let wanted = named || is_live(&before)? && is_live(&stack)?;
+            if !wanted {
                 continue;
             }
             let begun = self.real.engine.now();
