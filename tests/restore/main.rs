@@ -12,5 +12,6 @@ mod crashes;
 mod damage;
 mod full_disk;
 mod kept;
+mod migrations;
 mod parts;
 mod points;
