@@ -126,7 +126,7 @@ impl ScopeSet {
     }
 
     /// The scopes of the set that it names one by one.
-    pub(super) fn named(&self) -> Vec<&Scope> {
+    pub(crate) fn named(&self) -> Vec<&Scope> {
         let mut named = Vec::new();
         for (_, term) in &self.terms {
             match term {

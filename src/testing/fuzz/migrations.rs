@@ -2,7 +2,7 @@
 //! back, and what happens to the disk meanwhile, drawn from the input and compared with a
 //! model that runs the chain in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::content::{PLACE, builder};
@@ -218,8 +218,10 @@ impl Step {
     /// What it makes of a state; `None` where it fails.
     fn model(&self, before: &Content, actions: Option<&Vec<Action>>) -> Option<Content> {
         let mut content = before.clone();
-        for visited in before.keys().filter(|scope| self.scopes.contains(scope)) {
-            if !content.contains_key(visited) {
+        let named: BTreeSet<_> = self.scopes.named().into_iter().collect();
+        let there = before.keys().filter(|scope| self.scopes.contains(scope));
+        for visited in there.chain(named.iter().copied()).collect::<BTreeSet<_>>() {
+            if !named.contains(visited) && !content.contains_key(visited) {
                 continue;
             }
             for action in actions? {
