@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use crate::clock;
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::ids::Lsn;
+use crate::ids::{Lsn, Version};
 use crate::state::schema::record::{Phase, Record, StepRecord};
 use crate::state::store::Store;
 
@@ -116,6 +116,44 @@ impl Store {
     pub fn schema_history(&self) -> Result<Vec<SchemaChange>> {
         self.shared.enter()?;
         record::history(&self.shared.engine)
+    }
+
+    /// The schema version under which a value of this [version](Version) was written: that
+    /// of the newest change behind which it came. A value that a migration had no reason to
+    /// write keeps the one that it was written under. Reads the history, so ask once and
+    /// compare with [`SchemaChange::lsn`] where there are many.
+    ///
+    /// # Errors
+    /// As [`Store::schema_history`].
+    ///
+    /// ```
+    /// use evenkeel::{MigrationScope, Result, StateMigration, Store};
+    /// struct Renamed;
+    /// impl StateMigration for Renamed {
+    ///     fn version(&self) -> u32 { 2 }
+    ///     fn migrate(&self, state: &mut MigrationScope) -> Result<()> {
+    ///         state.rename("tries", "attempts").map(drop)
+    ///     }
+    /// }
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("state");
+    /// let store = Store::open(&path)?;
+    /// store.global().set("tries", 3)?;
+    /// store.global().set("name", "a")?;
+    /// store.close()?;
+    /// let store = Store::builder().migration(Renamed).open(&path)?;
+    /// let version = |key: &str| store.global().get_versioned::<evenkeel::Value>(key);
+    /// let migrated = version("attempts")?.expect("it was renamed").version;
+    /// let untouched = version("name")?.expect("it is there").version;
+    /// assert_eq!(store.schema_version_of(migrated)?, 2);
+    /// assert_eq!(store.schema_version_of(untouched)?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn schema_version_of(&self, version: Version) -> Result<u32> {
+        let history = self.schema_history()?;
+        let change = history.iter().rfind(|change| change.lsn <= version.into());
+        let before = || history.first().map_or(0, |first| first.from);
+        Ok(change.map_or_else(before, |change| change.to))
     }
 
     /// What migrations did when this store was opened, or an opening before that was
