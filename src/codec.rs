@@ -90,6 +90,29 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
         .map_err(Fault::into_serialize_error)
 }
 
+/// Appends the encoding of bytes that are a value by themselves, or of null.
+pub(crate) fn put_bytes_or_null(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        None => out.push(Tag::Null as u8),
+        Some(bytes) => {
+            out.push(Tag::Bytes as u8);
+            primitive::put_bytes(out, bytes);
+        }
+    }
+}
+
+/// The bytes that were encoded so, without a copy; the outer `None` where the value is
+/// something else.
+pub(crate) fn bytes_or_null(value: &[u8]) -> Option<Option<&[u8]>> {
+    let mut reader = primitive::Reader::new(value);
+    let bytes = match Tag::try_from(reader.u8()?).ok()? {
+        Tag::Null => None,
+        Tag::Bytes => Some(reader.bytes()?),
+        _ => return None,
+    };
+    (reader.remaining() == 0).then_some(bytes)
+}
+
 /// The `T` that `bytes` encode: all of them.
 ///
 /// Only the depth limit counts here: the bytes are in memory already, and a store

@@ -9,6 +9,7 @@
 //!   the newest verified snapshot is never given up.
 
 pub(crate) mod body;
+pub(crate) mod changes;
 mod checkpoint;
 mod commit;
 mod events;
@@ -22,6 +23,7 @@ mod merge;
 pub(crate) mod opening;
 pub(crate) mod options;
 mod persist;
+pub(crate) mod place;
 mod pressure;
 pub(crate) mod quota;
 mod rebuild;
@@ -31,6 +33,7 @@ mod sequencer;
 mod slots;
 pub(crate) mod snapshot;
 mod snapshots;
+pub(crate) mod source;
 pub(crate) mod table;
 pub(crate) mod tally;
 pub(crate) mod tap;
@@ -47,7 +50,7 @@ use crate::ids::{Lsn, StoreId};
 use crate::image::store::CacheCounts;
 use crate::observe::Summary;
 use crate::scope::ScopeKind;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, RwLock};
 use crate::wal::{Log, LogStats, Seat};
 
@@ -76,6 +79,8 @@ pub(crate) struct Engine {
     sequencer: Mutex<Sequencer>,
     /// The LSN of the last commit that was applied.
     visible: AtomicU64,
+    /// The schema version of the state; changed under the sequencer's lock.
+    schema: AtomicU32,
     slots: Slots,
     pub(crate) reservations: Reservations,
     /// What the memtable takes, in bytes: of all generations, and of the newest.
@@ -172,6 +177,11 @@ impl Engine {
     /// The LSN of the last commit that can be read.
     pub(crate) fn visible(&self) -> Lsn {
         Lsn::new(self.visible.load(Ordering::Acquire))
+    }
+
+    /// The schema version of the state; 0 where none was declared.
+    pub(crate) fn schema(&self) -> u32 {
+        self.schema.load(Ordering::Acquire)
     }
 
     /// An error once the store is closed or poisoned.

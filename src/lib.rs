@@ -29,6 +29,9 @@
 //! - What is refused: [`Limits`], [`Quota`], [`Error`]; what is held: [`Store::usage`].
 //! - What is kept bounded: [`Cache`].
 //! - Many entries at once: [`Store::bulk`], [`Store::import`], [`Store::export_json_lines`].
+//! - Copies that can be trusted: [`Store::backup`], [`Store::restore`], `docs/backup.md`.
+//! - What is changed when the program is: [`StateMigration`], [`Builder::migration`],
+//!   [`Transforms`], [`Migrations::rehearse`]; the chapter is `docs/migrations.md`.
 //! - What is made anew and never stored: [`Resource`].
 //! - Workflow state by the names that programs know: [`WorkflowStateManager`].
 //! - Figures and events: [`Stats`], [`Traced`], and the features `metrics` and `tracing`.
@@ -41,6 +44,8 @@
 #![cfg_attr(doctest, doc = include_str!("../docs/observing.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/what_to_keep_where.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/importing.md"))]
+#![cfg_attr(doctest, doc = include_str!("../docs/backup.md"))]
+#![cfg_attr(doctest, doc = include_str!("../docs/migrations.md"))]
 
 mod backup;
 mod clock;
@@ -60,6 +65,10 @@ mod vfs;
 mod wal;
 mod workflow;
 
+pub use backup::{
+    Backup, BackupKind, BackupOptions, BackupPhase, BackupProgress, BackupVerification, Backups,
+    RestorePoint, Restored, Retention,
+};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::quota::Quota;
 pub use engine::report::{Healed, Recovery, Verification};
@@ -67,6 +76,12 @@ pub use error::{Corruption, Error, Result};
 pub use ids::{BlockId, Epoch, Lsn, SegmentId, StoreId, Version};
 pub use image::sled::{SledBackend, SledOptions};
 pub use image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
+pub use migrate::{
+    KeyPattern, MigratedScope, MigratedScopes, MigratedState, MigrationBudget, MigrationPhase,
+    MigrationProgress, MigrationScan, MigrationScope, Migrations, PendingMigration, Rehearsal,
+    RehearsedInvariant, RehearsedMigration, Reverts, Sample, ScopeSet, StateMigration, StateSize,
+    Transforms,
+};
 pub use runtime::{
     Activation, ActivationPolicy, AtCapacity, Connection, Decision, Endpoint, ErrorHandler,
     ErrorStrategy, Event, Failure, Flow, FlowProblem, FlowProblems, IntoDecision, JobStatus,
@@ -78,9 +93,10 @@ pub use state::{
     Builder, BulkLoader, BulkReport, Cache, CacheStats, Change, ChangeKind, ChangeSet, Commit,
     Cursor, Durability, Entry, ExportReport, Import, ImportAnswer, ImportEntry, ImportItem,
     ImportOutcome, ImportPhase, ImportProgress, ImportReport, ImportStatus, Key, KeyHandle, Keys,
-    KindUsage, Limits, MalformedEntry, Previous, Resource, Salvage, Scan, ScopeHandle, ScopeUsage,
-    SetOptions, Stats, Store, Timing, Traced, Transaction, TransactionScan, TransactionScope,
-    Usage, Versioned, Watch, WatchFilter, WatchStream, WatchValues,
+    KindUsage, Limits, MalformedEntry, MigrationReport, MigrationStep, Origin, Previous, Resource,
+    Salvage, Scan, SchemaChange, ScopeHandle, ScopeUsage, SetOptions, Stats, Store, Timing, Traced,
+    Transaction, TransactionScan, TransactionScope, Usage, Versioned, Watch, WatchFilter,
+    WatchStream, WatchValues,
 };
 pub use value::Value;
 pub use vfs::{DirEntry, OpenMode, RealVfs, Vfs, VfsFile, VfsLock};

@@ -303,6 +303,8 @@ pub(crate) enum Work {
     Snapshot,
     Rebuild,
     Verify,
+    Backup,
+    Restore,
     Close,
 }
 
@@ -326,6 +328,8 @@ pub(crate) fn span(work: Work, store: Option<&Path>) -> Span {
             Work::Snapshot => info_span!(target: "evenkeel", "snapshot", store, lsn = Empty),
             Work::Rebuild => info_span!(target: "evenkeel", "rebuild", store, lsn = Empty),
             Work::Verify => info_span!(target: "evenkeel", "verify", store, lsn = Empty),
+            Work::Backup => info_span!(target: "evenkeel", "backup", store, lsn = Empty),
+            Work::Restore => info_span!(target: "evenkeel", "restore", store, lsn = Empty),
             Work::Close => info_span!(target: "evenkeel", "close", store, lsn = Empty),
         };
         Span {

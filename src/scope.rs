@@ -30,6 +30,8 @@ pub(crate) const ENCODED_BYTES_MAX: usize = 4096;
 const ESCAPE: u8 = 0x00;
 const ESCAPED_ZERO: u8 = 0xFF;
 const END: u8 = 0x01;
+/// What ends a component: [`ESCAPE`] and [`END`].
+const END_BYTES: usize = 2;
 
 /// The place that a key belongs to. The same key in two scopes is two keys.
 ///
@@ -112,9 +114,8 @@ impl ScopeKind {
         Self::Job,
     ];
 
-    /// What the encodings of its scopes begin with.
-    pub(crate) fn tag(self) -> u8 {
-        let tag = match self {
+    fn as_tag(self) -> Tag {
+        match self {
             Self::Global => Tag::Global,
             Self::Workflow => Tag::Workflow,
             Self::Step => Tag::Step,
@@ -122,8 +123,17 @@ impl ScopeKind {
             Self::Worker => Tag::Worker,
             Self::Routine => Tag::Routine,
             Self::Job => Tag::Job,
-        };
-        tag as u8
+        }
+    }
+
+    /// What the encodings of its scopes begin with.
+    pub(crate) fn tag(self) -> u8 {
+        self.as_tag() as u8
+    }
+
+    /// How many ids its scopes have.
+    pub(crate) fn ids(self) -> usize {
+        self.as_tag().components()
     }
 
     /// The kind of an encoded scope; `None` for a part of the store's own bookkeeping.
@@ -140,9 +150,12 @@ impl ScopeKind {
     }
 }
 
+/// What the keys of the store's own bookkeeping begin with. All others are lower.
+pub(crate) const SYSTEM_BEGIN: [u8; 1] = [Tag::System as u8];
+
 /// True for the encoding of a part of the store's own bookkeeping.
 pub(crate) fn is_system(prefix: &[u8]) -> bool {
-    prefix.first() == Some(&(Tag::System as u8))
+    prefix.starts_with(&SYSTEM_BEGIN)
 }
 
 /// The name of a part of the store's own bookkeeping.
@@ -271,6 +284,13 @@ impl Scope {
         Self::system(name)
     }
 
+    /// What the encodings of all parts that hold caches begin with.
+    pub(crate) fn all_caches() -> Vec<u8> {
+        let mut prefix = Self::system("caches/").encode();
+        prefix.truncate(prefix.len() - END_BYTES);
+        prefix
+    }
+
     /// Refuses a scope that is too long to be written.
     pub(crate) fn validate(&self) -> Result<()> {
         let (_, components) = self.parts();
@@ -366,7 +386,19 @@ impl Scope {
             .fold(1, usize::saturating_add)
     }
 
-    fn kind(&self) -> &'static str {
+    /// The kind; `None` for a part of the store's own bookkeeping.
+    pub(crate) fn kind(&self) -> Option<ScopeKind> {
+        let (tag, _) = self.parts();
+        ScopeKind::of(&[tag as u8])
+    }
+
+    /// The ids, as many as the kind has.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+        let (_, components) = self.parts();
+        components.into_iter().flatten()
+    }
+
+    fn kind_text(&self) -> &'static str {
         match self {
             Self::Global => "global",
             Self::Workflow(_) => "workflow",
@@ -399,7 +431,7 @@ impl fmt::Display for Scope {
             | Self::Worker(id)
             | Self::Job(id)
             | Self::System(SystemScope(id)) => {
-                write!(f, "{} {id:?}", self.kind())
+                write!(f, "{} {id:?}", self.kind_text())
             }
         }
     }
@@ -414,7 +446,7 @@ fn check(limit: &'static str, max: usize, actual: usize, scope: &Scope) -> Resul
         max: max as u64,
         actual: actual as u64,
         // Not the scope itself: it is the thing that is too long.
-        at: format!("a scope of kind {}", scope.kind()),
+        at: format!("a scope of kind {}", scope.kind_text()),
     })
 }
 

@@ -3,22 +3,24 @@
 //! values into cells and errors into words; what makes them durable is the engine's.
 
 mod cache;
-mod cell;
+pub(crate) mod cell;
 mod commit;
 mod export;
 mod flight;
-mod handle;
+pub(crate) mod handle;
 mod import;
 mod key;
-mod options;
+pub(crate) mod options;
+pub(crate) mod origin;
 mod quota;
 mod resource;
-mod scan;
+pub(crate) mod scan;
+pub(crate) mod schema;
 mod settings;
 mod stats;
-mod store;
+pub(crate) mod store;
 mod trace;
-mod transaction;
+pub(crate) mod transaction;
 mod transaction_scope;
 mod ttl;
 mod watch;
@@ -33,13 +35,16 @@ pub use import::{
 };
 pub use key::{Key, KeyHandle};
 pub use options::{Builder, Durability, Limits, Salvage};
+pub use origin::Origin;
 pub use quota::{KindUsage, ScopeUsage, Usage};
 pub use resource::Resource;
 pub use scan::{Entry, Keys, Scan};
+pub use schema::{MigrationReport, MigrationStep, SchemaChange};
 pub use stats::{Stats, Timing};
 pub use store::Store;
 pub use trace::Traced;
 pub use transaction::Transaction;
+pub(crate) use transaction::guarded;
 pub use transaction_scope::{TransactionScan, TransactionScope};
 pub use ttl::SetOptions;
 pub use watch::Watch;

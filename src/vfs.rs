@@ -7,6 +7,7 @@
 mod real;
 #[cfg(feature = "testing")]
 pub(crate) mod sim;
+pub(crate) mod window;
 
 use std::fmt;
 use std::io;
@@ -96,6 +97,14 @@ pub trait VfsFile: Send + Sync + fmt::Debug {
 
 /// A lock on a folder, held until it is dropped.
 pub trait VfsLock: Send + Sync + fmt::Debug {}
+
+/// The names in a folder, sorted; none where there is no such folder.
+pub(crate) fn list(vfs: &dyn Vfs, folder: &Path) -> io::Result<Vec<DirEntry>> {
+    match vfs.metadata(folder)? {
+        None => Ok(Vec::new()),
+        Some(_) => vfs.read_dir(folder),
+    }
+}
 
 /// Reads a whole file of at most `len_max` bytes.
 pub(crate) fn read_file(vfs: &dyn Vfs, path: &Path, len_max: u64) -> io::Result<Vec<u8>> {

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use evenkeel::testing::crash::Coverage;
 use evenkeel::testing::{Failure, Fault, Loss, Operation, OperationKind, SimDisk, When};
-use evenkeel::{Builder, Result, Salvage, Scope, Store, Vfs};
+use evenkeel::{BackupOptions, Builder, RestorePoint, Result, Salvage, Scope, Store, Vfs};
 
 const PLACE: &str = "data/store";
+const BACKUPS: &str = "data/backups";
 
 /// What is done to a disk.
 type Work = fn(&SimDisk) -> Result<()>;
@@ -114,6 +115,20 @@ fn persist(disk: &SimDisk) -> Result<()> {
     store.persist(PLACE)?.close()
 }
 
+/// Leaves a backup whose commits are too many to be merged at once.
+fn backed_up(disk: &SimDisk) -> Result<()> {
+    let store = builder(disk).open(PLACE)?;
+    commits(&store, 0..180)?;
+    store.backup(BACKUPS)?;
+    store.close()
+}
+
+fn restore(disk: &SimDisk) -> Result<()> {
+    let point = RestorePoint::Latest;
+    builder(disk).restore(BACKUPS, "new/copy", point)?;
+    Ok(())
+}
+
 /// What fails is tried once more.
 fn stubborn(disk: &SimDisk) -> Result<()> {
     let store = builder(disk).open(PLACE)?;
@@ -138,6 +153,42 @@ fn snapshot_over_another(disk: &SimDisk) -> Result<()> {
     store.snapshot().unwrap_err();
     disk.clear_faults();
     store.snapshot()?;
+    store.close()
+}
+
+/// Full backups and ones that go on, of a log, a snapshot and an image; retention.
+fn backups(disk: &SimDisk) -> Result<()> {
+    let store = builder(disk).open(PLACE)?;
+    commits(&store, 0..2)?;
+    store.backup(BACKUPS)?;
+    store.snapshot()?;
+    commits(&store, 2..4)?;
+    store.backup(BACKUPS)?;
+    let options = || BackupOptions::new().full();
+    store.backup_with(BACKUPS, options().keep(1))?;
+    for file in disk.files() {
+        if file.0.starts_with(format!("{PLACE}/snapshots")) {
+            disk.remove(file.0).unwrap();
+        }
+    }
+    store.backup_with(BACKUPS, options())?;
+    builder(disk).backups(BACKUPS)?.remove(3)?;
+    store.close()
+}
+
+/// What a backup copies is replaced while it is made, so it begins again.
+fn backup_twice(disk: &SimDisk) -> Result<()> {
+    let store = builder(disk).open(PLACE)?;
+    commits(&store, 0..16)?;
+    store.snapshot()?;
+    let mut begun = false;
+    let options = BackupOptions::new().progress(|_| {
+        if !std::mem::replace(&mut begun, true) {
+            // A disk that is stopped says so to the backup too.
+            let _ = commits(&store, 0..24).and_then(|()| store.snapshot());
+        }
+    });
+    store.backup_with(BACKUPS, options)?;
     store.close()
 }
 
@@ -249,9 +300,17 @@ fn every_call_that_changes_a_disk_is_crashed() {
             stops(&mut coverage, all, &copy(&left), open);
         }
     }
+    // A restore, and one whose calls fail: what it has begun is removed.
+    let taken = after(backed_up);
+    stops(&mut coverage, all, &taken, restore);
+    stops_behind_failures(&mut coverage, &taken, restore);
+
     stops(&mut coverage, all, &new, life);
     stops_behind_failures(&mut coverage, &new, stubborn);
     stops(&mut coverage, all, &after(emptied), filled_again);
+    stops(&mut coverage, all, &after(emptied), backups);
+    stops(&mut coverage, all, &new, backup_twice);
+    stops_behind_failures(&mut coverage, &after(emptied), backups);
 
     stops(&mut coverage, all, &new, snapshot_over_another);
 

@@ -141,6 +141,11 @@ fn document() {
     run("document", 8_000);
 }
 
+#[test]
+fn migrations() {
+    run("migrations", 400);
+}
+
 /// `cargo run --example fuzz_corpus` writes the seeds; they are in the tree as it does.
 #[test]
 fn the_corpus_is_what_its_command_makes() {

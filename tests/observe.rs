@@ -328,11 +328,14 @@ fn two_stores_have_figures_of_their_own() {
 #[test]
 fn work_is_told_with_its_lsns() {
     let folder = tempfile::tempdir().unwrap();
+    let (backups, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let told = Told::default();
     let lsn = told.during(|| {
         let store = builder().open(folder.path()).unwrap();
         store.global().set("a", 1).unwrap();
         let lsn = store.snapshot().unwrap();
+        store.backup(backups.path()).unwrap();
+        Store::restore(backups.path(), copy.path()).unwrap();
         store.close().unwrap();
         lsn
     });
@@ -345,7 +348,14 @@ fn work_is_told_with_its_lsns() {
     assert_eq!(line(2), format!("record lsn={lsn}"));
     assert!(line(3).starts_with("span TRACE evenkeel sync store="));
     assert_eq!(line(4), format!("record lsn={lsn}"));
-    for span in ["open", "checkpoint", "snapshot", "close"] {
+    for span in [
+        "open",
+        "checkpoint",
+        "snapshot",
+        "backup",
+        "restore",
+        "close",
+    ] {
         let begins = format!("span INFO evenkeel {span} store=");
         assert!(
             told.lines().iter().any(|line| line.starts_with(&begins)),

@@ -28,41 +28,49 @@ const CLEAR: u8 = 4;
 
 /// Makes a body, op by op.
 #[derive(Debug)]
-pub(crate) struct BodyWriter(Vec<u8>);
+pub(crate) struct BodyWriter {
+    schema: u32,
+    bytes: Vec<u8>,
+}
 
 impl BodyWriter {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(schema: u32) -> Self {
         let mut bytes = Vec::with_capacity(128);
-        put_varint(&mut bytes, 0);
+        put_varint(&mut bytes, u64::from(schema));
         put_bytes(&mut bytes, &[]);
-        Self(bytes)
+        Self { schema, bytes }
+    }
+
+    /// The schema version that it says.
+    pub(crate) fn schema(&self) -> u32 {
+        self.schema
     }
 
     pub(crate) fn scope(&mut self, scope: &[u8]) {
-        self.0.push(SCOPE);
-        put_bytes(&mut self.0, scope);
+        self.bytes.push(SCOPE);
+        put_bytes(&mut self.bytes, scope);
     }
 
     pub(crate) fn write(&mut self, key: &[u8], cell: &Option<Arc<[u8]>>) {
         match cell {
             Some(cell) => {
-                self.0.push(PUT);
-                put_bytes(&mut self.0, key);
-                put_bytes(&mut self.0, cell);
+                self.bytes.push(PUT);
+                put_bytes(&mut self.bytes, key);
+                put_bytes(&mut self.bytes, cell);
             }
             None => {
-                self.0.push(DELETE);
-                put_bytes(&mut self.0, key);
+                self.bytes.push(DELETE);
+                put_bytes(&mut self.bytes, key);
             }
         }
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0.push(CLEAR);
+        self.bytes.push(CLEAR);
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
@@ -82,9 +90,9 @@ pub(crate) fn read_body<'a>(
 ) -> Result<crate::error::Result<()>, String> {
     let mut reader = Reader::new(body);
     let malformed = |at: usize| format!("the commit makes no sense at byte {at} of its body");
-    let (Some(_schema), Some(_origin)) = (reader.varint(), reader.bytes()) else {
+    if read_schema(&mut reader).zip(reader.bytes()).is_none() {
         return Err(malformed(0));
-    };
+    }
     while reader.remaining() > 0 {
         let at = reader.position();
         let op = match reader.u8() {
@@ -107,6 +115,17 @@ pub(crate) fn read_body<'a>(
     Ok(Ok(()))
 }
 
+/// The schema version that a body says; `None` where it makes no sense.
+pub(crate) fn schema_of(body: &[u8]) -> Option<u32> {
+    read_schema(&mut Reader::new(body))
+}
+
+fn read_schema(reader: &mut Reader<'_>) -> Option<u32> {
+    reader
+        .varint()
+        .and_then(|schema| u32::try_from(schema).ok())
+}
+
 /// Whether bytes are the encoding of a scope, and nothing more. What is not would be in
 /// no list of scopes and in no handle's reach, and no image could hold it.
 fn is_scope(prefix: &&[u8]) -> bool {
@@ -119,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_body_reads_back() {
-        let mut writer = BodyWriter::new();
+        let mut writer = BodyWriter::new(0);
         writer.scope(&Scope::custom("s").encode());
         writer.clear();
         writer.write(b"k", &Some(Arc::from(b"v".as_slice())));
@@ -145,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_cut_body_is_refused() {
-        let mut writer = BodyWriter::new();
+        let mut writer = BodyWriter::new(0);
         writer.scope(&Scope::custom("scope").encode());
         let bytes = writer.bytes();
         assert!(read_body(&bytes[..bytes.len() - 1], |_| Ok(())).is_err());
@@ -156,7 +175,7 @@ mod tests {
         let whole = Scope::workflow("w").encode();
         let cut = whole.len() - 1;
         for prefix in [&b""[..], b"s", &whole[..cut], &[&whole[..], b"x"].concat()] {
-            let mut writer = BodyWriter::new();
+            let mut writer = BodyWriter::new(0);
             writer.scope(prefix);
             writer.clear();
             assert!(read_body(writer.bytes(), |_| Ok(())).is_err(), "{prefix:?}");

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::changes::TakeChanges;
 use super::image_state::Image;
 use super::merge::{Merge, Merged};
 use super::table::{Slot, Stored, Table};
@@ -67,6 +68,7 @@ struct Sealed {
     generation: u64,
     lsn: Lsn,
     time_micros: u64,
+    schema: u32,
     slots: Vec<Arc<Slot>>,
 }
 
@@ -149,6 +151,7 @@ impl Engine {
             folder: old.manifest.folder,
             lsn: sealed.lsn,
             time_micros: sealed.time_micros,
+            schema: sealed.schema,
             next_block: merged.next_block,
             doomed,
             blocks: merged.blocks,
@@ -184,10 +187,12 @@ impl Engine {
         let generation = sequencer.generation;
         if let Some(newest) = sequencer.generations.get_mut(&generation) {
             newest.end = last;
+            newest.schema = self.schema();
             newest.bytes = self.active.load(Ordering::Relaxed);
         }
         let unmerged = || sequencer.generations.range(after + 1..);
-        let lsn = unmerged().next_back()?.1.end;
+        let newest = unmerged().next_back()?.1;
+        let (lsn, schema) = (newest.end, newest.schema);
         let slots = unmerged()
             .flat_map(|(_, part)| part.slots.iter().map(Arc::clone))
             .collect();
@@ -199,6 +204,7 @@ impl Engine {
             generation,
             lsn,
             time_micros,
+            schema,
             slots,
         })
     }

@@ -75,6 +75,10 @@ pub(crate) struct Batch {
     pub(crate) yields: bool,
     /// A quota that the writes record: it counts from this commit on.
     pub(crate) quota: Option<QuotaChange>,
+    /// What it makes of its scopes was held against their limits before.
+    pub(crate) judged: bool,
+    /// The schema version of the state from this commit on.
+    pub(crate) schema: Option<u32>,
 }
 
 /// What an attempt came to.
@@ -86,7 +90,8 @@ enum Attempt {
     NoRoom(usize),
     /// Somebody has reserved a key.
     Reserved,
-    /// What is replaced was not looked up, or too long ago.
+    /// What is replaced was not looked up, or too long ago; or the schema version is
+    /// another than that of the body.
     Stale,
     /// This scope may be at its limit, and has to be counted as it is at this time.
     Uncounted(usize, u64),
@@ -131,8 +136,8 @@ impl Batch {
         claims
     }
 
-    fn body(&self, resolved: impl Fn(usize, usize) -> Stored) -> BodyWriter {
-        let mut body = BodyWriter::new();
+    fn body(&self, schema: u32, resolved: impl Fn(usize, usize) -> Stored) -> BodyWriter {
+        let mut body = BodyWriter::new(schema);
         for (at, batch) in self.writes.iter().enumerate() {
             body.scope(&batch.slot.prefix);
             if batch.clear {
@@ -203,15 +208,19 @@ impl Engine {
         ticket: Option<u64>,
     ) -> Result<Option<Lsn>> {
         self.check()?;
-        let ready = match batch.has_modify() {
-            true => None,
-            false => Some(batch.body(|at, op| match &batch.writes[at].ops[op].1 {
-                Op::Put(cell) => Some(Arc::clone(cell)),
-                Op::Delete | Op::Modify(_) => None,
-            })),
-        };
+        let mut ready = None;
         for _ in 0..ATTEMPTS_MAX {
             self.admit(batch.has_puts())?;
+            if !batch.has_modify() {
+                let schema = self.schema_of(batch);
+                ready = ready.filter(|body: &BodyWriter| body.schema() == schema);
+                ready.get_or_insert_with(|| {
+                    batch.body(schema, |at, op| match &batch.writes[at].ops[op].1 {
+                        Op::Put(cell) => Some(Arc::clone(cell)),
+                        Op::Delete | Op::Modify(_) => None,
+                    })
+                });
+            }
             let bases = self.bases(batch)?;
             let attempt = self.attempt(batch, (view, &bases), ready.as_ref(), ticket);
             match attempt.inspect_err(|e| self.figures.refused(e))? {
@@ -240,6 +249,11 @@ impl Engine {
         Err(Error::Busy {
             reason: "the commit was overtaken again and again".into(),
         })
+    }
+
+    /// The schema version that a commit of this batch says.
+    fn schema_of(&self, batch: &Batch) -> u32 {
+        batch.schema.unwrap_or_else(|| self.schema())
     }
 
     /// Looks up what modifies start from, and what is replaced in scopes whose figures
@@ -290,6 +304,11 @@ impl Engine {
         if !bases.found.is_empty() && bases.read_at < sequencer.retired {
             return Ok(Attempt::Stale);
         }
+        // It was made before a commit that changed it.
+        let schema = self.schema_of(batch);
+        if ready.is_some_and(|body| body.schema() != schema) {
+            return Ok(Attempt::Stale);
+        }
         let mut states: Vec<_> = batch
             .writes
             .iter()
@@ -311,6 +330,7 @@ impl Engine {
             ) {
                 Verdict::Fits => {}
                 Verdict::Unknown => return Ok(Attempt::Stale),
+                Verdict::Uncounted | Verdict::Refused(_) if batch.judged => {}
                 Verdict::Uncounted => return Ok(Attempt::Uncounted(at, time_micros)),
                 Verdict::Refused(refusal) => return Ok(Attempt::Refused(at, refusal)),
             }
@@ -319,7 +339,7 @@ impl Engine {
         let body = match ready {
             Some(body) => body.bytes(),
             None => {
-                built = batch.body(|at, op| resolved[at][op].clone());
+                built = batch.body(schema, |at, op| resolved[at][op].clone());
                 built.bytes()
             }
         };
@@ -411,6 +431,9 @@ impl Engine {
         }
         if let Some(change) = &batch.quota {
             self.set_quota(sequencer, change);
+        }
+        if let Some(schema) = batch.schema {
+            self.schema.store(schema, Ordering::Release);
         }
         self.account(change);
     }

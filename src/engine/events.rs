@@ -76,7 +76,7 @@ impl Engine {
     }
 
     /// Some work was done, up to this LSN.
-    pub(super) fn tell_done(&self, what: &'static str, lsn: Lsn) {
+    pub(crate) fn tell_done(&self, what: &'static str, lsn: Lsn) {
         #[cfg(feature = "tracing")]
         tracing::info!(target: "evenkeel", lsn = lsn.get(), "{what}");
         #[cfg(not(feature = "tracing"))]

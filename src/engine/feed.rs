@@ -13,7 +13,7 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use super::Engine;
-use super::body::{BodyOp, read_body};
+use super::body::{BodyOp, read_body, schema_of};
 use super::commit::Batch;
 use super::image_state::{Cell, Image};
 use super::table::{Found, SlotState, Stored};
@@ -103,6 +103,7 @@ pub(crate) struct RawChange {
 pub(crate) struct RawCommit {
     pub(crate) lsn: Lsn,
     pub(crate) time_micros: u64,
+    pub(crate) schema: u32,
     pub(crate) changes: Vec<RawChange>,
 }
 
@@ -361,7 +362,8 @@ impl Feed {
             };
             (note.lsn, note.time_micros, note.body.clone())
         };
-        let changes = read_changes(body.as_deref().unwrap_or_default(), values, wanted);
+        let body = body.as_deref().unwrap_or_default();
+        let changes = read_changes(body, values, wanted);
         let changes = changes.map_err(|what| Corruption::new("a commit", what).lsn(lsn))?;
         *at = lsn;
         Ok(match changes.is_empty() {
@@ -369,6 +371,7 @@ impl Feed {
             false => Step::Commit(RawCommit {
                 lsn,
                 time_micros,
+                schema: schema_of(body).unwrap_or_default(),
                 changes,
             }),
         })

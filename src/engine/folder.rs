@@ -29,7 +29,7 @@ use crate::clock;
 use crate::error::{Corruption, Error, Result};
 use crate::ids::{Lsn, OUT_OF_REACH, StoreId};
 use crate::sync::Mutex;
-use crate::vfs::{Vfs, VfsLock, parent, read_file, write_file_atomically};
+use crate::vfs::{Vfs, VfsLock, list, parent, read_file, write_file_atomically};
 use crate::wal::create_marks;
 
 /// The format of folders that this version writes, and the newest that it reads.
@@ -55,6 +55,8 @@ pub(crate) struct Folder {
     root: PathBuf,
     pub(crate) vfs: Arc<dyn Vfs>,
     pub(crate) store: StoreId,
+    /// It was there, and not made by this opening.
+    found: bool,
     lock: Mutex<Option<Box<dyn VfsLock>>>,
 }
 
@@ -96,20 +98,26 @@ impl Folder {
             true => read_format(&*vfs, &format)?,
             false => create(&*vfs, &root, now_micros)?,
         };
-        // Before anything in it is acknowledged: a making or a persisting that was
-        // killed has left names that are there and may not be durable.
-        if there {
-            sync_names(&*vfs, &root)
-                .map_err(io("sync the names of"))
-                .map_err(fail)?;
-        }
-        make_folders(&*vfs, &root)?;
         Ok(Self {
             root,
             vfs,
             store,
+            found: there,
             lock: Mutex::new(Some(lock)),
         })
+    }
+
+    /// Makes what is there durable by name, and the folders inside as far as they are
+    /// missing. Apart from this an opening has changed nothing in a store that was there.
+    pub(crate) fn settle(&self) -> Result<()> {
+        if !self.found {
+            return Ok(());
+        }
+        // Before anything in it is acknowledged: a making or a persisting that was
+        // killed has left names that are there and may not be durable.
+        let synced = sync_names(&*self.vfs, &self.root);
+        synced.map_err(|e| Error::io("sync the names of", &self.root, e))?;
+        make_folders(&*self.vfs, &self.root)
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -152,10 +160,8 @@ impl Folder {
     /// The snapshots that are there by name, oldest first.
     pub(crate) fn list_snapshots(&self) -> Result<Vec<Lsn>> {
         let folder = self.snapshots();
-        let entries = self
-            .vfs
-            .read_dir(&folder)
-            .map_err(|e| Error::io("list", &folder, e))?;
+        let entries = list(&*self.vfs, &folder);
+        let entries = entries.map_err(|e| Error::io("list", &folder, e))?;
         let lsn = |name: &str| {
             let digits = name.strip_suffix(SNAPSHOT_SUFFIX)?;
             let valid = digits.len() == 16 && !digits.bytes().any(|b| b.is_ascii_uppercase());
@@ -264,6 +270,19 @@ pub(crate) fn holds_only_ours(vfs: &dyn Vfs, folder: &Path) -> bool {
     entries.is_ok_and(|entries| entries.iter().all(|entry| is_ours(&entry.name)))
 }
 
+/// Refuses a folder in which no store was ever finished.
+pub(crate) fn require_store(vfs: &dyn Vfs, root: &Path) -> Result<()> {
+    let format = root.join("FORMAT");
+    let there = vfs.metadata(&format);
+    match there.map_err(|e| Error::io("look at", &format, e))? {
+        Some(_) => Ok(()),
+        None => Err(Error::NotAStore {
+            path: root.to_path_buf(),
+            reason: "there is no store yet".into(),
+        }),
+    }
+}
+
 /// A later version may keep its lock elsewhere: ours must not be made in its folder.
 /// Any other fault of the format file is for whoever has the lock.
 fn refuse_newer(vfs: &dyn Vfs, format: &Path) -> Result<()> {
@@ -315,11 +334,8 @@ fn create(vfs: &dyn Vfs, root: &Path, now_micros: u64) -> Result<StoreId> {
 
 /// True where there is no such folder, or nothing in it.
 fn is_empty(vfs: &dyn Vfs, folder: &Path) -> Result<bool> {
-    let io = |e| Error::io("list", folder, e);
-    match vfs.metadata(folder).map_err(io)? {
-        None => Ok(true),
-        Some(_) => Ok(vfs.read_dir(folder).map_err(io)?.is_empty()),
-    }
+    let entries = list(vfs, folder).map_err(|e| Error::io("list", folder, e))?;
+    Ok(entries.is_empty())
 }
 
 /// Makes the names in a folder and its own name durable.

@@ -1,8 +1,7 @@
 //! Owns making a new image out of an old one and sorted changes: blocks that
 //! change are written anew under new numbers, the others stay as they are.
 
-use std::sync::Arc;
-
+use super::changes::TakeChanges;
 use super::image_state::Image;
 use super::snapshot::Section;
 use super::table::Stored;
@@ -63,54 +62,6 @@ impl<'a> Merge<'a> {
 
     fn old_blocks(&self) -> &'a [BlockMeta] {
         self.old.map_or(&[], |old| &old.manifest.blocks)
-    }
-
-    /// Writes or deletes a key.
-    pub(super) fn put(&mut self, key: &[u8], lsn: Lsn, cell: &Stored) -> Result<(), ImageError> {
-        self.go_to(key)?;
-        if let Some(open) = &mut self.open {
-            let same = open
-                .block
-                .entry(open.at)
-                .is_some_and(|old| old.cmp_key(key).is_eq());
-            open.at += usize::from(same);
-        }
-        match cell {
-            Some(cell) => self.push(key, lsn, cell),
-            None => Ok(()),
-        }
-    }
-
-    /// Removes all old entries with `from <= key < end`.
-    pub(super) fn clear(&mut self, from: &[u8], end: Option<&[u8]>) -> Result<(), ImageError> {
-        self.go_to(from)?;
-        loop {
-            if let Some(open) = &mut self.open {
-                open.at = end.map_or(open.block.len(), |end| {
-                    open.block.lower_bound(end).max(open.at)
-                });
-                if open.at < open.block.len() {
-                    return Ok(());
-                }
-                self.open = None;
-            }
-            let Some(meta) = self.old_blocks().get(self.next) else {
-                return Ok(());
-            };
-            if end.is_some_and(|end| &*meta.first_key >= end) {
-                return Ok(());
-            }
-            let following = self.old_blocks().get(self.next + 1);
-            let whole = match (following, end) {
-                (Some(following), Some(end)) => &*following.first_key <= end,
-                (_, None) => true,
-                (None, Some(_)) => false,
-            };
-            match whole {
-                true => self.free(),
-                false => self.open_next()?,
-            }
-        }
     }
 
     /// Copies or keeps all that comes before `key`, and opens the block that `key`
@@ -256,42 +207,52 @@ impl<'a> Merge<'a> {
     }
 }
 
-/// Changes read from a log, sorted: what [`Merge`] takes.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    clears: std::collections::BTreeSet<Vec<u8>>,
-    entries: std::collections::BTreeMap<Vec<u8>, (Lsn, Stored)>,
-    pub(super) bytes: usize,
-}
+impl TakeChanges for Merge<'_> {
+    type Error = ImageError;
 
-impl Changes {
-    pub(super) fn write(&mut self, key: Vec<u8>, lsn: Lsn, cell: Option<&[u8]>) {
-        self.bytes += key.len() + cell.map_or(0, <[u8]>::len) + 64;
-        self.entries.insert(key, (lsn, cell.map(Arc::from)));
-    }
-
-    pub(super) fn clear(&mut self, prefix: &[u8]) {
-        self.bytes += prefix.len();
-        let end = crate::scope::prefix_end(prefix);
-        let mut behind = self.entries.split_off(prefix);
-        if let Some(end) = end {
-            self.entries.append(&mut behind.split_off(&end));
+    fn put(&mut self, key: &[u8], lsn: Lsn, cell: &Stored) -> Result<(), ImageError> {
+        self.go_to(key)?;
+        if let Some(open) = &mut self.open {
+            let same = open
+                .block
+                .entry(open.at)
+                .is_some_and(|old| old.cmp_key(key).is_eq());
+            open.at += usize::from(same);
         }
-        self.clears.insert(prefix.to_vec());
+        match cell {
+            Some(cell) => self.push(key, lsn, cell),
+            None => Ok(()),
+        }
     }
 
-    /// Applies all, in order.
-    pub(super) fn merge(self, merge: &mut Merge<'_>) -> Result<(), ImageError> {
-        let mut clears = self.clears.into_iter().peekable();
-        for (key, (lsn, cell)) in self.entries {
-            while let Some(prefix) = clears.next_if(|prefix| *prefix <= key) {
-                merge.clear(&prefix, crate::scope::prefix_end(&prefix).as_deref())?;
+    fn clear(&mut self, from: &[u8], end: Option<&[u8]>) -> Result<(), ImageError> {
+        self.go_to(from)?;
+        loop {
+            if let Some(open) = &mut self.open {
+                open.at = end.map_or(open.block.len(), |end| {
+                    open.block.lower_bound(end).max(open.at)
+                });
+                if open.at < open.block.len() {
+                    return Ok(());
+                }
+                self.open = None;
             }
-            merge.put(&key, lsn, &cell)?;
+            let Some(meta) = self.old_blocks().get(self.next) else {
+                return Ok(());
+            };
+            if end.is_some_and(|end| &*meta.first_key >= end) {
+                return Ok(());
+            }
+            let following = self.old_blocks().get(self.next + 1);
+            let whole = match (following, end) {
+                (Some(following), Some(end)) => &*following.first_key <= end,
+                (_, None) => true,
+                (None, Some(_)) => false,
+            };
+            match whole {
+                true => self.free(),
+                false => self.open_next()?,
+            }
         }
-        for prefix in clears {
-            merge.clear(&prefix, crate::scope::prefix_end(&prefix).as_deref())?;
-        }
-        Ok(())
     }
 }

@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::body::{BodyOp, read_body};
+use super::body::{BodyOp, read_body, schema_of};
 use super::checkpoint::Switching;
 use super::commit::{Batch, Op, SlotBatch};
 use super::expiry::Expiry;
@@ -17,7 +17,7 @@ use super::folder::Folder;
 use super::image_state::Image;
 use super::maintenance::Threads;
 use super::options::EngineOptions;
-use super::persist::remove_unfinished;
+use super::place::remove_unfinished;
 use super::pressure::Pressure;
 use super::rebuild::cleared;
 use super::report::{Healed, Recovery};
@@ -33,7 +33,7 @@ use crate::image::manifest::Manifest;
 use crate::image::store::Blocks;
 use crate::image::{ImageBackend, ImageError, ImageErrorKind};
 use crate::observe::{self, Work};
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, RwLock};
 use crate::vfs::Vfs;
 use crate::wal::{Known, Log, Room};
@@ -56,6 +56,8 @@ struct Vouched {
     /// The newest snapshot by name, and the newest that is whole at both ends.
     snapshot_named: Lsn,
     snapshot: Lsn,
+    /// Up to which LSN manifest or snapshot hold the state, and its schema version there.
+    schema: (Lsn, u32),
     healed: Vec<Healed>,
 }
 
@@ -85,6 +87,7 @@ impl Engine {
                 ..Sequencer::default()
             }),
             visible: AtomicU64::new(0),
+            schema: AtomicU32::new(0),
             slots: Slots::default(),
             reservations: Reservations::default(),
             held: AtomicU64::new(0),
@@ -138,9 +141,6 @@ impl Engine {
         let now = components.clock.now_micros();
         let folder = Folder::open(Arc::clone(&components.vfs), root, now)?;
         let vouched = read_vouched(&folder)?;
-        if room == Room::Scarce {
-            give_back(&folder, vouched.manifest.as_ref())?;
-        }
         let image_lsn = vouched.manifest.as_ref().map(|manifest| manifest.lsn);
         // To where the log was being trimmed: without snapshots, to the image.
         let trimmed = match (options.snapshots, image_lsn) {
@@ -158,9 +158,21 @@ impl Engine {
             salvage: options.salvage,
             room,
         };
-        let log_options = options.log.clone();
         let vfs = Arc::clone(&components.vfs);
-        let opening = Log::open(vfs, &folder.wal(), &folder.marks(), log_options, known)?;
+        let (wal, marks) = (folder.wal(), folder.marks());
+        let (behind, mut schema) = vouched.schema;
+        let found = Log::find(&*vfs, &wal, &marks, known, &mut |lsn, body| {
+            if lsn > behind {
+                schema = schema_of(body).unwrap_or(schema);
+            }
+        })?;
+        refuse_newer_schema(&folder, schema, options.schema_max)?;
+        // From here on it is changed.
+        folder.settle()?;
+        if room == Room::Scarce {
+            give_back(&folder, vouched.manifest.as_ref())?;
+        }
+        let opening = Log::open(vfs, &wal, &marks, options.log.clone(), found)?;
         let mut recovery = Recovery {
             epoch: opening.epoch,
             last_lsn: opening.last,
@@ -220,6 +232,8 @@ impl Engine {
             sequencer.last = image_lsn;
             sequencer.time_micros = time.max(disk.image.read().manifest.time_micros);
             self.expiry.see(sequencer.time_micros);
+            let schema = disk.image.read().manifest.schema;
+            self.schema.store(schema, Ordering::Release);
             self.visible.store(image_lsn.get(), Ordering::Release);
         }
         for block in &disk.image.read().manifest.blocks {
@@ -385,7 +399,10 @@ impl Engine {
 
     /// The batch that a commit's body stands for.
     fn batch_of(&self, body: &[u8], lsn: Lsn, path: &Path) -> Result<Batch> {
-        let mut batch = Batch::default();
+        let mut batch = Batch {
+            schema: schema_of(body),
+            ..Batch::default()
+        };
         let read = read_body(body, |op| {
             let malformed = || Corruption::new(path, "an op before any scope").lsn(lsn);
             let (key, op) = match op {
@@ -441,9 +458,22 @@ fn empty_manifest(store: StoreId, folder: u64) -> Manifest {
         folder,
         lsn: Lsn::ZERO,
         time_micros: 0,
+        schema: 0,
         next_block: BlockId::new(1),
         doomed: Vec::new(),
         blocks: Vec::new(),
+    }
+}
+
+/// A state that a newer program wrote is not for this one, and stays as it is.
+fn refuse_newer_schema(folder: &Folder, found: u32, supported: Option<u32>) -> Result<()> {
+    match supported {
+        Some(supported) if found > supported => Err(Error::NewerSchema {
+            path: folder.root().to_path_buf(),
+            found,
+            supported,
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -484,7 +514,7 @@ fn read_vouched(folder: &Folder) -> Result<Vouched> {
     for &lsn in named.iter().rev() {
         match SnapshotReader::open(vfs, &folder.snapshot(lsn), Some(folder.store)) {
             Ok(reader) if reader.info().header.lsn == lsn => {
-                found = Some(lsn);
+                found = Some(reader.info().header);
                 break;
             }
             Ok(_) | Err(Error::Corrupt(_)) => {}
@@ -493,7 +523,7 @@ fn read_vouched(folder: &Folder) -> Result<Vouched> {
     }
     let manifest = manifest.filter(|manifest| {
         // A snapshot is of an image whose manifest was durable before.
-        let stale = found.is_some_and(|snapshot| manifest.lsn < snapshot);
+        let stale = found.is_some_and(|snapshot| manifest.lsn < snapshot.lsn);
         if stale {
             healed.push(Healed {
                 path: folder.manifest(),
@@ -503,10 +533,19 @@ fn read_vouched(folder: &Folder) -> Result<Vouched> {
         }
         !stale
     });
+    let of_snapshot = found.map(|snapshot| (snapshot.lsn, snapshot.schema));
+    let schema = match &manifest {
+        Some(manifest) => (manifest.lsn, manifest.schema),
+        None => of_snapshot.unwrap_or_default(),
+    };
     Ok(Vouched {
         manifest,
         snapshot_named: named.last().copied().unwrap_or_default(),
-        snapshot: found.unwrap_or_default(),
+        snapshot: found.map_or(Lsn::ZERO, |snapshot| snapshot.lsn),
+        schema,
         healed,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,9 @@ pub(crate) struct EngineOptions {
     pub(crate) salvage: bool,
     /// Events may name keys.
     pub(crate) tell_keys: bool,
+    /// The newest schema version that the program knows; a store with a newer one is
+    /// refused and left as it is. `None`: it may have any.
+    pub(crate) schema_max: Option<u32>,
 }
 
 impl Default for EngineOptions {
@@ -55,6 +58,7 @@ impl Default for EngineOptions {
             watch_bytes: 8 * 1024 * 1024,
             salvage: false,
             tell_keys: false,
+            schema_max: None,
         }
     }
 }

@@ -2,13 +2,13 @@
 //! anew from snapshot and log where it is damaged.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
-use super::body::{BodyOp, read_body};
+use super::body::schema_of;
+use super::changes::Changes;
 use super::checkpoint::Switching;
 use super::image_state::Image;
-use super::merge::{Changes, Merge, Merged};
+use super::merge::{Merge, Merged};
 use super::report::Healed;
 use super::snapshot::SnapshotReader;
 use super::{Disk, Engine};
@@ -22,6 +22,14 @@ use crate::sync::atomic::Ordering;
 
 /// How much of the log is merged at a time.
 const CHANGES_BYTES: usize = 16 * 1024 * 1024;
+
+/// What an image was filled with.
+struct Restored {
+    merged: Merged,
+    /// Store time and schema version of the last commit in it.
+    time_micros: u64,
+    schema: u32,
+}
 
 impl Engine {
     /// After a read of `broken` failed: an image with the same content or a newer
@@ -156,13 +164,15 @@ impl Engine {
         }
         let number = broken.manifest.folder + 1;
         let blocks = self.new_image(disk, number)?;
-        let (merged, time_micros) = self.restore(disk, &blocks, snapshot, lsn)?;
+        let restored = self.restore(disk, &blocks, snapshot, lsn)?;
+        let merged = restored.merged;
         blocks.sync().map_err(|e| self.beyond_healing(&e))?;
         let manifest = Manifest {
             store: self.store,
             folder: number,
             lsn,
-            time_micros: time_micros.max(broken.manifest.time_micros),
+            time_micros: restored.time_micros.max(broken.manifest.time_micros),
+            schema: restored.schema,
             next_block: merged.next_block,
             doomed: merged.freed.clone(),
             blocks: merged.blocks,
@@ -203,21 +213,22 @@ impl Engine {
     }
 
     /// Fills an empty image with a snapshot and the log behind it, up to `upto`.
-    pub(super) fn restore(
+    fn restore(
         &self,
         disk: &Disk,
         blocks: &Arc<Blocks>,
         snapshot: Lsn,
         upto: Lsn,
-    ) -> Result<(Merged, u64)> {
+    ) -> Result<Restored> {
         let block_bytes = self.options.block_bytes;
-        let mut time = 0;
+        let (mut time, mut schema) = (0, 0);
         let failed = |e: ImageError| self.beyond_healing(&e);
         let mut merge = Merge::new(None, blocks, BlockId::new(1), block_bytes);
         if snapshot > Lsn::ZERO {
             let path = disk.folder.snapshot(snapshot);
             let mut reader = SnapshotReader::open(&*disk.folder.vfs, &path, Some(self.store))?;
-            time = reader.info().header.time_micros;
+            let header = reader.info().header;
+            (time, schema) = (header.time_micros, header.schema);
             while let Some(section) = reader.next_section()? {
                 merge.add(&section).map_err(failed)?;
             }
@@ -231,6 +242,7 @@ impl Engine {
                     folder: 0,
                     lsn: Lsn::ZERO,
                     time_micros: 0,
+                    schema: 0,
                     next_block: merged.next_block,
                     doomed: Vec::new(),
                     blocks: std::mem::take(&mut merged.blocks),
@@ -239,7 +251,7 @@ impl Engine {
                 0,
             );
             let mut merge = Merge::new(Some(&base), blocks, merged.next_block, block_bytes);
-            changes.merge(&mut merge).map_err(failed)?;
+            changes.give(&mut merge).map_err(failed)?;
             let next = merge.finish().map_err(failed)?;
             merged.freed.extend(&next.freed);
             merged.blocks = next.blocks;
@@ -249,15 +261,20 @@ impl Engine {
         if upto > snapshot {
             disk.log.replay((snapshot, upto), |lsn, micros, body| {
                 time = time.max(micros);
-                collect(body, lsn, disk.folder.root(), &mut changes)?;
-                match changes.bytes > CHANGES_BYTES {
+                schema = schema_of(body).unwrap_or(schema);
+                changes.add(body, lsn, disk.folder.root())?;
+                match changes.bytes() > CHANGES_BYTES {
                     true => apply(std::mem::take(&mut changes), &mut merged),
                     false => Ok(()),
                 }
             })?;
             apply(changes, &mut merged)?;
         }
-        Ok((merged, time))
+        Ok(Restored {
+            merged,
+            time_micros: time,
+            schema,
+        })
     }
 }
 
@@ -268,23 +285,4 @@ pub(super) fn cleared(outcome: Result<(), ImageError>) -> Result<bool, ImageErro
         Err(e) if e.kind == ImageErrorKind::Full => Ok(false),
         outcome => outcome.map(|()| true),
     }
-}
-
-fn collect(body: &[u8], lsn: Lsn, path: &Path, changes: &mut Changes) -> Result<()> {
-    let mut scope: Option<&[u8]> = None;
-    let read = read_body(body, |op| {
-        if let BodyOp::Scope(prefix) = op {
-            scope = Some(prefix);
-            return Ok(());
-        }
-        let orphan = || Corruption::new(path, "an op before any scope").lsn(lsn);
-        let scope = scope.ok_or_else(orphan)?;
-        match op {
-            BodyOp::Put(key, cell) => changes.write([scope, key].concat(), lsn, Some(cell)),
-            BodyOp::Delete(key) => changes.write([scope, key].concat(), lsn, None),
-            BodyOp::Clear | BodyOp::Scope(_) => changes.clear(scope),
-        }
-        Ok(())
-    });
-    read.map_err(|what| Corruption::new(path, what).lsn(lsn))?
 }

@@ -44,6 +44,8 @@ pub(crate) struct Generation {
     pub(crate) slots: Vec<Arc<Slot>>,
     /// The last LSN in it, once it is sealed.
     pub(crate) end: Lsn,
+    /// The schema version at that LSN.
+    pub(crate) schema: u32,
     /// What it takes in memory, once it is sealed.
     pub(crate) bytes: u64,
 }

@@ -11,7 +11,8 @@
 //!            crc:u32            CRC-32 of the header from here to its end
 //!            format:u32 header_len:u32 flags:u32
 //!            store:16 origin:16 lsn:u64 time_micros:u64
-//!            extension          up to header_len, which counts from the magic
+//!            extension          up to header_len, which counts from the magic:
+//!              schema:u32       where one was declared
 //! section  = crc:u32            CRC-32 of the six fields that follow
 //!            tag:"SECT" number:u32 len:u32 entries:u32 live_bytes:u64 hash:u64
 //!            block              len bytes; hash is their xxh3-64
@@ -26,6 +27,7 @@
 //! zeros. Extension bytes and flags that a reader does not know are skipped: what
 //! cannot be skipped raises the format.
 
+mod packer;
 mod reader;
 
 use std::fmt;
@@ -35,9 +37,11 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, StoreId};
+use crate::image::manifest::schema_extension;
 use crate::vfs::{OpenMode, Vfs, VfsFile};
 
-pub(crate) use reader::{Section, SnapshotReader, verify};
+pub(crate) use packer::Packer;
+pub(crate) use reader::{Section, SnapshotReader, read_back, verify};
 
 /// The newest format that this version reads, and the one that it writes.
 pub(crate) const FORMAT: u32 = 1;
@@ -65,6 +69,8 @@ pub(crate) struct SnapshotHeader {
     pub(crate) lsn: Lsn,
     /// Store time at that LSN.
     pub(crate) time_micros: u64,
+    /// The schema version of the state; 0 where none was declared.
+    pub(crate) schema: u32,
 }
 
 /// What a whole snapshot holds.
@@ -251,13 +257,16 @@ impl SnapshotWriter {
 fn encode_header(header: &SnapshotHeader) -> (Vec<u8>, u32) {
     let mut bytes = Vec::with_capacity(HEADER_BYTES);
     bytes.extend_from_slice(&FORMAT.to_le_bytes());
-    bytes.extend_from_slice(&(HEADER_BYTES as u32).to_le_bytes());
+    let extension = schema_extension(header.schema);
+    let len = HEADER_BYTES + extension.len();
+    bytes.extend_from_slice(&(len as u32).to_le_bytes());
     bytes.extend_from_slice(&0_u32.to_le_bytes());
     bytes.extend_from_slice(header.store.as_bytes());
     let origin = header.origin.map_or([0; 16], |origin| *origin.as_bytes());
     bytes.extend_from_slice(&origin);
     bytes.extend_from_slice(&header.lsn.get().to_le_bytes());
     bytes.extend_from_slice(&header.time_micros.to_le_bytes());
+    bytes.extend_from_slice(&extension);
     let crc = crc32fast::hash(&bytes);
     ([&MAGIC[..], &crc.to_le_bytes(), &bytes].concat(), crc)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Instant;
 
+use super::body::schema_of;
 use super::feed::{RawCommit, Step, Values, Wanted, read_changes};
 use super::{Disk, Engine};
 use crate::error::{Corruption, Error, Result};
@@ -184,6 +185,7 @@ fn log_step(disk: &Disk, place: &mut LogPlace, values: Values, wanted: Wanted<'_
         Ok(RawCommit {
             lsn,
             time_micros,
+            schema: schema_of(body).unwrap_or_default(),
             changes,
         })
     })?;

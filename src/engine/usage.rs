@@ -267,6 +267,26 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Refuses what would make a scope hold so much more, or less, as a commit of it would
+    /// be refused.
+    pub(crate) fn refuse_growth(self: &Arc<Self>, slot: &Slot, by: (i64, i64)) -> Result<()> {
+        if by.0 <= 0 && by.1 <= 0 {
+            return Ok(());
+        }
+        let Holding { count, allowed } = self.holding(slot)?;
+        let before = count.amounts();
+        let after = (
+            before.0.saturating_add_signed(by.0),
+            before.1.saturating_add_signed(by.1),
+        );
+        match Refusal::of(&allowed, before, after) {
+            Some(refusal) => Err(refusal.error(&slot.prefix)),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What an op of a batch writes; `None` where it deletes.
 #[inline]
 fn written<'w>(

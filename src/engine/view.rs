@@ -85,6 +85,14 @@ impl Engine {
         })
     }
 
+    /// The encoded scopes that may have anything in memory, in order.
+    pub(crate) fn prefixes_in_memory(&self) -> Vec<Box<[u8]>> {
+        let slots = self.slots.all();
+        let mut prefixes: Vec<_> = slots.iter().map(|slot| slot.prefix.clone()).collect();
+        prefixes.sort_unstable();
+        prefixes
+    }
+
     /// The state as it is now, held still for reading.
     pub(crate) fn view(self: &Arc<Self>) -> View {
         self.view_of(&mut self.sequencer.lock())
@@ -240,15 +248,9 @@ impl View {
     pub(crate) fn scopes(&self) -> Result<Vec<Arc<Slot>>> {
         let mut slots = self.engine.slots.all();
         let mut from = Vec::new();
-        while let Some(key) = self.next_image_key(&from)? {
-            let Some((_, len)) = Scope::decode(&key) else {
-                let what = "a key begins with no scope";
-                let error = ImageError::new("list scopes", ImageErrorKind::Damaged, what);
-                return Err(self.engine.beyond_healing(&error));
-            };
-            let prefix = key.get(..len).unwrap_or_default();
-            slots.push(self.engine.slot(prefix));
-            match prefix_end(prefix) {
+        while let Some(prefix) = self.next_image_scope(&from)? {
+            slots.push(self.engine.slot(&prefix));
+            match prefix_end(&prefix) {
                 Some(end) => from = end,
                 None => break,
             }
@@ -262,6 +264,27 @@ impl View {
             }
         }
         Ok(live)
+    }
+
+    /// The first encoded scope of the image at or behind `from`. What is in memory only
+    /// is not among them: see [`Engine::prefixes_in_memory`].
+    pub(crate) fn next_image_scope(&self, from: &[u8]) -> Result<Option<Vec<u8>>> {
+        let Some(mut key) = self.next_image_key(from)? else {
+            return Ok(None);
+        };
+        let len = self.scope_len(&key)?;
+        key.truncate(len);
+        Ok(Some(key))
+    }
+
+    /// How long the scope is that a key of the image begins with.
+    fn scope_len(&self, key: &[u8]) -> Result<usize> {
+        let scope = Scope::decode(key).map(|(_, len)| len);
+        scope.ok_or_else(|| {
+            let what = "a key begins with no scope";
+            let error = ImageError::new("list scopes", ImageErrorKind::Damaged, what);
+            self.engine.beyond_healing(&error)
+        })
     }
 
     fn is_empty(&self, slot: &Slot) -> Result<bool> {

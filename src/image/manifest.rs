@@ -63,6 +63,8 @@ pub(crate) struct Manifest {
     pub(crate) lsn: Lsn,
     /// Store time when it was written.
     pub(crate) time_micros: u64,
+    /// The schema version of the state at its LSN; 0 where none was declared.
+    pub(crate) schema: u32,
     /// The lowest number that no piece has had.
     pub(crate) next_block: BlockId,
     /// Blocks, with their counts of pieces, that this manifest no longer needs and
@@ -116,7 +118,8 @@ impl Manifest {
     ///            format:u32 total_len:u64 header_len:u32 flags:u32
     ///            store:16 folder:u64 lsn:u64 time_micros:u64 next_block:u64
     ///            doomed_count:u32 block_count:u32
-    ///            extension          up to header_len, which counts from the magic
+    ///            extension          up to header_len, which counts from the magic:
+    ///              schema:u32       where one was declared
     ///            doomed * doomed_count
     ///            block * block_count
     /// doomed   = id:u64 pieces:u32
@@ -139,7 +142,9 @@ impl Manifest {
         self.check().map_err(|what| invalid(what.to_owned()))?;
         let size = |len: usize| u32::try_from(len).map_err(|e| invalid(e.to_string()));
         let keys: usize = self.blocks.iter().map(|block| block.first_key.len()).sum();
-        let total = HEADER_BYTES
+        let extension = schema_extension(self.schema);
+        let header_len = HEADER_BYTES + extension.len();
+        let total = header_len
             + DOOMED_BYTES * self.doomed.len()
             + BLOCK_BYTES_MIN * self.blocks.len()
             + keys;
@@ -148,7 +153,7 @@ impl Manifest {
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&FORMAT.to_le_bytes());
         bytes.extend_from_slice(&(total as u64).to_le_bytes());
-        bytes.extend_from_slice(&(HEADER_BYTES as u32).to_le_bytes());
+        bytes.extend_from_slice(&size(header_len)?.to_le_bytes());
         bytes.extend_from_slice(&0_u32.to_le_bytes());
         bytes.extend_from_slice(self.store.as_bytes());
         for number in [
@@ -161,6 +166,7 @@ impl Manifest {
         }
         bytes.extend_from_slice(&size(self.doomed.len())?.to_le_bytes());
         bytes.extend_from_slice(&size(self.blocks.len())?.to_le_bytes());
+        bytes.extend_from_slice(&extension);
         for (id, pieces) in &self.doomed {
             bytes.extend_from_slice(&id.get().to_le_bytes());
             bytes.extend_from_slice(&pieces.to_le_bytes());
@@ -327,10 +333,7 @@ fn decode_body(cursor: &mut Cursor<'_>) -> Result<Manifest, Malformed> {
     let next_block = BlockId::new(cursor.u64()?);
     let doomed_count = cursor.size()?;
     let block_count = cursor.size()?;
-    match header_len.checked_sub(cursor.at()) {
-        Some(extension) => cursor.take(extension)?,
-        None => return Err(cursor.malformed("the header is too short")),
-    };
+    let schema = take_schema(cursor, header_len)?;
     cursor.check_count(doomed_count, DOOMED_BYTES)?;
     let mut doomed = Vec::with_capacity(doomed_count);
     for _ in 0..doomed_count {
@@ -349,10 +352,36 @@ fn decode_body(cursor: &mut Cursor<'_>) -> Result<Manifest, Malformed> {
         folder,
         lsn,
         time_micros,
+        schema,
         next_block,
         doomed,
         blocks,
     })
+}
+
+/// The extension of a header that says the schema version of the state, of manifests and
+/// snapshots alike: nothing where none was declared.
+pub(crate) fn schema_extension(schema: u32) -> Vec<u8> {
+    match schema {
+        0 => Vec::new(),
+        schema => schema.to_le_bytes().to_vec(),
+    }
+}
+
+/// Takes the extension of a header of `header_len` bytes, and gives the schema version
+/// that it says. What a later version put behind that is skipped.
+pub(crate) fn take_schema(cursor: &mut Cursor<'_>, header_len: usize) -> Result<u32, Malformed> {
+    let end = header_len.checked_sub(cursor.at());
+    let extension = end.ok_or_else(|| cursor.malformed("the header is too short"))?;
+    match extension {
+        0 => Ok(0),
+        1..4 => Err(cursor.malformed("the schema version is cut off")),
+        _ => {
+            let schema = cursor.u32()?;
+            cursor.take(extension - 4)?;
+            Ok(schema)
+        }
+    }
 }
 
 fn decode_block(cursor: &mut Cursor<'_>) -> Result<BlockMeta, Malformed> {

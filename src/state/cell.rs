@@ -16,7 +16,7 @@ use crate::scope::Scope;
 ///
 /// # Errors
 /// [`Error::Serialize`] and [`Error::LimitExceeded`], as the codec has them.
-pub(super) fn encode<T: Serialize + ?Sized>(
+pub(crate) fn encode<T: Serialize + ?Sized>(
     value: &T,
     deadline: Option<u64>,
     limits: &CodecLimits,
@@ -31,7 +31,7 @@ pub(super) fn encode<T: Serialize + ?Sized>(
 ///
 /// # Errors
 /// [`Error::Corrupt`] where it is no cell.
-pub(super) fn with_deadline(
+pub(crate) fn with_deadline(
     cell: &[u8],
     deadline: Option<u64>,
     (scope, key): (&Scope, &str),
@@ -56,7 +56,7 @@ fn unknown(scope: &dyn Display, key: &str) -> Error {
 /// # Errors
 /// [`Error::TypeMismatch`] where it is of another type, [`Error::Corrupt`] where
 /// it is no cell.
-pub(super) fn decode<T: DeserializeOwned>(
+pub(crate) fn decode<T: DeserializeOwned>(
     cell: &[u8],
     limits: &CodecLimits,
     (scope, key): (&dyn Display, &str),

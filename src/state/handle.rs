@@ -119,7 +119,7 @@ impl Place {
 }
 
 /// Checks that a key may be written to a scope, or to what is beside it.
-pub(super) fn check_key(key: &str, limits: &Limits, at: &impl Display) -> Result<()> {
+pub(crate) fn check_key(key: &str, limits: &Limits, at: &impl Display) -> Result<()> {
     match key.len() > limits.key_bytes {
         false => Ok(()),
         true => Err(Error::LimitExceeded {

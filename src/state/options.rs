@@ -16,6 +16,7 @@ use crate::image::ImageBackend;
 use crate::image::sled::{SledBackend, SledOptions};
 use crate::state::handle::ScopeHandle;
 use crate::state::resource::Factories;
+use crate::state::schema::SchemaKeeper;
 use crate::state::store::Store;
 use crate::state::trace::Traced;
 use crate::vfs::{RealVfs, Vfs};
@@ -28,6 +29,10 @@ pub(super) const KEY_BYTES_BOUND: usize = 64 * 1024;
 
 /// What sled takes beyond its cache.
 const SLED_FLOOR_BYTES: u64 = 112 * MIB;
+
+/// The schema version that a program knows that has no migrations: that of the state
+/// before the first one.
+pub(crate) const SCHEMA_OF_NO_MIGRATIONS: u32 = 1;
 
 /// When a commit is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,7 +128,7 @@ impl Limits {
             .try_for_each(|(what, value, min, max)| bounded(what, value, min, max))
     }
 
-    pub(super) fn codec(&self) -> CodecLimits {
+    pub(crate) fn codec(&self) -> CodecLimits {
         CodecLimits {
             value_bytes_max: self.value_bytes,
             value_depth_max: self.value_depth,
@@ -174,7 +179,7 @@ pub enum Salvage {
 #[must_use = "a builder does nothing until it opens a store"]
 pub struct Builder {
     pub(super) durability: Durability,
-    pub(super) limits: Limits,
+    pub(crate) limits: Limits,
     engine: EngineOptions,
     pub(super) sled: SledOptions,
     vfs: Option<Arc<dyn Vfs>>,
@@ -182,6 +187,8 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     pub(super) resources: Factories,
     pub(super) traced: Traced,
+    pub(crate) schema: Option<Arc<dyn SchemaKeeper>>,
+    any_schema: bool,
 }
 
 impl Default for Builder {
@@ -196,6 +203,8 @@ impl Default for Builder {
             clock: Arc::new(SystemClock),
             resources: Factories::default(),
             traced: Traced::default(),
+            schema: None,
+            any_schema: false,
         }
     }
 }
@@ -388,16 +397,36 @@ impl Builder {
         self
     }
 
-    /// Opens the store in a folder, or makes one there.
+    /// Opens a store of whatever schema version, for tools that look at any store and do
+    /// not know what its values mean. Without it a program opens what its
+    /// [migrations](Builder::migration) can bring the state to, and one that has none
+    /// opens version 1; [`Error::NewerSchema`] is for the rest. What an interrupted run of
+    /// migrations has staged is given up, as by any program that does not go on with it.
+    ///
+    /// ```
+    /// let store = evenkeel::Store::builder().any_schema().in_memory()?;
+    /// assert_eq!(store.schema_version(), 0);
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    pub fn any_schema(mut self) -> Self {
+        self.any_schema = true;
+        self
+    }
+
+    /// Opens the store in a folder, or makes one there. Runs the
+    /// [migrations](Builder::migration) that are due before it returns.
     ///
     /// # Errors
     /// [`Error::Locked`] while somebody else has it, [`Error::NotAStore`],
     /// [`Error::NewerFormat`], [`Error::Corrupt`], [`Error::Io`], and
-    /// [`Error::Invalid`] for settings out of bounds.
+    /// [`Error::Invalid`] for settings out of bounds. [`Error::NewerSchema`], with the
+    /// folder untouched, where the program knows no migration to the version of the state;
+    /// [`Error::BrokenChain`], [`Error::MigrationNeeded`], [`Error::MigrationFailed`] and
+    /// [`Error::Stopped`] as migrations have them.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
         self.check()?;
         let engine = Engine::open(path.as_ref(), self.engine_options(), self.components())?;
-        Store::load(engine, self)
+        Store::load(engine, self)?.prepare()
     }
 
     /// A store without a folder, gone with its last handle.
@@ -407,11 +436,20 @@ impl Builder {
     pub fn in_memory(self) -> Result<Store> {
         self.check()?;
         let engine = Engine::in_memory(self.engine_options(), Arc::clone(&self.clock));
-        Ok(Store::new(engine, self))
+        Store::new(engine, self).prepare()
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    /// The newest schema version that the program knows; `None` where it takes any.
+    fn schema_max(&self) -> Option<u32> {
+        let newest = self.schema.as_ref().map(|keeper| keeper.newest());
+        (!self.any_schema).then(|| newest.unwrap_or(SCHEMA_OF_NO_MIGRATIONS))
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
         self.limits.check()?;
+        self.schema
+            .as_ref()
+            .map_or(Ok(()), |keeper| keeper.check())?;
         self.resources.check()?;
         let engine = &self.engine;
         let log = &engine.log;
@@ -443,16 +481,17 @@ impl Builder {
         bounded("block_bytes", engine.block_bytes as u64, 1024, 64 * 1024)
     }
 
-    pub(super) fn engine_options(&self) -> EngineOptions {
+    pub(crate) fn engine_options(&self) -> EngineOptions {
         EngineOptions {
             memory_bytes_max: self.limits.memory_bytes,
             scope_keys_max: self.limits.scope_keys,
             scope_bytes_max: self.limits.scope_bytes,
+            schema_max: self.schema_max(),
             ..self.engine.clone()
         }
     }
 
-    pub(super) fn components(&self) -> Components {
+    pub(crate) fn components(&self) -> Components {
         let sled = || Arc::new(SledBackend::new(self.sled)) as Arc<dyn ImageBackend>;
         Components {
             vfs: self.vfs.clone().unwrap_or_else(|| Arc::new(RealVfs)),

@@ -21,11 +21,11 @@ use crate::state::store::Shared;
 /// A key and its value, which is decoded when it is asked for.
 #[derive(Clone)]
 pub struct Entry {
-    pub(super) key: String,
-    pub(super) version: Version,
-    pub(super) cell: Cell,
-    pub(super) scope: Arc<Scope>,
-    pub(super) limits: CodecLimits,
+    pub(crate) key: String,
+    pub(crate) version: Version,
+    pub(crate) cell: Cell,
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) limits: CodecLimits,
 }
 
 /// Where it is from, when it was written and how large it is; neither key nor value.
@@ -105,7 +105,7 @@ impl fmt::Debug for Scan {
 }
 
 /// The range of keys that begin with a prefix.
-pub(super) fn prefix_range(prefix: &str) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+pub(crate) fn prefix_range(prefix: &str) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
     let end = prefix_end(prefix.as_bytes());
     (
         Bound::Included(prefix.as_bytes().to_vec()),
@@ -114,7 +114,7 @@ pub(super) fn prefix_range(prefix: &str) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
 }
 
 /// Keys are written as strings, so they are read as such.
-pub(super) fn key_text(key: Vec<u8>, scope: &Scope) -> Result<String> {
+pub(crate) fn key_text(key: Vec<u8>, scope: &Scope) -> Result<String> {
     String::from_utf8(key).map_err(|e| {
         let what = format!("a key in {scope} is not UTF-8: {e}");
         Error::from(Corruption::new("a key", what))
@@ -204,7 +204,7 @@ impl Iterator for Scan {
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Keys(pub(super) std::vec::IntoIter<String>);
+pub struct Keys(pub(crate) std::vec::IntoIter<String>);
 
 /// How many are left.
 impl fmt::Debug for Keys {

@@ -18,7 +18,9 @@ use crate::state::commit::Commit;
 use crate::state::flight::Flights;
 use crate::state::handle::ScopeHandle;
 use crate::state::options::{Builder, Durability};
+use crate::state::origin::{self, Origin};
 use crate::state::resource::Resources;
+use crate::state::schema::MigrationReport;
 use crate::state::stats::Stats;
 use crate::state::trace;
 use crate::state::transaction::{self, Transaction};
@@ -29,7 +31,7 @@ use crate::sync::Mutex;
 use crate::wal::Seat;
 
 /// Within this time a commit at [`Durability::Memory`] is written and synced.
-pub(super) const MEMORY_WITHIN: Duration = Duration::from_secs(1);
+pub(crate) const MEMORY_WITHIN: Duration = Duration::from_secs(1);
 
 /// An open store. Cheap to clone; every clone and every handle keeps it open, and
 /// dropping the last one closes it.
@@ -47,7 +49,7 @@ pub(super) const MEMORY_WITHIN: Duration = Duration::from_secs(1);
 /// ```
 #[derive(Clone)]
 pub struct Store {
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     durability: Durability,
 }
 
@@ -76,15 +78,19 @@ impl Begun {
 
 /// What all handles of a store share.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) engine: Arc<Engine>,
-    pub(super) settings: Builder,
+pub(crate) struct Shared {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) settings: Builder,
     pub(super) resources: Resources,
     /// What is being made just now, of resources and in caches.
     pub(super) flights: Flights,
     pub(super) caches: Caches,
     /// Held by whoever changes a setting that is kept in the store.
     pub(super) setting: Mutex<()>,
+    /// What migrations did when it was opened.
+    pub(super) migrated: Mutex<Option<MigrationReport>>,
+    /// What it was restored from, the latest first.
+    pub(super) origins: Vec<Origin>,
 }
 
 impl Drop for Shared {
@@ -103,7 +109,7 @@ impl Shared {
     }
 
     /// Checks that the store can be used here and now.
-    pub(super) fn enter(&self) -> Result<()> {
+    pub(crate) fn enter(&self) -> Result<()> {
         transaction::refuse_nested(&self.engine)?;
         self.engine.check()
     }
@@ -164,7 +170,12 @@ impl Shared {
 }
 
 impl Store {
+    /// A store whose engine holds nothing yet.
     pub(super) fn new(engine: Arc<Engine>, settings: Builder) -> Self {
+        Self::with_origins(engine, settings, Vec::new())
+    }
+
+    fn with_origins(engine: Arc<Engine>, settings: Builder, origins: Vec<Origin>) -> Self {
         Self {
             durability: settings.durability,
             shared: Arc::new(Shared {
@@ -174,6 +185,8 @@ impl Store {
                 flights: Flights::default(),
                 caches: Caches::default(),
                 setting: Mutex::default(),
+                migrated: Mutex::default(),
+                origins,
             }),
         }
     }
@@ -183,7 +196,7 @@ impl Store {
         Self { shared, durability }
     }
 
-    pub(super) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
 
@@ -191,9 +204,16 @@ impl Store {
         self.durability
     }
 
+    /// Its engine, if the store can be used here and now.
+    pub(crate) fn engine(&self) -> Result<&Engine> {
+        self.shared.enter()?;
+        Ok(&self.shared.engine)
+    }
+
     /// The same, of an engine that may hold something.
-    pub(super) fn load(engine: Arc<Engine>, settings: Builder) -> Result<Self> {
-        let store = Self::new(engine, settings);
+    pub(crate) fn load(engine: Arc<Engine>, settings: Builder) -> Result<Self> {
+        let origins = origin::load(&engine)?;
+        let store = Self::with_origins(engine, settings, origins);
         store.shared.load_settings()?;
         Ok(store)
     }
@@ -248,7 +268,7 @@ impl Store {
             .shared
             .engine
             .persist(path.as_ref(), options, components)?;
-        Self::load(engine, settings)
+        Self::load(engine, settings)?.prepare()
     }
 
     /// The same store, whose commits are acknowledged at another durability.

@@ -345,7 +345,7 @@ fn claims(batch: &Batch) -> Vec<Claim> {
 }
 
 /// Runs what may be a user's code; where it panics, says in what.
-pub(super) fn guarded<T>(place: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn guarded<T>(place: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         Err(Error::Panicked {
             message: format!("{place}: {}", message_of(&*panic)),

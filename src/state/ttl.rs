@@ -113,7 +113,7 @@ fn until(deadline: u64) -> Option<u64> {
 
 impl Shared {
     /// The deadline of a value that is written to a scope now.
-    pub(super) fn deadline(&self, slot: &Slot, options: SetOptions) -> Result<Option<u64>> {
+    pub(crate) fn deadline(&self, slot: &Slot, options: SetOptions) -> Result<Option<u64>> {
         let micros = match options.lasts {
             Lasts::AsTheScopeSays => match slot.ttl.load(Ordering::Relaxed) {
                 0 => return Ok(None),
@@ -127,7 +127,7 @@ impl Shared {
     }
 
     /// The deadline of a value that is made out of `old`: the same, if there was one.
-    pub(super) fn deadline_after(&self, slot: &Slot, old: Option<&[u8]>) -> Result<Option<u64>> {
+    pub(crate) fn deadline_after(&self, slot: &Slot, old: Option<&[u8]>) -> Result<Option<u64>> {
         match old {
             Some(old) => Ok(deadline(old)),
             None => self.deadline(slot, SetOptions::new()),

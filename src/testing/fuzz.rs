@@ -14,8 +14,7 @@
 //! }
 //! ```
 //!
-//! `docs/fuzzing.md` says how to run them, and how to keep what they find. A target for
-//! chains of migrations joins them once there are any.
+//! `docs/fuzzing.md` says how to run them, and how to keep what they find.
 
 #![expect(clippy::panic, reason = "it is there to panic")]
 
@@ -26,6 +25,7 @@ mod input;
 mod keys;
 mod log;
 mod merge;
+mod migrations;
 mod operations;
 mod seal;
 mod seeds;
@@ -93,6 +93,12 @@ pub const TARGETS: &[Target] = &[
         run: document,
         input_bytes_max: 4 * 1024,
         seeds: document::seeds,
+    },
+    Target {
+        name: "migrations",
+        run: migrations,
+        input_bytes_max: 1024,
+        seeds: seeds::migrations,
     },
 ];
 
@@ -174,4 +180,14 @@ pub fn merge(data: &[u8]) {
 /// If any of that is not so.
 pub fn document(data: &[u8]) {
     document::run(first(data, "document"));
+}
+
+/// A chain of migrations over a small state, and its way back, under crashes and failing
+/// calls: the state is found as it was or whole, and in the end as the model says; a chain
+/// that fails there fails here, at the same version, and changes nothing.
+///
+/// # Panics
+/// If any of that is not so.
+pub fn migrations(data: &[u8]) {
+    migrations::run(first(data, "migrations"));
 }

@@ -15,7 +15,7 @@ use super::segment::{
 };
 use crate::error::{Corruption, Error, Result};
 use crate::ids::{Epoch, Lsn, SegmentId, StoreId};
-use crate::vfs::{OpenMode, Vfs};
+use crate::vfs::{OpenMode, Vfs, list};
 
 /// A torn tail that was cut off: bytes behind the last whole frame that no
 /// durable mark vouches for.
@@ -109,12 +109,21 @@ pub(crate) enum Room {
     Scarce,
 }
 
-/// Reads the folder.
+/// Told of each commit that counts, in order: its LSN and its body.
+pub(super) type Commits<'a> = &'a mut dyn FnMut(Lsn, &[u8]);
+
+/// Reads the folder; `commits` is told of each commit in it.
 ///
 /// # Errors
 /// [`Error::Corrupt`] for damage, unless `known.salvage`; [`Error::NewerFormat`];
 /// [`Error::Io`] where a read fails, which is never taken for the end of the log.
-pub(super) fn scan(vfs: &dyn Vfs, folder: &Path, mark_path: &Path, known: Known) -> Result<Scan> {
+pub(super) fn scan(
+    vfs: &dyn Vfs,
+    folder: &Path,
+    mark_path: &Path,
+    known: Known,
+    commits: Commits<'_>,
+) -> Result<Scan> {
     let marks = mark::read(vfs, mark_path, known.store)?;
     let mut scan = Scan::default();
     let (used, bad) = read_heads(vfs, folder, known.store, &mut scan)?;
@@ -128,7 +137,7 @@ pub(super) fn scan(vfs: &dyn Vfs, folder: &Path, mark_path: &Path, known: Known)
     // The marks are made before the store is one; only where the log is being made with
     // it are there none yet.
     scan.mark_damage = marks.damage.filter(|_| known.fresh_base.is_none());
-    match chain(vfs, folder, used, &bad, known, &mut scan) {
+    match chain((vfs, folder), used, &bad, known, &mut scan, commits) {
         Ok(()) => {}
         Err(Error::Corrupt(damage)) if known.salvage => {
             scan.cut = None;
@@ -176,9 +185,7 @@ fn read_heads(
 ) -> Result<(Vec<UsedHead>, Vec<BadHead>)> {
     let mut used = Vec::new();
     let mut bad = Vec::new();
-    let entries = vfs
-        .read_dir(folder)
-        .map_err(|e| Error::io("list", folder, e))?;
+    let entries = list(vfs, folder).map_err(|e| Error::io("list", folder, e))?;
     for entry in entries {
         let path = folder.join(&entry.name);
         let Some(id) = parse_name(&entry.name) else {
@@ -216,12 +223,12 @@ fn read_heads(
 
 /// Follows the chain of segments and fills in `scan` as far as it gets.
 fn chain(
-    vfs: &dyn Vfs,
-    folder: &Path,
+    (vfs, folder): (&dyn Vfs, &Path),
     mut used: Vec<UsedHead>,
     bad: &[BadHead],
     known: Known,
     scan: &mut Scan,
+    commits: Commits<'_>,
 ) -> Result<()> {
     drop_superseded(&mut used, scan);
     // What lies before the newest segment that reaches back far enough was being
@@ -251,7 +258,7 @@ fn chain(
         before = Some(head.header.id);
         let limit = used.peek().map(|next| next.header.base);
         let mut frames = Frames::open(vfs, &head.path, head.header.id)?;
-        let walked = walk(&mut frames, &head, limit, scan);
+        let walked = walk(&mut frames, &head, limit, scan, commits);
         scan.segments.push(SegmentInfo {
             end: walked.as_ref().map_or_else(|stop| stop.offset, |&end| end),
             last: scan.last,
@@ -369,6 +376,7 @@ fn walk(
     head: &UsedHead,
     limit: Option<Lsn>,
     scan: &mut Scan,
+    commits: Commits<'_>,
 ) -> std::result::Result<u64, Stop> {
     let stop = |offset, reason| Stop { offset, reason };
     let mut at = SEGMENT_HEADER_BYTES as u64;
@@ -391,6 +399,9 @@ fn walk(
         scan.last_time_micros = scan.last_time_micros.max(frame.time_micros);
         scan.mark = scan.mark.max(frame.durable);
         scan.closed_cleanly = frame.kind == FrameKind::Close;
+        if frame.kind == FrameKind::Commit {
+            commits(frame.lsn, frame.body);
+        }
     }
     match limit.filter(|&limit| scan.last != limit) {
         // What is above it would count as superseded now, and be back after the next

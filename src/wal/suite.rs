@@ -175,8 +175,8 @@ pub(crate) fn path_of(folder: &Path, id: SegmentId) -> std::path::PathBuf {
 /// `known` says what is known of it from elsewhere.
 pub(crate) fn any_log(vfs: &Arc<dyn Vfs>, folder: &Path, marks: &Path, known: Known) {
     let salvage = known.salvage;
-    let found = scan::scan(&**vfs, folder, marks, known);
-    let again = scan::scan(&**vfs, folder, marks, known);
+    let found = scan::scan(&**vfs, folder, marks, known, &mut |_, _| {});
+    let again = scan::scan(&**vfs, folder, marks, known, &mut |_, _| {});
     assert_eq!(format!("{found:?}"), format!("{again:?}"), "two scans");
     let Some(found) = readable(found, salvage) else {
         return;
@@ -199,7 +199,8 @@ pub(crate) fn any_log(vfs: &Arc<dyn Vfs>, folder: &Path, marks: &Path, known: Kn
         snapshot: reached.max(known.snapshot),
         ..known
     };
-    let second = scan::scan(&**vfs, folder, marks, known).expect("a log that was opened");
+    let second =
+        scan::scan(&**vfs, folder, marks, known, &mut |_, _| {}).expect("a log that was opened");
     assert!(second.cut.is_none(), "cut again: {:?}", second.cut);
     assert!(second.last > last, "an opening has an LSN of its own");
     let after = commits(vfs, folder, marks, known, &second, trimmed);
@@ -248,7 +249,10 @@ fn commits(
         segment_bytes_max: 8192,
         ..LogOptions::default()
     };
-    let opening = match Log::open(Arc::clone(vfs), folder, marks, options, known) {
+    let found_again = Log::find(&**vfs, folder, marks, known, &mut |_, _| {});
+    let opening =
+        found_again.and_then(|found| Log::open(Arc::clone(vfs), folder, marks, options, found));
+    let opening = match opening {
         Ok(opening) => opening,
         Err(Error::Corrupt(_)) => return None,
         Err(e) => panic!("a log that was scanned gives {e}"),

@@ -15,10 +15,14 @@ use crate::error::{Corruption, Error, Result};
 use crate::ids::{Lsn, StoreId};
 use crate::image::block::Block;
 use crate::image::cursor::{Cursor, Malformed};
+use crate::image::manifest::take_schema;
 use crate::vfs::{OpenMode, Vfs, VfsFile};
 
 /// A header is never longer, whatever extensions a later version adds.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// Where the flags of the header are: behind magic, CRC, format and length.
+const FLAGS_AT: usize = 20;
 
 /// One block of a snapshot.
 #[derive(Debug)]
@@ -143,6 +147,11 @@ impl SnapshotReader {
         &self.info
     }
 
+    /// Where the next section, or the footer, begins.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// The next section; `None` behind the last, once all of them together are what the
     /// footer says.
     ///
@@ -225,6 +234,21 @@ pub(crate) fn verify(vfs: &dyn Vfs, path: &Path, store: Option<StoreId>) -> Resu
     Ok(reader.info)
 }
 
+/// Reads a snapshot back that was just written.
+///
+/// # Errors
+///
+/// As [`verify`], and [`Error::Corrupt`] where it is not what was written.
+pub(crate) fn read_back(vfs: &dyn Vfs, path: &Path, written: &SnapshotInfo) -> Result<()> {
+    match verify(vfs, path, Some(written.header.store))? == *written {
+        true => Ok(()),
+        false => {
+            let what = "a snapshot that was just written reads back differently";
+            Err(Corruption::new(path, what).into())
+        }
+    }
+}
+
 /// The header, its length and its CRC. The CRC covers the format: a flipped bit in it
 /// is damage, not a newer version.
 fn read_header(source: &Source) -> Result<(SnapshotHeader, usize, u32)> {
@@ -257,7 +281,9 @@ fn read_header(source: &Source) -> Result<(SnapshotHeader, usize, u32)> {
             supported: FORMAT,
         });
     }
+    let mut cursor = Cursor::new(&bytes);
     let mut fields = || -> Result<_, Malformed> {
+        cursor.take(FLAGS_AT)?;
         let _flags = cursor.u32()?;
         let store = StoreId::from_bytes(cursor.array()?);
         let origin = cursor.array()?;
@@ -266,6 +292,7 @@ fn read_header(source: &Source) -> Result<(SnapshotHeader, usize, u32)> {
             origin: (origin != [0; 16]).then(|| StoreId::from_bytes(origin)),
             lsn: Lsn::new(cursor.u64()?),
             time_micros: cursor.u64()?,
+            schema: take_schema(&mut cursor, len)?,
         })
     };
     Ok((fields().map_err(source.malformed(0))?, len, crc))

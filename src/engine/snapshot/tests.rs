@@ -12,6 +12,7 @@ fn header() -> SnapshotHeader {
         origin: None,
         lsn: Lsn::new(77),
         time_micros: 1_700_000_000_000_000,
+        schema: 0,
     }
 }
 
@@ -189,6 +190,35 @@ fn it_belongs_to_one_store_and_may_name_another_as_its_origin() {
     assert_eq!(verify(&RealVfs, &path, None).unwrap().header, header);
     let other = SnapshotReader::open(&RealVfs, &path, origin);
     assert!(matches!(other, Err(Error::Corrupt(_))));
+}
+
+#[test]
+fn the_schema_version_is_an_extension_that_stands_there_only_where_there_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("snapshot.tmp");
+    let mut lengths = Vec::new();
+    for schema in [0, 1, u32::MAX] {
+        let header = SnapshotHeader { schema, ..header() };
+        let mut writer = SnapshotWriter::create(&RealVfs, &path, header).unwrap();
+        writer.push_block(&a_block(), b"k", 1, 1).unwrap();
+        writer.finish().unwrap();
+        assert_eq!(verify(&RealVfs, &path, None).unwrap().header, header);
+        lengths.push(fs::metadata(&path).unwrap().len());
+    }
+    assert_eq!(lengths, [lengths[0], lengths[0] + 4, lengths[0] + 4]);
+    let whole = fs::read(&path).unwrap();
+    for bit in 0..whole.len() * 8 {
+        let mut flipped = whole.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&path, flipped).unwrap();
+        assert_corrupt(&path, &format!("bit {bit}"));
+    }
+}
+
+fn a_block() -> Vec<u8> {
+    let mut builder = BlockBuilder::new();
+    builder.push(b"k", Lsn::new(1), b"").unwrap();
+    builder.finish()
 }
 
 #[test]

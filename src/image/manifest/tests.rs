@@ -1,7 +1,7 @@
 //! Manifests there and back, and what is refused.
 
 use proptest::collection::{btree_set, vec};
-use proptest::prelude::{any, prop_assert_eq, proptest};
+use proptest::prelude::{Just, any, prop_assert_eq, prop_oneof, proptest};
 
 use super::*;
 use crate::vfs::RealVfs;
@@ -25,6 +25,7 @@ fn sample() -> Manifest {
         folder: 3,
         lsn: Lsn::new(77),
         time_micros: 1_700_000_000_000_000,
+        schema: 0,
         next_block: BlockId::new(20),
         doomed: vec![(BlockId::new(4), 2), (BlockId::new(1), 1)],
         blocks: vec![block(b"b", 9, 1), block(b"d", 2, 2), block(b"f", 17, 3)],
@@ -48,6 +49,7 @@ proptest! {
         keys in btree_set(vec(any::<u8>(), 0..8), 0..30),
         doomed in 0..5_u64,
         numbers in (0..OUT_OF_REACH, 0..OUT_OF_REACH, any::<u64>(), any::<[u8; 16]>()),
+        schema in prop_oneof![Just(0), any::<u32>()],
     ) {
         let mut next = 0;
         let mut take = |pieces: u32| { let id = next; next += u64::from(pieces); id };
@@ -59,7 +61,7 @@ proptest! {
         let blocks = blocks.collect::<Vec<_>>();
         let (folder, lsn, time_micros, store) = numbers;
         let manifest = Manifest {
-            store: StoreId::from_bytes(store), folder, lsn: Lsn::new(lsn), time_micros,
+            store: StoreId::from_bytes(store), folder, lsn: Lsn::new(lsn), time_micros, schema,
             next_block: BlockId::new(next), doomed, blocks,
         };
         let bytes = manifest.encode().unwrap();
@@ -131,13 +133,42 @@ fn a_newer_format_is_refused_as_such() {
 
 #[test]
 fn extensions_of_the_header_are_skipped() {
-    let mut bytes = sample().encode().unwrap();
-    bytes.splice(HEADER_BYTES..HEADER_BYTES, *b"later");
+    let manifest = Manifest {
+        schema: 7,
+        ..sample()
+    };
+    let extended = extended(manifest.encode().unwrap(), HEADER_BYTES + 4, b"later");
+    assert_eq!(Manifest::decode(&extended, path()).unwrap(), manifest);
+}
+
+/// With more bytes in the header, and a flag that nobody knows.
+fn extended(mut bytes: Vec<u8>, header: usize, more: &[u8]) -> Vec<u8> {
+    bytes.splice(header..header, more.iter().copied());
     let len = bytes.len() as u64;
     bytes[16..24].copy_from_slice(&len.to_le_bytes());
-    bytes[24..28].copy_from_slice(&(HEADER_BYTES as u32 + 5).to_le_bytes());
+    let header = (header + more.len()) as u32;
+    bytes[24..28].copy_from_slice(&header.to_le_bytes());
     bytes[28] = 0x80;
-    assert_eq!(Manifest::decode(&sealed(bytes), path()).unwrap(), sample());
+    sealed(bytes)
+}
+
+#[test]
+fn the_schema_version_is_an_extension_that_stands_there_only_where_there_is_one() {
+    let none = sample().encode().unwrap();
+    let manifest = Manifest {
+        schema: 0x0102_0304,
+        ..sample()
+    };
+    let bytes = manifest.encode().unwrap();
+    assert_eq!(bytes.len(), none.len() + 4);
+    assert_eq!(bytes[HEADER_BYTES..HEADER_BYTES + 4], [4, 3, 2, 1]);
+    assert_eq!(none[HEADER_BYTES..], bytes[HEADER_BYTES + 4..]);
+    assert_eq!(Manifest::decode(&bytes, path()).unwrap(), manifest);
+    for cut in 1..4 {
+        let cut = extended(none.clone(), HEADER_BYTES, &[1; 4][..cut]);
+        let result = Manifest::decode(&cut, path());
+        assert!(matches!(result, Err(Error::Corrupt(_))), "{result:?}");
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ pub struct ChangeSet {
     store: StoreId,
     lsn: Lsn,
     time_micros: u64,
+    schema: u32,
     changes: Vec<Change>,
 }
 
@@ -101,6 +102,7 @@ impl ChangeSet {
             store,
             lsn: commit.lsn,
             time_micros: commit.time_micros,
+            schema: commit.schema,
             changes,
         })
     }
@@ -115,6 +117,23 @@ impl ChangeSet {
     #[must_use]
     pub fn time_micros(&self) -> u64 {
         self.time_micros
+    }
+
+    /// The schema version of the values that the commit wrote; 0 where none was declared
+    /// by then.
+    ///
+    /// ```
+    /// use evenkeel::{Scope, Store, WatchFilter};
+    /// let store = Store::in_memory();
+    /// let mut watch = store.watch(WatchFilter::all())?;
+    /// store.scope(Scope::Global).set("k", 1)?;
+    /// let change = watch.try_next()?.expect("a commit");
+    /// assert_eq!(change.schema_version(), 0); // no program with migrations has opened it
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn schema_version(&self) -> u32 {
+        self.schema
     }
 
     /// The changes, by scope, in the order of the keys; there is always one.

@@ -42,7 +42,7 @@ pub struct Case {
 
 impl Trouble {
     /// Plans it.
-    pub(super) fn befall(self, disk: &SimDisk) {
+    pub(in crate::testing) fn befall(self, disk: &SimDisk) {
         match self {
             Self::Stop(at, when) => disk.stop_at(at, when),
             Self::Fault(fault) => disk.fail(fault),

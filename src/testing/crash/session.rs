@@ -251,7 +251,9 @@ impl<'a> Session<'a> {
             Err(halt) => return Err(halt),
         }
         (self.store, self.submitted) = (None, None);
-        let store = self.open()?;
+        // Where another fault took the write, this one may be met by the opening: once. What
+        // was refused is to be judged here, before later commits are acknowledged behind it.
+        let store = self.open().or_else(|_| self.open())?;
         let least = self.history.written.max(self.history.acked);
         // A read may be the call that was to fail: once, or always.
         let read = check::read_all(&store, &self.history)

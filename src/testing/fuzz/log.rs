@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::input::Input;
-use crate::engine::body::{BodyOp, BodyWriter, read_body};
+use crate::engine::body::{BodyOp, BodyWriter, read_body, schema_of};
 use crate::ids::{Epoch, Lsn, OUT_OF_REACH, SegmentId};
 use crate::scope::Scope;
 use crate::testing::SimDisk;
@@ -78,12 +78,13 @@ fn any_body(bytes: &[u8]) {
     };
     assert!(ops.iter().map(held).sum::<usize>() <= bytes.len());
     if read.is_ok() {
-        written_again(&ops);
+        let schema = schema_of(bytes).expect("a body that was read has one");
+        written_again(schema, &ops);
     }
 }
 
-fn written_again(ops: &[BodyOp<'_>]) {
-    let mut writer = BodyWriter::new();
+fn written_again(schema: u32, ops: &[BodyOp<'_>]) {
+    let mut writer = BodyWriter::new(schema);
     for op in ops {
         match op {
             BodyOp::Scope(scope) => writer.scope(scope),
@@ -99,6 +100,7 @@ fn written_again(ops: &[BodyOp<'_>]) {
     });
     assert!(matches!(read, Ok(Ok(()))), "a body that was made: {read:?}");
     assert_eq!(again, ops);
+    assert_eq!(schema_of(writer.bytes()), Some(schema));
 }
 
 fn made_body(input: &mut Input<'_>) {
@@ -117,7 +119,8 @@ fn made_body(input: &mut Input<'_>) {
         2 => BodyOp::Delete(key),
         _ => BodyOp::Clear,
     });
-    written_again(&ops.collect::<Vec<_>>());
+    let schema = u32::try_from(parts.len() * parts.len()).unwrap_or(u32::MAX);
+    written_again(schema, &ops.collect::<Vec<_>>());
 }
 
 /// A folder of segments, each made of frames that may follow each other, or not, and

@@ -65,7 +65,7 @@ fn case(input: &mut Input<'_>) -> Case {
     }
 }
 
-fn trouble(input: &mut Input<'_>, kind: u8) -> Trouble {
+pub(super) fn trouble(input: &mut Input<'_>, kind: u8) -> Trouble {
     let at = 1 + u64::from(input.u16() % 1024);
     let lasting = kind & 0x40 != 0;
     let failure = [Failure::Io, Failure::NoSpace][usize::from(kind & 0x20 != 0)];
@@ -87,7 +87,7 @@ fn trouble(input: &mut Input<'_>, kind: u8) -> Trouble {
     }
 }
 
-fn loss(input: &mut Input<'_>) -> Loss {
+pub(super) fn loss(input: &mut Input<'_>) -> Loss {
     match input.u8() {
         0..=63 => Loss::Everything,
         64..=127 => Loss::Nothing,

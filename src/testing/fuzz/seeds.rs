@@ -278,3 +278,48 @@ pub(super) fn merge() -> Seeds {
         ),
     ])
 }
+
+pub(super) fn migrations() -> Seeds {
+    // What is there: scope, key, number.
+    let writes: &[u8] = &[
+        9, 0, 0, 5, 1, 0, 3, 1, 1, 4, 2, 0, 6, 2, 3, 7, 3, 0, 8, 3, 2, 9, 1, 4, 1, 0, 2, 2,
+    ];
+    let head = |flags: u8, checkpoint: u8| join(&[&[flags, writes[0], checkpoint], &writes[1..]]);
+    // Three of them, each with its way back: numbers are doubled; a key is renamed and
+    // counted in another scope; one is moved and one removed.
+    let steps: &[u8] = &[
+        2, 1, 1, 0, 0, 3, 0, 1, 2, 0, 0, 0, 1, 4, 1, 9, 2, 3, 13, 0, 13, 4, 1, 11, 0, 7, 1, 0, 5,
+        0, 7,
+    ];
+    let none: &[u8] = &[0, 0];
+    let named_with =
+        |flags: u8, troubles: &[u8], steps: &[u8]| join(&[&head(flags, 4), troubles, steps]);
+    named([
+        ("undisturbed", named_with(0, none, steps)),
+        ("without-the-image", named_with(2, none, steps)),
+        ("killed-before", named_with(1, none, steps)),
+        // Trouble: kind, place (two bytes), loss.
+        ("stopped", named_with(0, &[1, 2, 30, 0, 0, 0], steps)),
+        (
+            "stopped-again-and-again",
+            named_with(3, &[3, 2, 20, 0, 0, 2, 28, 0, 200, 3, 24, 0, 70, 0], steps),
+        ),
+        (
+            "taken-back-stopped",
+            named_with(0, &[0, 2, 2, 25, 0, 0, 2, 33, 0, 70], steps),
+        ),
+        ("an-error", named_with(0, &[1, 4, 30, 0, 70, 0], steps)),
+        ("a-full-disk", named_with(1, &[1, 0x64, 24, 0, 0, 0], steps)),
+        (
+            "a-lost-sync",
+            named_with(0, &[1, 6, 40, 0, 0, 1, 6, 30, 0, 0], steps),
+        ),
+        ("a-failed-read", named_with(0, &[1, 7, 25, 0, 70, 0], steps)),
+        (
+            "it-fails",
+            named_with(0, &[1, 2, 22, 0, 70, 0], &[0, 0, 0, 15, 9]),
+        ),
+        ("irreversible", named_with(0, none, &[0, 128, 0, 0, 0, 1])),
+        ("empty", vec![0, 0, 0, 1, 2, 24, 0, 70, 0, 1]),
+    ])
+}

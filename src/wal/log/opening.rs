@@ -46,24 +46,48 @@ pub(crate) struct Opening {
     pub(crate) loss: Option<LogLoss>,
 }
 
+/// A log that was read, and not changed.
+#[derive(Debug)]
+pub(crate) struct Found {
+    known: Known,
+    scan: Scan,
+}
+
 impl Log {
-    /// Opens the log in `folder`, with its marks in `mark_path`.
+    /// Reads the log in `folder`, with its marks in `mark_path`; `commits` is told the
+    /// LSN and the body of each commit that counts, in order. Changes nothing: whoever
+    /// refuses what it finds leaves it as it is.
+    ///
+    /// # Errors
+    /// As [`scan::scan`].
+    pub(crate) fn find(
+        vfs: &dyn Vfs,
+        folder: &Path,
+        mark_path: &Path,
+        known: Known,
+        commits: &mut dyn FnMut(Lsn, &[u8]),
+    ) -> Result<Found> {
+        let scan = scan::scan(vfs, folder, mark_path, known, commits)?;
+        Ok(Found { known, scan })
+    }
+
+    /// Opens the log that was found there.
     ///
     /// When it returns, what it kept is durable
     /// under a new epoch, and nothing that was found behind it counts any more.
     ///
     /// # Errors
-    /// [`Error::DiskFull`] where room is scarce and there is not even that; else as
-    /// [`scan::scan`].
+    /// [`Error::DiskFull`] where room is scarce and there is not even that;
+    /// [`Error::Io`].
     pub(crate) fn open(
         vfs: Arc<dyn Vfs>,
         folder: &Path,
         mark_path: &Path,
         options: LogOptions,
-        known: Known,
+        found: Found,
     ) -> Result<Opening> {
+        let Found { known, mut scan } = found;
         let (store, vouched) = (known.store, known.vouched);
-        let mut scan = scan::scan(&*vfs, folder, mark_path, known)?;
         if known.room == Room::Scarce {
             reclaim(&*vfs, folder, &mut scan)?;
         }

@@ -170,6 +170,45 @@ impl Log {
         }
     }
 
+    /// As [`Log::replay`] for a log in use, which may be trimmed meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Trimmed`] where it begins later than behind `after` by now.
+    pub(crate) fn read_back(
+        &self,
+        (after, upto): (Lsn, Lsn),
+        mut visitor: impl FnMut(Lsn, u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let mut answered = false;
+        let visit = |lsn, micros, body: &[u8]| {
+            let answer = visitor(lsn, micros, body);
+            answered = answer.is_err();
+            answer
+        };
+        let read = self
+            .still_behind(after)
+            .and_then(|()| self.replay((after, upto), visit));
+        match read {
+            Err(e) if !answered => {
+                // Whoever trims has the pool until the log begins where it should.
+                drop(self.pool.lock());
+                self.still_behind(after).and(Err(e))
+            }
+            read => read,
+        }
+    }
+
+    fn still_behind(&self, after: Lsn) -> Result<()> {
+        let base = self.base();
+        match base > after {
+            true => Err(Error::Trimmed {
+                oldest: base.next(),
+                scan_from: base,
+            }),
+            false => Ok(()),
+        }
+    }
+
     /// Opens the segment that has what comes behind the place.
     fn find_segment(&self, place: &mut LogPlace) -> Result<()> {
         place.segment = None;
