@@ -320,6 +320,13 @@ impl<'a> MigrationScope<'a> {
             }
             Ok::<_, Error>(())
         };
+        // Whoever joins one scope to many does not look at the many each time.
+        if let Some(listed) = self.call.joins.listed() {
+            for scope in listed {
+                see(&scope.encode())?;
+            }
+            return Ok(joined);
+        }
         let mut staged = self.call.stack.scopes(None);
         let mut next = staged.advance()?;
         let mut own = self.call.next_scope_written(&[]);

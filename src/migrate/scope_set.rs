@@ -3,6 +3,8 @@
 //!
 //! What must stay true: no set holds a part of the store's own bookkeeping.
 
+use std::collections::BTreeSet;
+
 use crate::error::{Error, Result};
 use crate::scope::{Scope, ScopeKind};
 
@@ -137,6 +139,14 @@ impl ScopeSet {
         }
         named.retain(|scope| self.contains(scope));
         named
+    }
+
+    /// All scopes of the set, in order, where it says which they are; `None` where that
+    /// depends on which there are.
+    pub(super) fn listed(&self) -> Option<BTreeSet<&Scope>> {
+        let lists = |(_, term): &(Sign, Term)| matches!(term, Term::Scope(_));
+        let listed = self.terms.iter().all(lists);
+        listed.then(|| self.named().into_iter().collect())
     }
 
     /// Refuses a set that was not meant so: a pattern that cannot be, or a scope that is

@@ -336,3 +336,34 @@ fn a_scope_that_is_named_is_visited_without_keys_too() {
     assert_eq!(store.scope(Scope::job("none")).get("sum").unwrap(), Some(3));
     store.close().unwrap();
 }
+
+#[test]
+fn joined_scopes_that_are_listed_are_those_that_have_keys() {
+    let place = Place::new();
+    let [a, b, none] = ["a", "b", "none"].map(Scope::worker);
+    place.fill(|store| {
+        store.global().set("n", 0)?;
+        store.scope(Scope::worker("b")).set("n", 2)?;
+        store.scope(Scope::worker("a")).set("n", 1)?;
+        store.scope(Scope::worker("c")).set("n", 3)
+    });
+    let joins = [&b, &a, &none, &Scope::Global, &a].into_iter().cloned();
+    let joins = joins.fold(ScopeSet::none(), |set, one| set.or(ScopeSet::scope(one)));
+    let (first, both) = (b.clone(), vec![a.clone(), b.clone()]);
+    let step = Made::to(2, move |state| {
+        // In order, once, without the empty one and the one that is visited.
+        assert_eq!(state.joined_scopes()?, both);
+        state.joined(first.clone())?.clear()?;
+        assert_eq!(state.joined_scopes()?, both[..1]);
+        Ok(())
+    });
+    let step = step
+        .scopes(ScopeSet::scope(Scope::Global))
+        .joins(move |_| joins.clone());
+    let store = place.open(&[step]).unwrap();
+    assert_eq!(
+        store.scopes().unwrap(),
+        [Scope::Global, a, Scope::worker("c")]
+    );
+    store.close().unwrap();
+}
