@@ -2,11 +2,15 @@
 //! about it; what exactly happened is in the fields and in `source()`.
 //! Imports only `ids`.
 
+mod work;
+
 use std::error::Error as StdError;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::ids::{Lsn, SegmentId, StoreId, Version};
+
+pub use work::WorkError;
 
 /// The result of everything here that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -440,6 +444,10 @@ pub enum Error {
         source: Box<dyn StdError + Send + Sync>,
     },
 
+    /// Something cannot be done with a flow, a worker or a job.
+    #[error(transparent)]
+    Work(#[from] WorkError),
+
     /// The store cannot take more at the moment. Wait, then try again.
     #[error("the store is busy: {reason}; try again later")]
     Busy {
@@ -569,7 +577,10 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::Conflict { .. } | Self::ViewExpired | Self::Busy { .. }
+            Self::Conflict { .. }
+                | Self::ViewExpired
+                | Self::Busy { .. }
+                | Self::Work(WorkError::SlotFull { .. })
         )
     }
 }

@@ -72,7 +72,7 @@ pub use backup::{
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::quota::Quota;
 pub use engine::report::{Healed, Recovery, Verification};
-pub use error::{Corruption, Error, Result};
+pub use error::{Corruption, Error, Result, WorkError};
 pub use ids::{BlockId, Epoch, Lsn, SegmentId, StoreId, Version};
 pub use image::sled::{SledBackend, SledOptions};
 pub use image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};

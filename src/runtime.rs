@@ -16,14 +16,21 @@ mod failure;
 mod flow;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod handler;
+mod job;
+mod job_context;
 mod options;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod policy;
+mod plan;
+mod record;
 mod routine;
+mod run;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod slot;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod status;
+mod worker;
+mod worker_state;
 
 pub use activation::Activation;
 pub use document::registry::Registry;

@@ -1,60 +1,387 @@
-//! Owns `Activation`, which the logic of a routine is given. Declared ahead of the core,
-//! which gives it its fields and methods.
+//! Owns `Activation`, which the logic of a routine is given: a view of its run.
+//! Imports `event`, `job_context`, `record`, `run`, `worker_state`.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result, WorkError};
+use crate::runtime::event::Event;
+use crate::runtime::job::Job;
+use crate::runtime::job_context::JobContext;
+use crate::runtime::record::{self, ActivationId, MessageRecord, TimerRecord};
+use crate::runtime::run::{Emit, NewTimer, Run};
+use crate::runtime::worker_state::WorkerState;
+use crate::state::Transaction;
+use crate::value::Value;
 
 /// One activation of a routine: what it was given, and all that it does.
 ///
-/// Nobody can make one yet: the core that runs flows does. Its methods, as they are
-/// proposed to the core (`Result` is the crate's, its error comes into a `Failure` by `?`;
-/// what changes anything takes effect with the activation's commit, or not at all):
+/// What it does through this takes effect with the activation's commit, all at once, or not
+/// at all: state it changes, events it emits, timers it sets, what it notes in its jobs. It
+/// reads the state of one moment, and what it wrote itself. If somebody else changes what
+/// it read before it is committed, its logic runs again from the beginning, and nothing is
+/// left of the run that lost; so whatever it does outside belongs into
+/// [`once`](Self::once).
 ///
-/// | Input | |
-/// |---|---|
-/// | `data(&self, slot: &str) -> &[Arc<Event>]` | what it was given of a slot, oldest first; empty where nothing |
-/// | `one(&self, slot: &str) -> Option<&Event>` | the first of those |
-/// | `latest(&self, slot: &str) -> Option<&Event>` | the last of those |
-/// | `input(&self) -> impl Iterator<Item = (&str, &Event)>` | all of it |
-/// | `slot(&mut self, name: &str) -> Result<SlotAccess<'_>>` | more of its own slots: `consume_all_new`, `consume_one_new`, `consume_all`, `consume_latest`, `peek_*`, `waiting`, `unconsumed`, `total`, `pressure` |
-///
-/// | Who and where | |
-/// |---|---|
-/// | `flow(&self) -> &str`, `routine(&self) -> &str`, `worker_id(&self) -> &str` | |
-/// | `id(&self) -> ActivationId`, `attempt(&self) -> u32` | the same over all re-runs; 1 at first |
-/// | `config(&self, key: &str) -> Option<&Value>`, `config_as<T>(&self, key) -> Result<Option<T>>` | cannot be written |
-/// | `now_micros(&self) -> u64` | store time, the same in a re-run for the same reads |
-///
-/// | Jobs | |
-/// |---|---|
-/// | `jobs(&self) -> &[JobContext]` | whose data it consumes, in the order of the input |
-/// | `current_job(&self) -> Option<&JobContext>` | the only one; `None` where it has several |
-/// | `job_of(&self, event: &Event) -> …` | whose data a message is |
-///
-/// | State | |
-/// |---|---|
-/// | `worker_state(&self) -> &WorkerState` | `get_routine_state`, `update_routine_state`, atomic forms |
-/// | `state(&self) -> …`, `state_accessor(&self) -> StateAccessor` | its own |
-/// | `transaction(&self) -> &Transaction` | any scope of the store, in the same commit |
-///
-/// | Output | |
-/// |---|---|
-/// | `emit(&mut self, event: &str, data: impl Serialize) -> Result<()>` | for all its jobs; an event that it declared, or any if it declared none |
-/// | `emit_for(&mut self, job: &JobContext, event: &str, data: impl Serialize) -> Result<()>` | for this one |
-/// | `post(&mut self, flow, routine, slot, data) -> Result<JobId>` | a job of its own, part of the commit |
-/// | `result(&mut self, value: impl Serialize) -> Result<()>` | a result of its jobs |
-/// | `print(&mut self, text: impl Display)` | into the jobs' output |
-///
-/// | Effects and time | |
-/// |---|---|
-/// | `once<T>(&mut self, name: &str, effect: impl FnOnce() -> Result<T, E>) -> Result<T, Failure>`, `once_keyed(name, key, effect)` | remembered; the effect is given its idempotency key in a second form |
-/// | `set_timer(&mut self, name, Duration)`, `set_deadline(name, micros)`, `set_interval(name, Duration)`, `cancel_timer(name)` | durable |
-/// | `is_cancelled(&self) -> bool`, `deadline(&self) -> Option<u64>` | of itself |
+/// ```
+/// use evenkeel::{Activation, Failure, Flow};
+/// fn count(cx: &mut Activation) -> Result<(), Failure> {
+///     for event in cx.data("in") {
+///         let by = event.get("by").and_then(|by| by.as_i64()).unwrap_or(1);
+///         cx.state_accessor().update("count", |count: Option<i64>| count.unwrap_or(0) + by)?;
+///     }
+///     cx.emit("out", cx.state_accessor().get::<i64>("count")?)?;
+///     Ok(())
+/// }
+/// let mut flow = Flow::new("counting");
+/// flow.add_fn("count", count)?;
+/// # Ok::<(), evenkeel::Error>(())
+/// ```
 pub struct Activation {
-    _made_by_the_core: (),
+    pub(crate) run: Arc<Run>,
+}
+
+impl Activation {
+    pub(crate) fn of(run: &Arc<Run>) -> Self {
+        Self {
+            run: Arc::clone(run),
+        }
+    }
+
+    /// The name of the flow.
+    #[must_use]
+    pub fn flow(&self) -> &str {
+        &self.run.plan.flow
+    }
+
+    /// The id of the routine.
+    #[must_use]
+    pub fn routine(&self) -> &str {
+        &self.run.routine().id
+    }
+
+    /// The id of the worker.
+    #[must_use]
+    pub fn worker_id(&self) -> &str {
+        &self.run.worker.id
+    }
+
+    /// What tells this activation from all others: the same over all its attempts and
+    /// re-runs, also over a crash once its messages are fixed.
+    #[must_use]
+    pub fn id(&self) -> ActivationId {
+        self.run.id
+    }
+
+    /// Which attempt this is: 1 for the first. A re-run after a lost race is the same
+    /// attempt.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.run.attempt
+    }
+
+    /// What it was given of a slot, oldest first; nothing where the routine has no such
+    /// slot.
+    pub fn data(&self, slot: &str) -> impl Iterator<Item = &Event> {
+        let slots = &self.run.routine().slots;
+        let given = self.run.given.iter();
+        given
+            .filter(move |given| slots.get(given.slot).is_some_and(|(name, _)| **name == *slot))
+            .flat_map(|given| &given.messages)
+            .map(|message| &*message.event)
+    }
+
+    /// The first message that it was given of a slot.
+    #[must_use]
+    pub fn one(&self, slot: &str) -> Option<&Event> {
+        self.data(slot).next()
+    }
+
+    /// The last message that it was given of a slot.
+    #[must_use]
+    pub fn latest(&self, slot: &str) -> Option<&Event> {
+        self.data(slot).last()
+    }
+
+    /// All that it was given, with the slot of each: slot by slot, oldest first.
+    pub fn input(&self) -> impl Iterator<Item = (&str, &Event)> {
+        let slots = &self.run.routine().slots;
+        self.run.given.iter().flat_map(move |given| {
+            let name = slots.get(given.slot).map_or("", |(name, _)| &**name);
+            let messages = given.messages.iter();
+            messages.map(move |message| (name, &*message.event))
+        })
+    }
+
+    /// The jobs that a message of its input is for.
+    #[must_use]
+    pub fn jobs_of(&self, event: &Event) -> Vec<JobContext> {
+        let messages = self.run.given.iter().flat_map(|given| &given.messages);
+        let mut found = messages.filter(|message| std::ptr::eq(&*message.event, event));
+        let jobs = found.next().map(|message| message.jobs.iter());
+        jobs.into_iter().flatten().map(|job| self.context(job)).collect()
+    }
+
+    /// The jobs whose data it consumes, each once, in the order of its input. None where
+    /// an interval timer sent it.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<JobContext> {
+        self.run.jobs.iter().map(|job| self.context(job)).collect()
+    }
+
+    /// Its only job; `None` where it has several, or none.
+    #[must_use]
+    pub fn current_job(&self) -> Option<JobContext> {
+        match &self.run.jobs[..] {
+            [job] => Some(self.context(job)),
+            _ => None,
+        }
+    }
+
+    fn context(&self, job: &Arc<Job>) -> JobContext {
+        JobContext::inside(&self.run, job)
+    }
+
+    /// One entry of the routine's config, which logic can read and not write.
+    #[must_use]
+    pub fn config(&self, key: &str) -> Option<&Value> {
+        self.run.routine().settings.config.get(key)
+    }
+
+    /// One entry of the routine's config as a type that serde can deserialise; `None` where
+    /// there is none.
+    ///
+    /// # Errors
+    /// As [`Value::deserialize`].
+    pub fn config_as<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        self.config(key).map(Value::deserialize).transpose()
+    }
+
+    /// The state of its worker: its own part of it, and what routines share.
+    #[must_use]
+    pub fn worker_state(&self) -> WorkerState {
+        WorkerState::inside(&self.run)
+    }
+
+    /// All scopes of the store, to be read and written in the commit of this activation.
+    /// The routine's own state is at [`state_accessor`](Self::state_accessor).
+    ///
+    /// # Errors
+    /// [`WorkError::ActivationOver`].
+    pub fn transaction(&self) -> Result<&Transaction> {
+        self.run.transaction()
+    }
+
+    /// Store time, in microseconds since 1970, at which the activation began.
+    #[must_use]
+    pub fn begun_micros(&self) -> u64 {
+        self.run.begun_micros
+    }
+
+    /// When it is too late to commit, in microseconds since 1970 by the store's time;
+    /// `None` where it has no timeout.
+    #[must_use]
+    pub fn deadline_micros(&self) -> Option<u64> {
+        self.run.deadline_micros
+    }
+
+    /// Whether it can no longer commit: its jobs were cancelled, its worker was stopped, it
+    /// took longer than its timeout, or the runtime is being shut down. Logic that takes
+    /// long asks this now and then, and returns.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.run.check().is_err()
+    }
+
+    /// Emits an event: it goes to each slot that the event is connected to when the
+    /// activation is committed, for all jobs of this activation.
+    ///
+    /// # Errors
+    /// [`WorkError::Unknown`] where the routine declares events and this is none of them,
+    /// [`Error::Serialize`] with the path of what has no form as a value,
+    /// [`Error::LimitExceeded`] for data that is too large, [`WorkError::ActivationOver`].
+    pub fn emit(&self, event: &str, data: impl Serialize) -> Result<()> {
+        self.emitted(event, &data, None)
+    }
+
+    /// Emits an event for one of its jobs only.
+    ///
+    /// # Errors
+    /// As [`emit`](Self::emit), and [`WorkError::Unknown`] for a job that is none of this
+    /// activation.
+    pub fn emit_for(&self, job: &JobContext, event: &str, data: impl Serialize) -> Result<()> {
+        let mut jobs = self.run.jobs.iter();
+        let job = jobs.find(|known| *known.id == *job.job_id());
+        let job = job.ok_or_else(|| WorkError::Unknown {
+            what: "job",
+            name: "of this activation".into(),
+            hint: "emit for one of `jobs()`".into(),
+        })?;
+        self.emitted(event, &data, Some(job))
+    }
+
+    fn emitted<T: Serialize>(&self, event: &str, data: &T, job: Option<&Arc<Job>>) -> Result<()> {
+        let run = &self.run;
+        run.check()?;
+        let routine = run.routine();
+        if !routine.settings.accepts_event(event) {
+            return Err(self.unknown("event", event, routine.settings.event_names()));
+        }
+        let connected = routine.outs.iter().find(|out| out.connection.event() == event);
+        let name: Arc<str> = match connected {
+            Some(out) => Arc::clone(&out.connection.event),
+            // Nobody receives it; hooks are told of it all the same.
+            None => event.into(),
+        };
+        let limits = run.store.shared().settings.limits.codec();
+        let jobs = job.map_or(&run.jobs[..], std::slice::from_ref);
+        let at = run.store.shared().engine.now();
+        let mut record = MessageRecord {
+            data: Value::from_serialize(data)?,
+            at,
+            from: Some(routine.id.to_string()),
+            event: Some(name.to_string()),
+            jobs: jobs.iter().map(|job| job.id.to_string()).collect(),
+        };
+        let cell = record::encode(&record, &limits)?;
+        let data = std::mem::take(&mut record.data);
+        let event = Event::emitted(Arc::clone(&routine.id), name, data, at);
+        run.change(|done| {
+            done.emits.push(Emit {
+                event: Arc::new(event),
+                job: job.cloned(),
+                cell,
+            });
+        })
+    }
+
+    fn unknown(&self, what: &'static str, name: &str, known: Vec<&str>) -> Error {
+        let hint = format!("routine {:?} has {known:?}", self.routine());
+        let name = name.to_owned();
+        WorkError::Unknown { what, name, hint }.into()
+    }
+
+    /// Adds a value to the results of its jobs.
+    ///
+    /// # Errors
+    /// [`Error::Serialize`], [`WorkError::ActivationOver`].
+    pub fn result(&self, value: impl Serialize) -> Result<()> {
+        let value = Value::from_serialize(&value)?;
+        self.run.change(|done| done.results.push(value))
+    }
+
+    /// Sets a timer that sends one message, to one of its own slots, after this time. The
+    /// message is for the jobs of this activation, which last at least until then. A timer
+    /// of the same name, of the same routine and worker, is replaced.
+    ///
+    /// # Errors
+    /// [`WorkError::Unknown`] where the routine has no such slot; otherwise as
+    /// [`emit`](Self::emit).
+    pub fn set_timer(
+        &self,
+        name: &str,
+        slot: &str,
+        after: Duration,
+        data: impl Serialize,
+    ) -> Result<()> {
+        let at = self.run.store.shared().engine.now().saturating_add(micros(after));
+        self.timer(name, slot, at, None, &data)
+    }
+
+    /// The same at a point of time, in microseconds since 1970 by the store's time.
+    ///
+    /// # Errors
+    /// As [`set_timer`](Self::set_timer).
+    pub fn set_deadline(
+        &self,
+        name: &str,
+        slot: &str,
+        at_micros: u64,
+        data: impl Serialize,
+    ) -> Result<()> {
+        self.timer(name, slot, at_micros, None, &data)
+    }
+
+    /// Sets a timer that sends a message each time that so much has passed, until it is
+    /// cancelled. It belongs to the worker: its messages are for no job. What was missed
+    /// while nothing ran is sent once.
+    ///
+    /// # Errors
+    /// As [`set_timer`](Self::set_timer), and [`Error::Invalid`] for an interval of no time.
+    pub fn set_interval(
+        &self,
+        name: &str,
+        slot: &str,
+        every: Duration,
+        data: impl Serialize,
+    ) -> Result<()> {
+        let every = micros(every);
+        if every == 0 {
+            return Err(Error::Invalid {
+                what: "interval",
+                reason: format!("timer {name:?} would send without end; a microsecond is the least"),
+            });
+        }
+        let at = self.run.store.shared().engine.now().saturating_add(every);
+        self.timer(name, slot, at, Some(every), &data)
+    }
+
+    /// Removes a timer of this routine and worker, if there is one of this name.
+    ///
+    /// # Errors
+    /// [`WorkError::ActivationOver`].
+    pub fn cancel_timer(&self, name: &str) -> Result<()> {
+        self.run.change(|done| {
+            done.timers.retain(|timer| timer.record.name != name);
+            done.cancelled_timers.push(name.to_owned());
+        })
+    }
+
+    fn timer<T: Serialize>(
+        &self,
+        name: &str,
+        slot: &str,
+        due: u64,
+        every: Option<u64>,
+        data: &T,
+    ) -> Result<()> {
+        let routine = self.run.routine();
+        if routine.slot(slot).is_none() {
+            let known = routine.slots.iter().map(|(name, _)| &**name).collect();
+            return Err(self.unknown("slot", slot, known));
+        }
+        let jobs = match every {
+            Some(_) => Vec::new(),
+            None => self.run.jobs.clone(),
+        };
+        let record = TimerRecord {
+            name: name.to_owned(),
+            routine: routine.id.to_string(),
+            slot: slot.to_owned(),
+            due,
+            every,
+            data: Value::from_serialize(data)?,
+            jobs: jobs.iter().map(|job| job.id.to_string()).collect(),
+        };
+        record::encode(&record, &self.run.store.shared().settings.limits.codec())?;
+        self.run.change(|done| {
+            done.timers.retain(|timer| timer.record.name != name);
+            done.timers.push(NewTimer { record, jobs });
+        })
+    }
+}
+
+/// As the store counts time; what is longer than it can count is as long as it can.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for Activation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Activation").finish_non_exhaustive()
+        self.run.fmt(f)
     }
 }

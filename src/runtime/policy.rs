@@ -370,7 +370,45 @@ impl<D: IntoDecision, E: Into<Failure>> IntoDecision for Result<D, E> {
 #[derive(Clone, Copy)]
 pub(crate) struct SlotView<'q> {
     pub(crate) name: &'q str,
-    pub(crate) queue: &'q SlotQueue<Arc<Event>>,
+    pub(crate) queue: &'q dyn Waiting,
+}
+
+/// What carries an event.
+pub(crate) trait Carries: Clone {
+    fn event(&self) -> &Arc<Event>;
+}
+
+impl Carries for Arc<Event> {
+    fn event(&self) -> &Arc<Event> {
+        self
+    }
+}
+
+/// The queue of a slot as far as policies look at it.
+pub(crate) trait Waiting {
+    fn waiting(&self) -> usize;
+    fn oldest_micros(&self) -> Option<u64>;
+    fn pressure(&self) -> Pressure;
+    fn events(&self, form: Form) -> Vec<Arc<Event>>;
+}
+
+impl<T: Carries> Waiting for SlotQueue<T> {
+    fn waiting(&self) -> usize {
+        Self::waiting(self)
+    }
+
+    fn oldest_micros(&self) -> Option<u64> {
+        Self::oldest_micros(self)
+    }
+
+    fn pressure(&self) -> Pressure {
+        Self::pressure(self)
+    }
+
+    fn events(&self, form: Form) -> Vec<Arc<Event>> {
+        let held = self.peek(form).into_iter();
+        held.map(|held| Arc::clone(held.item.event())).collect()
+    }
 }
 
 /// The slots of a routine as a custom check sees them: to be looked at, not to be
@@ -390,7 +428,7 @@ impl<'q> SlotsView<'q> {
         }
     }
 
-    fn queue(&self, slot: &str) -> Option<&'q SlotQueue<Arc<Event>>> {
+    fn queue(&self, slot: &str) -> Option<&'q dyn Waiting> {
         let mut slots = self.slots.iter();
         let found = slots.find(|view| view.name == slot);
         if found.is_none() {
@@ -409,7 +447,7 @@ impl<'q> SlotsView<'q> {
     /// How many messages wait in a slot.
     #[must_use]
     pub fn waiting(&self, slot: &str) -> usize {
-        self.queue(slot).map_or(0, SlotQueue::waiting)
+        self.queue(slot).map_or(0, Waiting::waiting)
     }
 
     /// When the oldest message came that waits in a slot, in microseconds since 1970 by
@@ -422,7 +460,7 @@ impl<'q> SlotsView<'q> {
     /// How full a slot is.
     #[must_use]
     pub fn pressure(&self, slot: &str) -> Pressure {
-        self.queue(slot).map_or(Pressure::Low, SlotQueue::pressure)
+        self.queue(slot).map_or(Pressure::Low, Waiting::pressure)
     }
 
     /// All messages that wait in a slot, oldest first.
@@ -451,8 +489,8 @@ impl<'q> SlotsView<'q> {
     }
 
     fn peek(&self, slot: &str, form: Form) -> Vec<Arc<Event>> {
-        let held = self.queue(slot).map(|queue| queue.peek(form));
-        held.into_iter().flatten().map(|held| held.item).collect()
+        let queue = self.queue(slot);
+        queue.map(|queue| queue.events(form)).unwrap_or_default()
     }
 
     /// So many of each slot, where every slot has as many.
@@ -490,7 +528,7 @@ impl<'q> SlotsView<'q> {
         let mut anything = true;
         if let Inner::Take(forms) = &decision.0 {
             let takes = |(name, form): &(String, Form)| {
-                let waiting = self.queue(name).map_or(0, SlotQueue::waiting);
+                let waiting = self.queue(name).map_or(0, Waiting::waiting);
                 *form != Form::New(0) && waiting > 0
             };
             // Of each, so that none is missed that is not there.

@@ -204,6 +204,11 @@ impl Store {
         self.durability
     }
 
+    /// A transaction for whoever commits it by other means than [`Store::transact`].
+    pub(crate) fn begin(&self) -> Transaction {
+        Transaction::begin(&self.shared)
+    }
+
     /// Its engine, if the store can be used here and now.
     pub(crate) fn engine(&self) -> Result<&Engine> {
         self.shared.enter()?;

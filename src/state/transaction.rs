@@ -21,11 +21,11 @@ use crate::state::store::Shared;
 use crate::state::trace;
 use crate::state::transaction_scope::TransactionScope;
 use crate::state::watch::cursor;
-use crate::sync;
+use crate::sync::{self, Mutex};
 use crate::wal::FRAME_BYTES_MAX;
 
 /// After so many lost races a transaction queues for its keys.
-const RACES_BEFORE_QUEUEING: u32 = 3;
+pub(crate) const RACES_BEFORE_QUEUEING: u32 = 3;
 
 /// What an op takes in a commit beyond its key and value, at most.
 const OP_BYTES: usize = 16;
@@ -77,7 +77,7 @@ impl Drop for Running {
 pub struct Transaction {
     pub(super) shared: Arc<Shared>,
     pub(super) view: View,
-    pub(super) state: RefCell<State>,
+    pub(super) state: Mutex<State>,
 }
 
 /// What it sees; not what it read and writes.
@@ -226,6 +226,20 @@ impl State {
 }
 
 impl Transaction {
+    /// One that sees the state as it is now.
+    pub(crate) fn begin(shared: &Arc<Shared>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            view: shared.engine.view(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// What it read and is going to write. It has read and written nothing then.
+    pub(crate) fn take_batch(&self) -> Batch {
+        std::mem::take(&mut *self.state.lock()).into_batch()
+    }
+
     /// A handle of a scope, inside the transaction.
     #[must_use]
     pub fn scope(&self, scope: Scope) -> TransactionScope<'_> {
@@ -282,17 +296,13 @@ pub(super) fn run<T>(
     let mut lost = Vec::new();
     for attempt in 1..=attempts {
         shared.enter()?;
-        let transaction = Transaction {
-            shared: Arc::clone(shared),
-            view: engine.view(),
-            state: RefCell::default(),
-        };
+        let transaction = Transaction::begin(shared);
         let outcome = {
             let _running = Running::enter(engine);
             catch_unwind(AssertUnwindSafe(|| closure(&transaction)))
         };
-        let Transaction { view, state, .. } = transaction;
-        let batch = state.into_inner().into_batch();
+        let batch = transaction.take_batch();
+        let view = transaction.view;
         match outcome {
             Err(panic) => {
                 return Err(Error::Panicked {
@@ -329,7 +339,7 @@ pub(super) fn run<T>(
 }
 
 /// What a batch read and wrote, to be reserved.
-fn claims(batch: &Batch) -> Vec<Claim> {
+pub(crate) fn claims(batch: &Batch) -> Vec<Claim> {
     let mut claims = batch.claims();
     for read in &batch.reads {
         let key = match (&read.from, &read.to) {

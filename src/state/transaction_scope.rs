@@ -83,7 +83,7 @@ impl<'a> TransactionScope<'a> {
         let written = self
             .transaction
             .state
-            .borrow()
+            .lock()
             .written(slot, key.as_bytes());
         if let Some(cell) = written {
             // It has no version before the commit gives it one.
@@ -92,7 +92,7 @@ impl<'a> TransactionScope<'a> {
             return Ok(cell.map(|cell| (Version::ZERO, Cell::Memory(cell))));
         }
         let found = self.transaction.view.read(slot, key.as_bytes())?;
-        let mut state = self.transaction.state.borrow_mut();
+        let mut state = self.transaction.state.lock();
         state.read_key(slot, key.as_bytes());
         if let Some((_, cell)) = &found {
             state.read_cell(cell);
@@ -174,7 +174,7 @@ impl<'a> TransactionScope<'a> {
         let bytes_max = self.limits().transaction_bytes;
         self.transaction
             .state
-            .borrow_mut()
+            .lock()
             .write(slot, key.as_bytes(), cell, bytes_max)
     }
 
@@ -205,7 +205,7 @@ impl<'a> TransactionScope<'a> {
     pub fn clear(&self) -> Result<()> {
         let slot = self.slot()?;
         let caches = self.transaction.shared.caches_of(&self.scope);
-        let mut state = self.transaction.state.borrow_mut();
+        let mut state = self.transaction.state.lock();
         state.clear(slot)?;
         state.clear(&caches)
     }
@@ -272,7 +272,7 @@ impl<'a> TransactionScope<'a> {
     pub fn scan(&self, prefix: impl AsRef<str>) -> Result<TransactionScan<'a>> {
         let slot = Arc::clone(self.slot()?);
         let (from, to) = prefix_range(prefix.as_ref());
-        let mut state = self.transaction.state.borrow_mut();
+        let mut state = self.transaction.state.lock();
         state.read_range(&slot, &from, &to);
         let mut own = btree_map::BTreeMap::new();
         let mut cleared = false;
@@ -374,7 +374,7 @@ impl TransactionScan<'_> {
                 if has_expired(&cell, || self.transaction.view.time()) {
                     continue;
                 }
-                self.transaction.state.borrow_mut().read_cell(&cell);
+                self.transaction.state.lock().read_cell(&cell);
                 return self.entry(key, lsn.into(), cell).map(Some);
             }
             let Some((key, cell)) = self.own.next() else {

@@ -12,7 +12,7 @@ use crate::runtime::routine::Node;
 
 /// The most bytes of the name of a flow, a routine, a slot or an event: as much as a part
 /// of a scope's name may have.
-const NAME_BYTES_MAX: usize = 1024;
+pub(crate) const NAME_BYTES_MAX: usize = 512;
 
 impl Flow {
     /// What is wrong with it: all of it, each with its name. A flow without problems can

@@ -1,0 +1,245 @@
+//! Owns one run of an activation: what it was given, and what it has done so far, which
+//! takes effect with its commit or not at all. `Activation` and the handles that logic
+//! has are views of it. Imports `job`, `output`, `plan`, `record`, `worker`.
+//!
+//! What must stay true: once it is over, whoever still holds a handle of it can read and
+//! write nothing through it.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use crate::error::{Result, WorkError};
+use crate::runtime::event::Event;
+use crate::runtime::job::Job;
+use crate::runtime::plan::{Plan, PlanRoutine};
+use crate::runtime::record::{ActivationId, TimerRecord, TraceRecord};
+use crate::runtime::worker::{Given, Worker};
+use crate::state::{Store, Transaction};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::value::Value;
+
+/// How a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Fate {
+    /// It runs, or waits for its commit.
+    Running = 0,
+    /// It was committed, or failed, or lost a race.
+    Over = 1,
+    /// Its job or its worker was cancelled.
+    Cancelled = 2,
+    /// It took too long.
+    TimedOut = 3,
+    /// The runtime is being shut down.
+    Aborted = 4,
+}
+
+impl Fate {
+    const ALL: [Self; 5] = [
+        Self::Running,
+        Self::Over,
+        Self::Cancelled,
+        Self::TimedOut,
+        Self::Aborted,
+    ];
+
+    /// Why nothing can be done any more.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Running => "runs",
+            Self::Over => "is over",
+            Self::Cancelled => "was cancelled",
+            Self::TimedOut => "took longer than its timeout",
+            Self::Aborted => "was aborted, since the runtime is being shut down",
+        }
+    }
+}
+
+/// One run of an activation.
+pub(crate) struct Run {
+    pub(crate) store: Store,
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) plan: Arc<Plan>,
+    /// The number of its routine.
+    pub(crate) at: usize,
+    pub(crate) id: ActivationId,
+    /// 1 for the first attempt. A run after a lost race is of the same attempt.
+    pub(crate) attempt: u32,
+    /// Whether its messages are fixed already.
+    pub(crate) claimed: bool,
+    pub(crate) given: Vec<Given>,
+    /// The jobs of its messages, each once, in the order of the messages.
+    pub(crate) jobs: Vec<Arc<Job>>,
+    /// When it was begun, by store time.
+    pub(crate) begun_micros: u64,
+    /// When it is too late to commit, by store time.
+    pub(crate) deadline_micros: Option<u64>,
+    fate: AtomicU8,
+    transaction: OnceLock<Transaction>,
+    pub(crate) done: Mutex<Done>,
+}
+
+/// What a run has done so far, beside what its transaction holds.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) emits: Vec<Emit>,
+    /// Timers to be set; those of the same name replace each other.
+    pub(crate) timers: Vec<NewTimer>,
+    /// Names of timers to be removed.
+    pub(crate) cancelled_timers: Vec<String>,
+    pub(crate) traces: Vec<(Arc<Job>, TraceRecord)>,
+    pub(crate) results: Vec<Value>,
+    /// What it printed.
+    pub(crate) output: String,
+    /// The effects that it named.
+    pub(crate) effects: HashSet<String>,
+    /// Whether anything is in the store under its id that has to go with its commit.
+    pub(crate) has_effects: bool,
+}
+
+/// Something that it emitted.
+#[derive(Clone, Debug)]
+pub(crate) struct Emit {
+    pub(crate) event: Arc<Event>,
+    /// `None` for all its jobs.
+    pub(crate) job: Option<Arc<Job>>,
+    /// Its record, for all those jobs.
+    pub(crate) cell: Arc<[u8]>,
+}
+
+/// A timer that it sets.
+#[derive(Clone, Debug)]
+pub(crate) struct NewTimer {
+    pub(crate) record: TimerRecord,
+    pub(crate) jobs: Vec<Arc<Job>>,
+}
+
+/// A run that is to begin.
+pub(crate) struct Begin {
+    pub(crate) store: Store,
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) at: usize,
+    pub(crate) id: ActivationId,
+    pub(crate) attempt: u32,
+    pub(crate) claimed: bool,
+    pub(crate) given: Vec<Given>,
+    pub(crate) begun_micros: u64,
+}
+
+impl Run {
+    pub(crate) fn new(begin: Begin) -> Self {
+        let mut jobs: Vec<Arc<Job>> = Vec::new();
+        let messages = begin.given.iter().flat_map(|given| &given.messages);
+        for job in messages.flat_map(|message| &message.jobs) {
+            if !jobs.iter().any(|known| Arc::ptr_eq(known, job)) {
+                jobs.push(Arc::clone(job));
+            }
+        }
+        let timeout = begin.plan.routines[begin.at].timeout;
+        let deadline_micros = timeout.map(|timeout| {
+            let micros = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
+            begin.begun_micros.saturating_add(micros)
+        });
+        Self {
+            store: begin.store,
+            worker: begin.worker,
+            plan: begin.plan,
+            at: begin.at,
+            id: begin.id,
+            attempt: begin.attempt,
+            claimed: begin.claimed,
+            given: begin.given,
+            jobs,
+            begun_micros: begin.begun_micros,
+            deadline_micros,
+            fate: AtomicU8::new(Fate::Running as u8),
+            transaction: OnceLock::new(),
+            done: Mutex::default(),
+        }
+    }
+
+    /// The same activation once more: after a lost race, with what it was given.
+    pub(crate) fn again(&self, claimed: bool) -> Self {
+        Self::new(Begin {
+            store: self.store.clone(),
+            worker: Arc::clone(&self.worker),
+            plan: Arc::clone(&self.plan),
+            at: self.at,
+            id: self.id,
+            attempt: self.attempt,
+            claimed,
+            given: self.given.clone(),
+            begun_micros: self.begun_micros,
+        })
+    }
+
+    pub(crate) fn routine(&self) -> &PlanRoutine {
+        &self.plan.routines[self.at]
+    }
+
+    pub(crate) fn fate(&self) -> Fate {
+        let fate = usize::from(self.fate.load(Ordering::SeqCst));
+        Fate::ALL.get(fate).copied().unwrap_or(Fate::Over)
+    }
+
+    /// Ends it, if it runs. Whoever ends it first decides.
+    pub(crate) fn end(&self, fate: Fate) -> bool {
+        let running = Fate::Running as u8;
+        self.fate
+            .compare_exchange(running, fate as u8, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+
+    /// Whether it can still read and write.
+    ///
+    /// # Errors
+    /// [`WorkError::ActivationOver`].
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.fate() {
+            Fate::Running => Ok(()),
+            fate => Err(WorkError::ActivationOver {
+                routine: self.routine().id.to_string(),
+                reason: fate.reason(),
+            }
+            .into()),
+        }
+    }
+
+    /// What it reads and writes of the store, which is begun with the first use.
+    ///
+    /// # Errors
+    /// As [`Run::check`].
+    pub(crate) fn transaction(&self) -> Result<&Transaction> {
+        self.check()?;
+        Ok(self.transaction.get_or_init(|| self.store.begin()))
+    }
+
+    /// The transaction, if it was begun.
+    pub(crate) fn begun_transaction(&self) -> Option<&Transaction> {
+        self.transaction.get()
+    }
+
+    /// What it has done so far, to be added to.
+    ///
+    /// # Errors
+    /// As [`Run::check`].
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Done) -> T) -> Result<T> {
+        self.check()?;
+        Ok(change(&mut self.done.lock()))
+    }
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("id", &self.id)
+            .field("routine", &self.routine().id)
+            .field("worker", &self.worker.id)
+            .field("attempt", &self.attempt)
+            .field("fate", &self.fate())
+            .finish_non_exhaustive()
+    }
+}
