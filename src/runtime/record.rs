@@ -19,6 +19,11 @@ use crate::scope::Scope;
 use crate::state::cell;
 use crate::value::Value;
 
+/// How often a runtime was started on this store: `started` -> a number.
+pub(crate) fn sessions() -> Scope {
+    Scope::system("runtime/sessions")
+}
+
 /// The flows that were registered: name -> [`FlowRecord`].
 pub(crate) fn flows() -> Scope {
     Scope::system("runtime/flows")
@@ -67,16 +72,16 @@ pub(crate) fn dead() -> Scope {
 /// An activation, over all its attempts and re-runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ActivationId {
-    /// The epoch of the opening that began it.
-    pub(crate) epoch: u64,
-    /// Its number in that opening.
+    /// The start of a runtime that began it.
+    pub(crate) session: u64,
+    /// Its number among those that this one began.
     pub(crate) number: u64,
 }
 
 impl ActivationId {
     fn bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.epoch.to_be_bytes());
+        bytes[..8].copy_from_slice(&self.session.to_be_bytes());
         bytes[8..].copy_from_slice(&self.number.to_be_bytes());
         bytes
     }
@@ -84,7 +89,7 @@ impl ActivationId {
     fn read(bytes: [u8; 16]) -> Self {
         let number = u128::from_be_bytes(bytes);
         Self {
-            epoch: (number >> 64) as u64,
+            session: (number >> 64) as u64,
             number: number as u64,
         }
     }
@@ -92,7 +97,7 @@ impl ActivationId {
 
 impl fmt::Display for ActivationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}-{:x}", self.epoch, self.number)
+        write!(f, "{:x}-{:x}", self.session, self.number)
     }
 }
 
@@ -106,7 +111,7 @@ impl fmt::Display for ActivationId {
 /// 05 place                      of the history     -> HistoryRecord
 /// routine, slot, effect = length, 2 bytes big-endian, then UTF-8
 /// seq, number = 8 bytes big-endian; place = 2 bytes big-endian
-/// activation = epoch and number, 8 bytes big-endian each
+/// activation = session and number, 8 bytes big-endian each
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum WorkerKey {
@@ -355,9 +360,9 @@ pub(crate) struct ClaimRecord {
 /// An effect of `once`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct OnceRecord {
-    /// The epoch of the opening that began it.
+    /// The start of a runtime that began it.
     #[serde(rename = "o")]
-    pub(crate) epoch: u64,
+    pub(crate) session: u64,
     /// Its result; `None` for an intent.
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub(crate) result: Option<Value>,

@@ -64,7 +64,7 @@ impl fmt::Debug for Store {
 }
 
 /// When a call that commits began, if that is measured, and the span that it is in.
-pub(super) struct Begun {
+pub(crate) struct Begun {
     at: Option<Instant>,
     span: Span,
 }
@@ -143,7 +143,7 @@ impl Shared {
     }
 
     /// Waits until a commit is as durable as it should be.
-    pub(super) fn acknowledge(
+    pub(crate) fn acknowledge(
         &self,
         lsn: Lsn,
         durability: Durability,
@@ -200,7 +200,7 @@ impl Store {
         &self.shared
     }
 
-    pub(super) fn durability(&self) -> Durability {
+    pub(crate) fn durability(&self) -> Durability {
         self.durability
     }
 
