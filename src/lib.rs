@@ -83,10 +83,11 @@ pub use migrate::{
     Transforms,
 };
 pub use runtime::{
-    Activation, ActivationPolicy, AtCapacity, Connection, Decision, Endpoint, ErrorHandler,
-    ErrorStrategy, Event, Failure, Flow, FlowProblem, FlowProblems, IntoDecision, JobStatus,
-    JobView, Pressure, Registry, Routine, RoutineSettings, RoutineStatus, SlotOptions, SlotsView,
-    Verdict, WorkerStatus,
+    Activation, ActivationId, ActivationPolicy, AtCapacity, Connection, Decision, Endpoint,
+    ErrorHandler, ErrorStrategy, Event, Failure, Flow, FlowProblem, FlowProblems, IntoDecision,
+    JobContext, JobStatus, JobView, PostOptions, Pressure, Registry, Routine, RoutineSettings,
+    RoutineStatus, Runtime, RuntimeBuilder, Shutdown, SlotOptions, SlotsView, Verdict, WorkerState,
+    WorkerStatus,
 };
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{

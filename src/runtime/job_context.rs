@@ -37,3 +37,17 @@ impl JobContext {
         &self.job.id
     }
 }
+
+impl crate::runtime::event::JobSource for JobContext {
+    fn id(&self) -> &str {
+        &self.job.id
+    }
+
+    fn metadata(&self) -> &std::collections::BTreeMap<String, crate::value::Value> {
+        &self.job.metadata
+    }
+
+    fn datum(&self, _name: &str) -> crate::error::Result<Option<crate::value::Value>> {
+        Ok(None)
+    }
+}

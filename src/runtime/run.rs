@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crate::error::{Result, WorkError};
 use crate::runtime::event::Event;
@@ -16,8 +16,8 @@ use crate::runtime::plan::{Plan, PlanRoutine};
 use crate::runtime::record::{ActivationId, TimerRecord, TraceRecord};
 use crate::runtime::worker::{Given, Worker};
 use crate::state::{Store, Transaction};
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::{Mutex, OnceLock};
+use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::value::Value;
 
 /// How a run is.
@@ -67,8 +67,8 @@ pub(crate) struct Run {
     pub(crate) id: ActivationId,
     /// 1 for the first attempt. A run after a lost race is of the same attempt.
     pub(crate) attempt: u32,
-    /// Whether its messages are fixed already.
-    pub(crate) claimed: bool,
+    /// Whether its messages are fixed in the store.
+    claimed: AtomicBool,
     pub(crate) given: Vec<Given>,
     /// The jobs of its messages, each once, in the order of the messages.
     pub(crate) jobs: Vec<Arc<Job>>,
@@ -132,9 +132,10 @@ pub(crate) struct Begin {
 impl Run {
     pub(crate) fn new(begin: Begin) -> Self {
         let mut jobs: Vec<Arc<Job>> = Vec::new();
-        let messages = begin.given.iter().flat_map(|given| &given.messages);
+        let messages = begin.given.iter().flat_map(|given| &given.consumes);
         for job in messages.flat_map(|message| &message.jobs) {
-            if !jobs.iter().any(|known| Arc::ptr_eq(known, job)) {
+            let ended = job.state.lock().status.is_final();
+            if !ended && !jobs.iter().any(|known| Arc::ptr_eq(known, job)) {
                 jobs.push(Arc::clone(job));
             }
         }
@@ -150,7 +151,7 @@ impl Run {
             at: begin.at,
             id: begin.id,
             attempt: begin.attempt,
-            claimed: begin.claimed,
+            claimed: AtomicBool::new(begin.claimed),
             given: begin.given,
             jobs,
             begun_micros: begin.begun_micros,
@@ -174,6 +175,17 @@ impl Run {
             given: self.given.clone(),
             begun_micros: self.begun_micros,
         })
+    }
+
+    /// Whether its messages are fixed in the store, so that each further run of it has
+    /// exactly those.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.claimed.load(Ordering::SeqCst)
+    }
+
+    /// Its messages were fixed.
+    pub(crate) fn set_claimed(&self) {
+        self.claimed.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn routine(&self) -> &PlanRoutine {

@@ -19,6 +19,7 @@ use quick_cache::sync::Cache;
 use shuttle::rand::{Rng, thread_rng};
 
 pub(crate) use shuttle::sync::atomic;
+pub(crate) use std::sync::OnceLock;
 pub(crate) use shuttle::sync::{RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use shuttle::{thread, thread_local};
 
@@ -38,6 +39,11 @@ std::thread_local! {
     /// runs beside each other are several, so this is the clock of a run.
     static START: OnceCell<Instant> = const { OnceCell::new() };
     static PASSED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// How many threads can run at once: any number, one of them at a time.
+pub(crate) fn cores() -> usize {
+    2
 }
 
 /// The instant of the run. Time passes only by deadlines that come.
