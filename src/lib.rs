@@ -85,8 +85,9 @@ pub use migrate::{
 pub use runtime::{
     Activation, ActivationId, ActivationPolicy, AtCapacity, Connection, Decision, Endpoint,
     ErrorHandler, ErrorStrategy, Event, Failure, Flow, FlowProblem, FlowProblems, IntoDecision,
-    JobContext, JobStatus, JobView, PostOptions, Pressure, Registry, Routine, RoutineSettings,
-    RoutineStatus, Runtime, RuntimeBuilder, Shutdown, SlotOptions, SlotsView, Verdict, WorkerState,
+    JobContext, JobStatus, JobView, PostOptions, Pressure, Registry, Resolution, Routine, RoutineSettings,
+    RoutineStatus, Runtime, RuntimeBuilder, Shutdown, SlotOptions, SlotsView,
+    UncertainEffect, Verdict, WorkerState,
     WorkerStatus,
 };
 pub use scope::{Scope, ScopeKind, SystemScope};

@@ -66,6 +66,7 @@ impl Core {
         state.last_micros = Some(now);
         state.step(RoutineStep::Start);
         let run = Run::new(Begin {
+            core: self.me.clone(),
             store: self.store.clone(),
             worker: Arc::clone(worker),
             plan: Arc::clone(plan),

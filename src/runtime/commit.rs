@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use crate::engine::Claim;
-use crate::error::{Error, WorkError};
+use crate::engine::{Batch, Claim};
+use crate::error::{Error, Result, WorkError};
 use crate::ids::Lsn;
 use crate::runtime::core::Core;
 use crate::runtime::event::JobView;
@@ -13,7 +13,8 @@ use crate::runtime::failure::Failure;
 use crate::runtime::job::Job;
 use crate::runtime::job_context::JobContext;
 use crate::runtime::record::{self, MessageRecord};
-use crate::runtime::run::{Emit, Fate, Run};
+use crate::runtime::ops::Ops;
+use crate::runtime::run::{Done, Emit, Fate, Run};
 use crate::runtime::settle::{Delivery, Settled, Settlement};
 use crate::runtime::slot::{Full, Room};
 use crate::runtime::status::RoutineStep;
@@ -69,48 +70,106 @@ impl Core {
         // Whoever has reserved a key may need this worker's lock.
         batch.yields = true;
         let done = std::mem::take(&mut *run.done.lock());
-        let mut inner = run.worker.inner.lock();
-        if is_gone(run, &inner) {
+        let mut reserved = Vec::new();
+        for post in &done.posts {
+            if let Err(e) = self.reserve_id(&post.job) {
+                self.free_ids(&reserved);
+                return Outcome::Failed(e.into());
+            }
+            reserved.push(Arc::clone(&post.job));
+        }
+        let outcome = self.commit_run(run, done, deliveries, (batch, view, ticket));
+        if !matches!(outcome, Outcome::Committed) {
+            self.free_ids(&reserved);
+        }
+        match outcome {
+            Outcome::Lost(_) => Outcome::Lost(claims),
+            outcome => outcome,
+        }
+    }
+
+    fn free_ids(&self, jobs: &[Arc<Job>]) {
+        for job in jobs {
+            self.free_id(job);
+        }
+    }
+
+    /// The part of the commit that is under the locks of the workers: of its own, and of
+    /// those that it posts to, in the order of their ids.
+    fn commit_run(
+        &self,
+        run: &Arc<Run>,
+        done: Done,
+        mut deliveries: Vec<Delivery>,
+        (mut batch, view, ticket): (Batch, Lsn, Option<u64>),
+    ) -> Outcome {
+        let mut workers = vec![&run.worker];
+        workers.extend(done.posts.iter().map(|post| &post.target.worker));
+        workers.sort_by(|a, b| a.id.cmp(&b.id));
+        workers.dedup_by(|a, b| a.id == b.id);
+        let mut inners: Vec<_> = workers.iter().map(|worker| worker.inner.lock()).collect();
+        let is_own = |worker: &&Arc<Worker>| worker.id == run.worker.id;
+        let own = workers.iter().position(|worker| is_own(&worker)).unwrap_or_default();
+        if is_gone(run, &inners[own]) {
             return Outcome::Gone;
         }
         if run.deadline_micros.is_some_and(|deadline| deadline <= self.now()) {
             return Outcome::Failed(too_late());
         }
-        let mut settlement = Settlement::new(self, &run.worker);
-        settlement.consume(run);
-        settlement.forget_attempts(&inner, run.id, run.is_claimed());
-        if let Err(full) = settlement.deliver(&inner, deliveries, Room::Hard) {
-            return Outcome::Failed(no_room(&run.worker, &inner, full));
-        }
-        settlement.results(&run.jobs, &done.results);
-        settlement.note(run, Ended::Committed as u8);
-        let prepared = (|| {
-            for name in &done.cancelled_timers {
-                settlement.remove_timer(&inner, &run.routine().id, name);
+        let mut settlements: Vec<_> = workers
+            .iter()
+            .map(|worker| Settlement::new(self, worker))
+            .collect();
+        let mut ops = Ops::default();
+        for (at, worker) in workers.iter().enumerate() {
+            let (settlement, inner) = (&mut settlements[at], &inners[at]);
+            let mut deliveries = match at == own {
+                true => std::mem::take(&mut deliveries),
+                false => Vec::new(),
+            };
+            for post in done.posts.iter().filter(|post| post.target.worker.id == worker.id) {
+                match self.settle_post(settlement, inner, post) {
+                    Ok(delivery) => deliveries.push(delivery),
+                    Err(e) => return Outcome::Failed(e.into()),
+                }
             }
-            for timer in done.timers {
-                settlement.set_timer(&inner, timer.record, &timer.jobs)?;
+            if at == own {
+                settlement.consume(run);
+                settlement.forget_attempts(inner, run.id, run.is_claimed());
+                settlement.results(&run.jobs, &done.results);
+                settlement.note(run, Ended::Committed as u8);
             }
-            settlement.trace(run.id, &done.traces)?;
-            settlement.prepare(&inner)
-        })();
-        if let Err(e) = prepared {
-            return Outcome::Failed(e.into());
+            if let Err(full) = settlement.deliver(inner, deliveries, Room::Hard) {
+                return Outcome::Failed(no_room(worker, inner, full));
+            }
+            let own_done = (at == own).then_some(&done);
+            if let Err(e) = prepare(settlement, inner, run, own_done) {
+                return Outcome::Failed(e.into());
+            }
+            ops.merge(std::mem::take(&mut settlement.ops));
         }
-        std::mem::take(&mut settlement.ops).add_to(&mut batch);
-        let lsn = match engine.commit_read(&batch, view, ticket) {
+        ops.add_to(&mut batch);
+        let lsn = match self.engine().commit_read(&batch, view, ticket) {
             Ok(Some(lsn)) => lsn,
-            Ok(None) => return Outcome::Lost(claims),
+            Ok(None) => return Outcome::Lost(Vec::new()),
             Err(e) if is_its_own(&e) => return Outcome::Failed(e.into()),
             Err(_) => {
-                self.leave(run, &mut inner);
+                self.leave(run, &mut inners[own]);
                 return Outcome::Left;
             }
         };
-        let settled = settlement.apply(&mut inner, lsn);
-        self.over(run, &mut inner, RoutineStep::Succeed);
-        drop(inner);
-        self.settled(settled);
+        let mut settled = Vec::with_capacity(settlements.len());
+        for (at, settlement) in settlements.into_iter().enumerate() {
+            settled.push(settlement.apply(&mut inners[at], lsn));
+            match at == own {
+                true => self.over(run, &mut inners[at], RoutineStep::Succeed),
+                false => self.line_up(workers[at], &mut inners[at], false),
+            }
+        }
+        drop(inners);
+        for settled in settled {
+            self.settled(settled);
+        }
         Outcome::Committed
     }
 
@@ -176,6 +235,25 @@ impl Core {
         }
         Ok(deliveries)
     }
+}
+
+/// What a run did, as writes; of a worker that it only posts to, nothing but the posts.
+fn prepare(
+    settlement: &mut Settlement<'_>,
+    inner: &Inner,
+    run: &Run,
+    done: Option<&Done>,
+) -> Result<()> {
+    if let Some(done) = done {
+        for name in &done.cancelled_timers {
+            settlement.remove_timer(inner, &run.routine().id, name);
+        }
+        for timer in &done.timers {
+            settlement.set_timer(inner, timer.record.clone(), &timer.jobs)?;
+        }
+        settlement.trace(run.id, &done.traces)?;
+    }
+    settlement.prepare(inner)
 }
 
 /// The jobs for which a condition holds.

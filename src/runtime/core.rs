@@ -3,7 +3,7 @@
 //! `plan`, `record`, `settings`, `worker`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::clock;
@@ -34,6 +34,8 @@ pub(crate) const HOLDING_MAX: usize = 100;
 /// A runtime that runs.
 #[derive(Debug)]
 pub(crate) struct Core {
+    /// Itself, for what it gives out.
+    pub(crate) me: Weak<Self>,
     pub(crate) store: Store,
     pub(crate) settings: Settings,
     pub(crate) flows: RwLock<HashMap<String, Arc<Plan>>>,
@@ -75,7 +77,7 @@ pub(crate) struct Slots {
 }
 
 impl Core {
-    pub(crate) fn new(store: Store, settings: Settings) -> Result<Self> {
+    pub(crate) fn new(store: Store, settings: Settings) -> Result<Arc<Self>> {
         let engine = store.engine()?;
         let slot = |scope: crate::scope::Scope| engine.slot(&scope.encode());
         let slots = Slots {
@@ -88,7 +90,8 @@ impl Core {
         let session = begin_session(&store)?;
         let seed = clock::random_bytes().map_err(|e| Error::io("read random bytes", "", e))?;
         let random = u64::from_le_bytes(*seed.first_chunk().unwrap_or(&[1; 8])) | 1;
-        Ok(Self {
+        Ok(Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             store,
             settings,
             flows: RwLock::default(),
@@ -108,7 +111,7 @@ impl Core {
             draining: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             random: AtomicU64::new(random),
-        })
+        }))
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {

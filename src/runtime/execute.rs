@@ -45,6 +45,9 @@ impl Core {
         let attempts = self.store.shared().settings.limits.transaction_attempts;
         let mut ticket: Option<Ticket<'_>> = None;
         let mut claims: Vec<Claim> = Vec::new();
+        if run.routine().settings.starts_durable && !self.has_durable_cause(&run) {
+            return self.leave(&run, &mut run.worker.inner.lock());
+        }
         for races in 1..=attempts {
             let outcome = match logic(&run) {
                 Ok(()) => self.finish(&run, ticket.as_ref().map(Ticket::number)),
@@ -75,6 +78,14 @@ impl Core {
         }
         let tried = format!("tried {attempts} times, each time with other keys");
         self.failed(&run, Failure::new(tried).kind("conflict"));
+    }
+
+    /// Waits until the commits are durable that its messages came with; false where they
+    /// cannot be.
+    fn has_durable_cause(&self, run: &Run) -> bool {
+        let messages = run.given.iter().flat_map(|given| &given.consumes);
+        let last = messages.map(|message| message.lsn).max();
+        last.is_none_or(|lsn| self.engine().sync(lsn).is_ok())
     }
 
     /// The run after one that lost a race.

@@ -11,6 +11,7 @@ use crate::error::{Error, Result, WorkError};
 use crate::runtime::core::Core;
 use crate::runtime::flow::Flow;
 use crate::runtime::job_context::JobContext;
+use crate::runtime::once::{Resolution, UncertainEffect};
 use crate::runtime::post::PostOptions;
 use crate::runtime::settings::Settings;
 use crate::runtime::status::WorkerStatus;
@@ -72,6 +73,17 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Sets who decides about an effect of [`once`](crate::Activation::once) of which nobody
+    /// knows whether it was done. Default: it runs again. A panic in it fails the
+    /// activation.
+    pub fn on_uncertain(
+        mut self,
+        decide: impl Fn(&UncertainEffect) -> Resolution + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.on_uncertain = Some(Arc::new(decide));
+        self
+    }
+
     /// Starts it. What earlier ones left on this store goes on as soon as its flow is
     /// [registered](Runtime::register).
     ///
@@ -108,7 +120,7 @@ fn bounded(what: &'static str, value: usize, min: usize, max: usize) -> Result<(
 }
 
 fn begin(store: &Store, settings: Settings) -> Result<Owner> {
-    let core = Arc::new(Core::new(store.clone(), settings)?);
+    let core = Core::new(store.clone(), settings)?;
     core.load()?;
     let owner = Owner {
         core,

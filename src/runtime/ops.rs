@@ -52,8 +52,13 @@ impl Ops {
         self.of(slot).clear = true;
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.scopes.is_empty()
+    /// All of others too.
+    pub(crate) fn merge(&mut self, others: Self) {
+        for other in others.scopes {
+            let writes = self.of(&other.slot);
+            writes.clear |= other.clear;
+            writes.keys.extend(other.keys);
+        }
     }
 
     /// All of it added to a batch, which has none of these scopes.

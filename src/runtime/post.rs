@@ -14,6 +14,7 @@ use crate::runtime::core::Core;
 use crate::runtime::event::Event;
 use crate::runtime::job::{Job, JobState};
 use crate::runtime::record::{self, JobRecord, MessageRecord};
+use crate::runtime::run::NewPost;
 use crate::runtime::settle::{Delivery, Settlement};
 use crate::runtime::slot::Room;
 use crate::runtime::worker::{Inner, Worker};
@@ -91,24 +92,46 @@ impl PostOptions {
 }
 
 /// Where a post goes to.
-struct Target {
-    worker: Arc<Worker>,
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) worker: Arc<Worker>,
     routine: String,
     slot: String,
 }
 
 impl Core {
-    /// Posts a job.
+    /// Posts a job from outside.
     ///
     /// # Errors
     /// As `Runtime::post_with`.
     pub(crate) fn post<T: Serialize>(
         &self,
         flow: &str,
-        (routine, slot): (&str, &str),
+        place: (&str, &str),
         data: &T,
         options: PostOptions,
     ) -> Result<Arc<Job>> {
+        let post = self.make_post(flow, place, data, options)?;
+        self.reserve_id(&post.job)?;
+        let posted = self.commit_post(&post);
+        if posted.is_err() {
+            self.free_id(&post.job);
+        }
+        self.acknowledge(posted?)?;
+        Ok(post.job)
+    }
+
+    /// A post that is checked, and not committed.
+    ///
+    /// # Errors
+    /// As `Runtime::post_with`.
+    pub(crate) fn make_post<T: Serialize>(
+        &self,
+        flow: &str,
+        (routine, slot): (&str, &str),
+        data: &T,
+        options: PostOptions,
+    ) -> Result<NewPost> {
         self.enter_to_post()?;
         let plan = self.plan(flow)?;
         let at = plan.routine(routine).ok_or_else(|| {
@@ -128,20 +151,6 @@ impl Core {
             let hint = format!("worker {:?} is of flow {:?}", worker.id, worker.flow);
             return Err(unknown("worker", &worker.id, hint));
         }
-        let metadata = metadata(options.metadata)?;
-        let now = self.now();
-        let record = MessageRecord {
-            data: Value::from_serialize(data)?,
-            at: now,
-            from: None,
-            event: None,
-            jobs: Vec::new(),
-        };
-        let target = Target {
-            worker,
-            routine: routine.to_owned(),
-            slot: slot.to_owned(),
-        };
         let id = match options.job_id {
             Some(id) => {
                 check_id("job", &id)?;
@@ -149,27 +158,50 @@ impl Core {
             }
             None => self.next_job_id(),
         };
-        let job = Arc::new(Job {
-            id: id.into(),
-            flow: flow.into(),
-            worker: Arc::clone(&target.worker.id),
+        let (now, limits) = (self.now(), self.limits());
+        let record = MessageRecord {
+            data: Value::from_serialize(data)?,
+            at: now,
+            from: None,
+            event: None,
+            jobs: vec![id.clone()],
+        };
+        let begun = JobRecord {
+            flow: flow.to_owned(),
+            worker: worker.id.to_string(),
             created: now,
-            metadata: Arc::new(metadata),
+            metadata: metadata(options.metadata)?,
             key: options.key,
-            state: Mutex::new(JobState::default()),
-        });
-        self.reserve_id(&job)?;
-        let posted = self.commit_post(&target, &job, record);
-        if posted.is_err() {
-            self.live.lock().remove(&job.id);
-            self.tell();
-        }
-        self.acknowledge(posted?)?;
-        Ok(job)
+        };
+        Ok(NewPost {
+            cell: record::encode(&record, &limits)?,
+            begun: record::encode(&begun, &limits)?,
+            event: Arc::new(Event::posted(record.data, now)),
+            job: Arc::new(Job {
+                id: id.into(),
+                flow: flow.into(),
+                worker: Arc::clone(&worker.id),
+                created: now,
+                metadata: Arc::new(begun.metadata),
+                key: begun.key,
+                state: Mutex::new(JobState::default()),
+            }),
+            target: Target {
+                worker,
+                routine: routine.to_owned(),
+                slot: slot.to_owned(),
+            },
+        })
+    }
+
+    /// Nobody has this id: its post was not committed.
+    pub(crate) fn free_id(&self, job: &Job) {
+        self.live.lock().remove(&job.id);
+        self.tell();
     }
 
     /// Makes sure that nobody has this id, and that nobody gets it.
-    fn reserve_id(&self, job: &Arc<Job>) -> Result<()> {
+    pub(crate) fn reserve_id(&self, job: &Arc<Job>) -> Result<()> {
         let exists = || {
             Error::from(WorkError::Exists {
                 what: "job",
@@ -193,36 +225,14 @@ impl Core {
         }
     }
 
-    fn commit_post(&self, target: &Target, job: &Arc<Job>, mut record: MessageRecord) -> Result<Lsn> {
-        let limits = self.limits();
-        record.jobs = vec![job.id.to_string()];
-        let cell = record::encode(&record, &limits)?;
-        let begun = JobRecord {
-            flow: job.flow.to_string(),
-            worker: job.worker.to_string(),
-            created: job.created,
-            metadata: (*job.metadata).clone(),
-            key: job.key.clone(),
-        };
-        let begun = record::encode(&begun, &limits)?;
-        let event = Arc::new(Event::posted(record.data, record.at));
-        let worker = &target.worker;
+    fn commit_post(&self, post: &NewPost) -> Result<Lsn> {
+        let worker = &post.target.worker;
         let deadline = clock::deadline(self.settings.post_wait);
         let mut inner = worker.inner.lock();
         let mut settlement = loop {
             self.enter_to_post()?;
-            if inner.record.status.is_final() {
-                return Err(ended(worker, &inner).into());
-            }
-            let (at, slot) = place(target, &inner)?;
-            let delivery = Delivery {
-                target: at,
-                slot,
-                event: Arc::clone(&event),
-                jobs: vec![Arc::clone(job)],
-                cell: Arc::clone(&cell),
-            };
             let mut settlement = Settlement::new(self, worker);
+            let delivery = self.settle_post(&mut settlement, &inner, post)?;
             match settlement.deliver(&inner, vec![delivery], Room::Capacity) {
                 Ok(()) => break settlement,
                 Err((at, slot, full)) => {
@@ -233,16 +243,40 @@ impl Core {
                 }
             }
         };
-        settlement.ops.put(&self.slots.jobs, record::job_begin_key(&job.id), begun);
         settlement.prepare(&inner)?;
         let batch = std::mem::take(&mut settlement.ops).into_batch();
         let lsn = self.engine().commit(&batch)?;
-        inner.jobs.insert(Arc::clone(&job.id), Arc::clone(job));
         let settled = settlement.apply(&mut inner, lsn);
         self.line_up(worker, &mut inner, false);
         drop(inner);
         self.settled(settled);
         Ok(lsn)
+    }
+
+    /// Adds a post to what a commit settles, but for its delivery, which comes back.
+    ///
+    /// # Errors
+    /// [`WorkError::Ended`], [`WorkError::Unknown`].
+    pub(crate) fn settle_post(
+        &self,
+        settlement: &mut Settlement<'_>,
+        inner: &Inner,
+        post: &NewPost,
+    ) -> Result<Delivery> {
+        if inner.record.status.is_final() {
+            return Err(ended(&post.target.worker, inner).into());
+        }
+        let (target, slot) = place(&post.target, inner)?;
+        let key = record::job_begin_key(&post.job.id);
+        settlement.ops.put(&self.slots.jobs, key, Arc::clone(&post.begun));
+        settlement.begin_job(&post.job);
+        Ok(Delivery {
+            target,
+            slot,
+            event: Arc::clone(&post.event),
+            jobs: vec![Arc::clone(&post.job)],
+            cell: Arc::clone(&post.cell),
+        })
     }
 }
 

@@ -66,6 +66,7 @@ pub(crate) struct Settlement<'c> {
     claim: Option<(usize, ActivationId, Claimed)>,
     claims_gone: Vec<(usize, ActivationId)>,
     effects_gone: Vec<ActivationId>,
+    begins: Vec<Arc<Job>>,
     ends: Vec<(Arc<Job>, JobEnd)>,
     parts: Vec<Arc<Job>>,
     history: Option<HistoryRecord>,
@@ -100,6 +101,7 @@ impl<'c> Settlement<'c> {
             claim: None,
             claims_gone: Vec::new(),
             effects_gone: Vec::new(),
+            begins: Vec::new(),
             ends: Vec::new(),
             parts: Vec::new(),
             history: None,
@@ -182,7 +184,8 @@ impl<'c> Settlement<'c> {
         Ok(())
     }
 
-    /// A message arrives at each of these slots.
+    /// A message arrives at each of these slots. Once for a settlement: it gives out the
+    /// places in the slots.
     ///
     /// # Errors
     /// The number of the routine and of its slot that has no room, and how full it is.
@@ -301,6 +304,11 @@ impl<'c> Settlement<'c> {
         self.ops.put(&self.worker.slot, WorkerKey::Timer(number).encode(), cell);
         self.timers.push((number, timer));
         Ok(())
+    }
+
+    /// A job begins.
+    pub(crate) fn begin_job(&mut self, job: &Arc<Job>) {
+        self.begins.push(Arc::clone(job));
     }
 
     /// A job is completed if nothing of it is outstanding.
@@ -539,6 +547,9 @@ impl<'c> Settlement<'c> {
     }
 
     fn apply_to_jobs(&mut self, inner: &mut Inner, lsn: Lsn) {
+        for job in self.begins.drain(..) {
+            inner.jobs.insert(Arc::clone(&job.id), job);
+        }
         for (job, by) in &self.counts {
             let mut state = job.state.lock();
             state.outstanding = state.outstanding.saturating_add_signed(*by);
