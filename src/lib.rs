@@ -83,10 +83,11 @@ pub use migrate::{
     Transforms,
 };
 pub use runtime::{
-    Activation, ActivationPolicy, AtCapacity, Connection, Decision, Endpoint, ErrorHandler,
-    ErrorStrategy, Event, Failure, Flow, FlowProblem, FlowProblems, IntoDecision, JobStatus,
-    JobView, Pressure, Registry, Routine, RoutineSettings, RoutineStatus, SlotOptions, SlotsView,
-    Verdict, WorkerStatus,
+    Activation, ActivationPolicy, Aggregator, AtCapacity, Batcher, Connection, Debouncer, Decision,
+    Endpoint, ErrorHandler, ErrorStrategy, Event, Failure, FieldType, Filter, Flow, FlowProblem,
+    FlowProblems, IntoDecision, JobStatus, JobView, Mapper, Pressure, Registry, ResultExtractor,
+    Retry, Router, Routine, RoutineSettings, RoutineStatus, SchemaValidator, SlotOptions,
+    SlotsView, Splitter, Verdict, WorkerStatus,
 };
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{

@@ -6,6 +6,7 @@
 //! them acts.
 
 mod activation;
+mod builtin;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod document;
 mod endpoint;
@@ -19,9 +20,9 @@ mod handler;
 mod job;
 mod job_context;
 mod options;
+mod plan;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod policy;
-mod plan;
 mod record;
 mod routine;
 mod run;
@@ -33,6 +34,16 @@ mod worker;
 mod worker_state;
 
 pub use activation::Activation;
+pub use builtin::aggregator::Aggregator;
+pub use builtin::batcher::Batcher;
+pub use builtin::debouncer::Debouncer;
+pub use builtin::extractor::ResultExtractor;
+pub use builtin::filter::Filter;
+pub use builtin::mapper::Mapper;
+pub use builtin::retry::Retry;
+pub use builtin::router::Router;
+pub use builtin::splitter::Splitter;
+pub use builtin::validator::{FieldType, SchemaValidator};
 pub use document::registry::Registry;
 pub use endpoint::Endpoint;
 pub use event::{Event, JobView, Verdict};
