@@ -84,9 +84,10 @@ pub use migrate::{
 };
 pub use runtime::{
     Activation, ActivationPolicy, AtCapacity, Connection, Decision, Endpoint, ErrorHandler,
-    ErrorStrategy, Event, Failure, Flow, FlowProblem, FlowProblems, IntoDecision, JobStatus,
-    JobView, Pressure, Registry, Routine, RoutineSettings, RoutineStatus, SlotOptions, SlotsView,
-    Verdict, WorkerStatus,
+    ErrorStrategy, Event, ExecutionEntry, ExecutionOutcome, Failure, Flow, FlowProblem,
+    FlowProblems, IntoDecision, JobContext, JobStatus, JobView, Pressure, Registry, Routine,
+    RoutineSettings, RoutineStateAccessor, RoutineStatus, SlotOptions, SlotsView, TraceEntry,
+    Verdict, WorkerState, WorkerStatus,
 };
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{
