@@ -84,10 +84,11 @@ pub use migrate::{
 };
 pub use runtime::{
     Activation, ActivationPolicy, Aggregator, AtCapacity, Batcher, Connection, Debouncer, Decision,
-    Endpoint, ErrorHandler, ErrorStrategy, Event, Failure, FieldType, Filter, Flow, FlowProblem,
-    FlowProblems, IntoDecision, JobStatus, JobView, Mapper, Pressure, Registry, ResultExtractor,
-    Retry, Router, Routine, RoutineSettings, RoutineStatus, SchemaValidator, SlotOptions,
-    SlotsView, Splitter, Verdict, WorkerStatus,
+    Endpoint, ErrorHandler, ErrorStrategy, Event, ExecutionEntry, ExecutionOutcome, Failure,
+    FieldType, Filter, Flow, FlowProblem, FlowProblems, IntoDecision, JobContext, JobStatus,
+    JobView, Mapper, Pressure, Registry, ResultExtractor, Retry, Router, Routine, RoutineSettings,
+    RoutineStateAccessor, RoutineStatus, SchemaValidator, SlotOptions, SlotsView, Splitter,
+    TraceEntry, Verdict, WorkerState, WorkerStatus,
 };
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{

@@ -5,6 +5,7 @@
 //! follows from a failure, and which status may follow which. They decide; whoever calls
 //! them acts.
 
+mod access;
 mod activation;
 mod builtin;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
@@ -13,12 +14,18 @@ mod endpoint;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod event;
 mod failure;
+mod fields;
+#[cfg(test)]
+mod fixture;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod flow;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod handler;
+#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+mod history;
 mod job;
 mod job_context;
+mod names;
 mod options;
 mod plan;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
@@ -28,6 +35,7 @@ mod routine;
 mod run;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod slot;
+mod state_accessor;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod status;
 mod worker;
@@ -51,7 +59,11 @@ pub use failure::Failure;
 pub use flow::problem::{FlowProblem, FlowProblems};
 pub use flow::{Connection, Flow};
 pub use handler::{ErrorHandler, ErrorStrategy};
+pub use history::{ExecutionEntry, ExecutionOutcome};
+pub use job_context::{JobContext, TraceEntry};
 pub use options::{AtCapacity, Pressure, SlotOptions};
 pub use policy::{ActivationPolicy, Decision, IntoDecision, SlotsView};
 pub use routine::{Routine, RoutineSettings};
+pub use state_accessor::RoutineStateAccessor;
 pub use status::{JobStatus, RoutineStatus, WorkerStatus};
+pub use worker_state::WorkerState;

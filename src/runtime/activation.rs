@@ -1,5 +1,5 @@
 //! Owns `Activation`, which the logic of a routine is given: a view of its run.
-//! Imports `event`, `job_context`, `record`, `run`, `worker_state`.
+//! Imports `event`, `job_context`, `record`, `run`, `state_accessor`, `worker_state`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use crate::runtime::job::Job;
 use crate::runtime::job_context::JobContext;
 use crate::runtime::record::{self, ActivationId, MessageRecord, TimerRecord};
 use crate::runtime::run::{Emit, NewTimer, Run};
+use crate::runtime::state_accessor::RoutineStateAccessor;
 use crate::runtime::worker_state::WorkerState;
 use crate::state::Transaction;
 use crate::value::Value;
@@ -172,6 +173,13 @@ impl Activation {
     #[must_use]
     pub fn worker_state(&self) -> WorkerState {
         WorkerState::inside(&self.run)
+    }
+
+    /// The fields of the routine's own state, which is a map and stays from activation to
+    /// activation, whatever their jobs.
+    #[must_use]
+    pub fn state_accessor(&self) -> RoutineStateAccessor {
+        RoutineStateAccessor::of(&self.run)
     }
 
     /// All scopes of the store, to be read and written in the commit of this activation.
