@@ -83,12 +83,13 @@ pub use migrate::{
     Transforms,
 };
 pub use runtime::{
-    Activation, ActivationId, ActivationPolicy, AtCapacity, Connection, Decision, Endpoint,
-    ErrorHandler, ErrorStrategy, Event, Failure, Flow, FlowProblem, FlowProblems, IntoDecision,
-    JobContext, JobStatus, JobView, PostOptions, Pressure, Registry, Resolution, Routine, RoutineSettings,
-    RoutineStatus, Runtime, RuntimeBuilder, Shutdown, SlotOptions, SlotsView,
-    UncertainEffect, Verdict, WorkerState,
-    WorkerStatus,
+    Activation, ActivationId, ActivationPolicy, Aggregator, AtCapacity, Batcher, Connection,
+    Debouncer, Decision, Endpoint, ErrorHandler, ErrorStrategy, Event, ExecutionEntry,
+    ExecutionOutcome, Failure, FieldType, Filter, Flow, FlowProblem, FlowProblems, IntoDecision,
+    JobContext, JobStatus, JobView, Mapper, PostOptions, Pressure, Registry, Resolution,
+    ResultExtractor, Retry, Router, Routine, RoutineSettings, RoutineStateAccessor, RoutineStatus,
+    Runtime, RuntimeBuilder, SchemaValidator, Shutdown, SlotOptions, SlotsView, Splitter,
+    TraceEntry, UncertainEffect, Verdict, WorkerState, WorkerStatus,
 };
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{

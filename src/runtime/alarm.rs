@@ -51,9 +51,7 @@ impl Alarm {
         }
         let wait = match state.due.first_key_value() {
             None => IDLE,
-            Some(((at, _), _)) => {
-                Duration::from_micros(at.saturating_sub(now())).min(LOOK_EVERY)
-            }
+            Some(((at, _), _)) => Duration::from_micros(at.saturating_sub(now())).min(LOOK_EVERY),
         };
         if !wait.is_zero() && !state.nudged {
             self.wake.wait_for(&mut state, wait);

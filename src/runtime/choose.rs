@@ -106,7 +106,10 @@ impl Core {
             last_micros: state.last_micros,
             released: state.released,
         };
-        let decision = routine.settings.policy.decide(&SlotsView::new(&views), when);
+        let decision = routine
+            .settings
+            .policy
+            .decide(&SlotsView::new(&views), when);
         drop(views);
         let forms: Vec<(usize, Form)> = match decision.map(|decision| decision.0) {
             Ok(Decided::Hold { until_micros }) => {
@@ -117,7 +120,9 @@ impl Core {
                 }
                 return None;
             }
-            Ok(Decided::TakeAll) => (0..state.slots.len()).map(|slot| (slot, Form::AllNew)).collect(),
+            Ok(Decided::TakeAll) => (0..state.slots.len())
+                .map(|slot| (slot, Form::AllNew))
+                .collect(),
             Ok(Decided::Take(forms)) => forms
                 .into_iter()
                 .filter_map(|(name, form)| Some((routine.slot(&name)?, form)))

@@ -12,8 +12,8 @@ use crate::runtime::event::JobView;
 use crate::runtime::failure::Failure;
 use crate::runtime::job::Job;
 use crate::runtime::job_context::JobContext;
-use crate::runtime::record::{self, MessageRecord};
 use crate::runtime::ops::Ops;
+use crate::runtime::record::{self, MessageRecord};
 use crate::runtime::run::{Done, Emit, Fate, Run};
 use crate::runtime::settle::{Delivery, Settled, Settlement};
 use crate::runtime::slot::{Full, Room};
@@ -109,11 +109,17 @@ impl Core {
         workers.dedup_by(|a, b| a.id == b.id);
         let mut inners: Vec<_> = workers.iter().map(|worker| worker.inner.lock()).collect();
         let is_own = |worker: &&Arc<Worker>| worker.id == run.worker.id;
-        let own = workers.iter().position(|worker| is_own(&worker)).unwrap_or_default();
+        let own = workers
+            .iter()
+            .position(|worker| is_own(&worker))
+            .unwrap_or_default();
         if is_gone(run, &inners[own]) {
             return Outcome::Gone;
         }
-        if run.deadline_micros.is_some_and(|deadline| deadline <= self.now()) {
+        if run
+            .deadline_micros
+            .is_some_and(|deadline| deadline <= self.now())
+        {
             return Outcome::Failed(too_late());
         }
         let mut settlements: Vec<_> = workers
@@ -127,7 +133,11 @@ impl Core {
                 true => std::mem::take(&mut deliveries),
                 false => Vec::new(),
             };
-            for post in done.posts.iter().filter(|post| post.target.worker.id == worker.id) {
+            for post in done
+                .posts
+                .iter()
+                .filter(|post| post.target.worker.id == worker.id)
+            {
                 match self.settle_post(settlement, inner, post) {
                     Ok(delivery) => deliveries.push(delivery),
                     Err(e) => return Outcome::Failed(e.into()),
@@ -208,7 +218,10 @@ impl Core {
         let emits = run.done.lock().emits.clone();
         let mut deliveries = Vec::with_capacity(emits.len());
         for emit in emits {
-            let jobs = emit.job.as_ref().map_or(&run.jobs[..], std::slice::from_ref);
+            let jobs = emit
+                .job
+                .as_ref()
+                .map_or(&run.jobs[..], std::slice::from_ref);
             let of_event = |out: &&crate::runtime::plan::Out| {
                 Some(out.connection.event()) == emit.event.event_name()
             };

@@ -72,7 +72,9 @@ impl Core {
                 let (ended, step) = match reaction {
                     Reaction::Continue => (Ended::Continued, RoutineStep::Continue),
                     Reaction::Skip => (Ended::Skipped, RoutineStep::Skip),
-                    Reaction::Fail { .. } | Reaction::Retry { .. } => (Ended::Failed, RoutineStep::Fail),
+                    Reaction::Fail { .. } | Reaction::Retry { .. } => {
+                        (Ended::Failed, RoutineStep::Fail)
+                    }
                 };
                 settlement.note(run, ended as u8);
                 step
@@ -124,8 +126,8 @@ impl Core {
     fn settle_gone(&self, run: &Arc<Run>, inner: &mut Inner) -> Result<()> {
         let over = |job: &Arc<Job>| job.state.lock().status.is_final();
         let mut settlement = Settlement::new(self, &run.worker);
-        let dropped = (!run.jobs.is_empty() && run.jobs.iter().all(over))
-            || inner.record.status.is_final();
+        let dropped =
+            (!run.jobs.is_empty() && run.jobs.iter().all(over)) || inner.record.status.is_final();
         match dropped {
             true => {
                 settlement.consume(run);

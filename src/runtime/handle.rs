@@ -301,7 +301,9 @@ impl Runtime {
     /// As a read.
     pub fn list_jobs(&self) -> Result<Vec<JobContext>> {
         let jobs = self.core().list_jobs()?.into_iter();
-        Ok(jobs.map(|job| JobContext::outside(self.store(), &job)).collect())
+        Ok(jobs
+            .map(|job| JobContext::outside(self.store(), &job))
+            .collect())
     }
 
     /// Cancels a job: its messages and timers go, but for those that other jobs share, and
@@ -352,7 +354,9 @@ impl Runtime {
     #[must_use]
     pub fn list_workers(&self) -> Vec<WorkerState> {
         let workers = self.core().all_workers().into_iter();
-        workers.map(|worker| WorkerState::outside(self.store(), &worker)).collect()
+        workers
+            .map(|worker| WorkerState::outside(self.store(), &worker))
+            .collect()
     }
 
     /// Starts nothing of a worker until it is resumed, also over a restart. What runs ends

@@ -216,16 +216,23 @@ pub(crate) fn unknown_job(id: &str) -> WorkError {
 /// What a worker has to do, of one job or of all.
 fn lines(id: &str, inner: &Inner, job: Option<&Arc<Job>>) -> Vec<String> {
     let Some(plan) = &inner.plan else {
-        return vec![format!("worker {id:?} waits for flow {:?} to be registered", inner.record.flow)];
+        return vec![format!(
+            "worker {id:?} waits for flow {:?} to be registered",
+            inner.record.flow
+        )];
     };
-    let is_of = |jobs: &[Arc<Job>]| job.is_none_or(|job| jobs.iter().any(|of| Arc::ptr_eq(of, job)));
+    let is_of =
+        |jobs: &[Arc<Job>]| job.is_none_or(|job| jobs.iter().any(|of| Arc::ptr_eq(of, job)));
     let mut lines = Vec::new();
     let state = match inner.record.status {
         WorkerStatus::Paused => ", which is paused",
         _ => "",
     };
     for run in inner.running.values().filter(|run| is_of(&run.jobs)) {
-        let fate = run.check().err().map_or_else(String::new, |_| format!(", which {}", run.fate().reason()));
+        let fate = run
+            .check()
+            .err()
+            .map_or_else(String::new, |_| format!(", which {}", run.fate().reason()));
         lines.push(format!(
             "an activation of routine {:?} of worker {id:?} runs{fate}",
             run.routine().id
@@ -247,7 +254,9 @@ fn lines(id: &str, inner: &Inner, job: Option<&Arc<Job>>) -> Vec<String> {
             if messages.any(|message| is_of(&message.jobs)) {
                 lines.push(format!(
                     "attempt {} of routine {:?} of worker {id:?} is due at {} microseconds",
-                    claimed.record.failed + 1, routine.id, claimed.record.due
+                    claimed.record.failed + 1,
+                    routine.id,
+                    claimed.record.due
                 ));
             }
         }
@@ -260,11 +269,14 @@ fn lines(id: &str, inner: &Inner, job: Option<&Arc<Job>>) -> Vec<String> {
             ));
         }
     }
-    let parked = inner.parked.iter().filter(|(_, record)| {
-        job.is_none_or(|job| record.jobs.iter().any(|of| **of == *job.id))
-    });
+    let parked = inner
+        .parked
+        .iter()
+        .filter(|(_, record)| job.is_none_or(|job| record.jobs.iter().any(|of| **of == *job.id)));
     let parked = parked.map(|((routine, slot, _), _)| {
-        format!("a message is parked: the flow has no slot {slot:?} of routine {routine:?} any more")
+        format!(
+            "a message is parked: the flow has no slot {slot:?} of routine {routine:?} any more"
+        )
     });
     lines.extend(parked);
     lines

@@ -140,7 +140,10 @@ impl Run {
             effects.and_then(|effects| effects.get(&effect)).cloned()
         };
         match known {
-            Some(OnceRecord { result: Some(result), .. }) => return Ok(Begun::Done(result)),
+            Some(OnceRecord {
+                result: Some(result),
+                ..
+            }) => return Ok(Begun::Done(result)),
             // The intent is there, and durable.
             Some(OnceRecord { result: None, .. }) => return self.resolve(core, name, key, effect),
             None => {}

@@ -65,7 +65,10 @@ impl Core {
                     inner.jobs.insert(Arc::clone(&job.id), Arc::clone(job));
                 }
                 None => {
-                    let what = format!("job {:?} is of worker {:?}, which is not there", job.id, job.worker);
+                    let what = format!(
+                        "job {:?} is of worker {:?}, which is not there",
+                        job.id, job.worker
+                    );
                     return Err(record::damaged(&record::jobs(), &what));
                 }
             }
@@ -192,7 +195,11 @@ impl Core {
             worker.room.wait(&mut inner);
         }
         if inner.record.status.is_final() {
-            inner.routines = plan.routines.iter().map(|r| RoutineState::new(&r.slots)).collect();
+            inner.routines = plan
+                .routines
+                .iter()
+                .map(|r| RoutineState::new(&r.slots))
+                .collect();
             inner.plan = Some(Arc::clone(plan));
             return Ok(());
         }
@@ -233,17 +240,25 @@ impl Core {
             match key {
                 WorkerKey::Message { routine, slot, seq } => {
                     let record = record::decode(cell, &limits, &scope)?;
-                    found.messages.entry((routine, slot)).or_default().push((seq, record));
+                    found
+                        .messages
+                        .entry((routine, slot))
+                        .or_default()
+                        .push((seq, record));
                 }
                 WorkerKey::Claim(id) => {
-                    found.claims.push((id, record::decode(cell, &limits, &scope)?));
+                    found
+                        .claims
+                        .push((id, record::decode(cell, &limits, &scope)?));
                 }
                 WorkerKey::Once(id, name) => {
                     let record = record::decode(cell, &limits, &scope)?;
                     found.effects.entry(id).or_default().insert(name, record);
                 }
                 WorkerKey::Timer(number) => {
-                    found.timers.insert(number, record::decode(cell, &limits, &scope)?);
+                    found
+                        .timers
+                        .insert(number, record::decode(cell, &limits, &scope)?);
                 }
                 WorkerKey::History(_) => {
                     found.history.push(record::decode(cell, &limits, &scope)?);
@@ -268,7 +283,9 @@ impl Core {
             for (at, (name, options)) in routine.slots.iter().enumerate() {
                 let key = (Arc::clone(&routine.id), Arc::clone(name));
                 let records = found.messages.remove(&key).unwrap_or_default();
-                let waiting = records.into_iter().map(|(seq, record)| held(inner, seq, record));
+                let waiting = records
+                    .into_iter()
+                    .map(|(seq, record)| held(inner, seq, record));
                 let waiting: Vec<_> = waiting.collect();
                 state.slots[at] = SlotQueue::restore(*options, Seq(0), waiting);
             }
@@ -282,11 +299,15 @@ impl Core {
             }
         }
         for (id, record) in found.claims {
-            let Some(at) = plan.routine(&record.routine) else { continue };
+            let Some(at) = plan.routine(&record.routine) else {
+                continue;
+            };
             let state = &mut routines[at];
             let mut given = Vec::new();
             for (name, seqs) in &record.messages {
-                let Some(slot) = plan.routines[at].slot(name) else { continue };
+                let Some(slot) = plan.routines[at].slot(name) else {
+                    continue;
+                };
                 let seqs: Vec<_> = seqs.iter().map(|seq| Seq(*seq)).collect();
                 let taking = state.slots[slot].take_again(&seqs);
                 let messages: Vec<_> = taking.given.into_iter().map(|held| held.item).collect();
@@ -297,7 +318,11 @@ impl Core {
                     taken: taking.taken,
                 });
             }
-            for job in given.iter().flat_map(|given| &given.consumes).flat_map(|m| &m.jobs) {
+            for job in given
+                .iter()
+                .flat_map(|given| &given.consumes)
+                .flat_map(|m| &m.jobs)
+            {
                 job.state.lock().status = JobStatus::Running;
             }
             state.claims.insert(id, Claimed { record, given });
@@ -313,7 +338,10 @@ impl Core {
         }
         inner.routines = routines;
         inner.effects = found.effects;
-        inner.next_timer = found.timers.last_key_value().map_or(0, |(number, _)| number + 1);
+        inner.next_timer = found
+            .timers
+            .last_key_value()
+            .map_or(0, |(number, _)| number + 1);
         inner.timers = found.timers;
         found.history.sort_unstable_by_key(|entry| entry.number);
         if let Some(last) = found.history.last() {
@@ -345,7 +373,10 @@ impl Core {
 /// A message as it waits, counted in its jobs. Jobs that have ended are not in it.
 fn held(inner: &Inner, seq: u64, record: MessageRecord) -> Held<Arc<Message>> {
     count(inner, &record);
-    let jobs = record.jobs.iter().filter_map(|id| inner.jobs.get(id.as_str()));
+    let jobs = record
+        .jobs
+        .iter()
+        .filter_map(|id| inner.jobs.get(id.as_str()));
     let jobs = jobs.cloned().collect();
     let at = record.at;
     let event = match (record.from, record.event) {
@@ -380,4 +411,3 @@ fn text(key: &[u8], scope: &Scope) -> Result<String> {
     let text = std::str::from_utf8(key).map(str::to_owned);
     text.map_err(|_| record::damaged(scope, "a key that is no text"))
 }
-

@@ -141,7 +141,11 @@ impl Core {
         if plan.routines[at].slot(slot).is_none() {
             let slots = plan.routines[at].slots.iter();
             let known: Vec<_> = slots.map(|(name, _)| &**name).collect();
-            return Err(unknown("slot", slot, format!("routine {routine:?} has {known:?}")));
+            return Err(unknown(
+                "slot",
+                slot,
+                format!("routine {routine:?} has {known:?}"),
+            ));
         }
         let worker = match &options.worker {
             None => self.exec(flow, flow)?,
@@ -268,7 +272,9 @@ impl Core {
         }
         let (target, slot) = place(&post.target, inner)?;
         let key = record::job_begin_key(&post.job.id);
-        settlement.ops.put(&self.slots.jobs, key, Arc::clone(&post.begun));
+        settlement
+            .ops
+            .put(&self.slots.jobs, key, Arc::clone(&post.begun));
         settlement.begin_job(&post.job);
         Ok(Delivery {
             target,

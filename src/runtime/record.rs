@@ -398,7 +398,7 @@ pub(crate) struct HistoryRecord {
     pub(crate) routine: String,
     #[serde(rename = "t")]
     pub(crate) at: u64,
-    /// How it ended: see `Outcome`.
+    /// How it ended: the number of an `ExecutionOutcome`.
     #[serde(rename = "o")]
     pub(crate) outcome: u8,
     #[serde(rename = "a", default)]

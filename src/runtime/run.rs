@@ -18,8 +18,8 @@ use crate::runtime::post::Target;
 use crate::runtime::record::{ActivationId, TimerRecord, TraceRecord};
 use crate::runtime::worker::{Given, Worker};
 use crate::state::{Store, Transaction};
-use crate::sync::{Mutex, OnceLock};
 use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use crate::sync::{Mutex, OnceLock};
 use crate::value::Value;
 
 /// How a run is.

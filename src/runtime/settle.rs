@@ -19,8 +19,8 @@ use crate::runtime::job::{Job, Message};
 use crate::runtime::ops::Ops;
 use crate::runtime::options::AtCapacity;
 use crate::runtime::record::{
-    self, ActivationId, ClaimRecord, HistoryRecord, JobEndRecord, JobPart, TimerRecord, TraceRecord,
-    WorkerKey,
+    self, ActivationId, ClaimRecord, HistoryRecord, JobEndRecord, JobPart, TimerRecord,
+    TraceRecord, WorkerKey,
 };
 use crate::runtime::run::Run;
 use crate::runtime::slot::{Form, Full, Room, Seq};
@@ -123,7 +123,11 @@ impl<'c> Settlement<'c> {
     }
 
     fn count(&mut self, job: &Arc<Job>, by: i64) {
-        match self.counts.iter_mut().find(|(known, _)| Arc::ptr_eq(known, job)) {
+        match self
+            .counts
+            .iter_mut()
+            .find(|(known, _)| Arc::ptr_eq(known, job))
+        {
             Some((_, count)) => *count += by,
             None => self.counts.push((Arc::clone(job), by)),
         }
@@ -195,7 +199,9 @@ impl<'c> Settlement<'c> {
         deliveries: Vec<Delivery>,
         room: Room,
     ) -> std::result::Result<(), (usize, usize, Full)> {
-        let Some(plan) = &inner.plan else { return Ok(()) };
+        let Some(plan) = &inner.plan else {
+            return Ok(());
+        };
         let mut begun: Vec<(usize, usize)> = Vec::new();
         for at in 0..deliveries.len() {
             let (target, slot) = (deliveries[at].target, deliveries[at].slot);
@@ -233,7 +239,8 @@ impl<'c> Settlement<'c> {
                     self.drop_message(&delivery.jobs);
                 } else {
                     let key = record::message_key(&routine.id, name, seq);
-                    self.ops.put(&self.worker.slot, key, Arc::clone(&delivery.cell));
+                    self.ops
+                        .put(&self.worker.slot, key, Arc::clone(&delivery.cell));
                 }
                 seq += 1;
             }
@@ -301,7 +308,8 @@ impl<'c> Settlement<'c> {
     fn add_timer(&mut self, inner: &Inner, timer: TimerRecord) -> Result<()> {
         let number = inner.next_timer + self.timers.len() as u64;
         let cell = record::encode(&timer, &self.core.limits())?;
-        self.ops.put(&self.worker.slot, WorkerKey::Timer(number).encode(), cell);
+        self.ops
+            .put(&self.worker.slot, WorkerKey::Timer(number).encode(), cell);
         self.timers.push((number, timer));
         Ok(())
     }
@@ -320,12 +328,17 @@ impl<'c> Settlement<'c> {
     ///
     /// # Errors
     /// As the codec.
-    pub(crate) fn trace(&mut self, id: ActivationId, traces: &[(Arc<Job>, TraceRecord)]) -> Result<()> {
+    pub(crate) fn trace(
+        &mut self,
+        id: ActivationId,
+        traces: &[(Arc<Job>, TraceRecord)],
+    ) -> Result<()> {
         for (index, (job, trace)) in traces.iter().enumerate() {
             let slot = self.core.engine().slot(&record::job(&job.id).encode());
             let index = u32::try_from(index).unwrap_or(u32::MAX);
             let cell = record::encode(trace, &self.core.limits())?;
-            self.ops.put(&slot, JobPart::Trace.key(trace.at, id, index), cell);
+            self.ops
+                .put(&slot, JobPart::Trace.key(trace.at, id, index), cell);
             self.parts.push(Arc::clone(job));
         }
         Ok(())
@@ -356,7 +369,12 @@ impl<'c> Settlement<'c> {
             at: self.now,
             outcome,
             attempt: run.attempt,
-            jobs: run.jobs.iter().take(8).map(|job| job.id.to_string()).collect(),
+            jobs: run
+                .jobs
+                .iter()
+                .take(8)
+                .map(|job| job.id.to_string())
+                .collect(),
             processed: 0,
             failed: 0,
             dropped: 0,
@@ -377,7 +395,13 @@ impl<'c> Settlement<'c> {
             let ends = self.ends.iter().any(|(known, _)| Arc::ptr_eq(known, job));
             if left == 0 && !ends && !state.status.is_final() {
                 let status = JobStatus::Completed;
-                self.ends.push((Arc::clone(job), JobEnd { status, error: None }));
+                self.ends.push((
+                    Arc::clone(job),
+                    JobEnd {
+                        status,
+                        error: None,
+                    },
+                ));
             }
         }
         for (job, end) in &self.ends {
@@ -385,7 +409,11 @@ impl<'c> Settlement<'c> {
             let mut results = state.results.clone();
             let own = self.results.iter().filter(|(of, _)| Arc::ptr_eq(of, job));
             results.extend(own.flat_map(|(_, results)| results.clone()));
-            let dropped = self.dropped.iter().filter(|of| Arc::ptr_eq(of, job)).count();
+            let dropped = self
+                .dropped
+                .iter()
+                .filter(|of| Arc::ptr_eq(of, job))
+                .count();
             let record = JobEndRecord {
                 status: end.status,
                 completed: self.now,
@@ -394,7 +422,8 @@ impl<'c> Settlement<'c> {
                 results,
             };
             let cell = record::encode(&record, &self.core.limits())?;
-            self.ops.put(&self.core.slots.jobs, record::job_end_key(&job.id), cell);
+            self.ops
+                .put(&self.core.slots.jobs, record::job_end_key(&job.id), cell);
         }
         let (completed, failed) = self.ended_counts();
         if let Some(history) = &mut self.history {
@@ -405,13 +434,19 @@ impl<'c> Settlement<'c> {
             let places = self.core.settings.history.clamp(1, usize::from(u16::MAX)) as u64;
             let place = (history.number % places) as u16;
             let cell = record::encode(history, &self.core.limits())?;
-            self.ops.put(&self.worker.slot, WorkerKey::History(place).encode(), cell);
+            self.ops
+                .put(&self.worker.slot, WorkerKey::History(place).encode(), cell);
         }
         Ok(())
     }
 
     fn ended_counts(&self) -> (u64, u64) {
-        let of = |status| self.ends.iter().filter(|(_, end)| end.status == status).count() as u64;
+        let of = |status| {
+            self.ends
+                .iter()
+                .filter(|(_, end)| end.status == status)
+                .count() as u64
+        };
         (of(JobStatus::Completed), of(JobStatus::Failed))
     }
 
@@ -432,7 +467,11 @@ impl<'c> Settlement<'c> {
                 messages.extend(gone.map(|held| (at, slot, held.seq)));
             }
             for (id, claimed) in &routine.claims {
-                let all: Vec<_> = claimed.given.iter().flat_map(|given| &given.consumes).collect();
+                let all: Vec<_> = claimed
+                    .given
+                    .iter()
+                    .flat_map(|given| &given.consumes)
+                    .collect();
                 if all.iter().all(|message| orphaned(&message.jobs)) {
                     claims.push((at, *id));
                 }
@@ -444,7 +483,9 @@ impl<'c> Settlement<'c> {
             .filter(|(_, timer)| {
                 let jobs: Vec<_> = timer.jobs.iter().collect();
                 !jobs.is_empty()
-                    && jobs.iter().all(|id| inner.jobs.get(id.as_str()).is_none_or(over))
+                    && jobs
+                        .iter()
+                        .all(|id| inner.jobs.get(id.as_str()).is_none_or(over))
             })
             .map(|(number, timer)| (*number, timer.clone()))
             .collect();

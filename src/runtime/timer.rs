@@ -48,7 +48,10 @@ impl Core {
         let now = self.now();
         for routine in &mut inner.routines {
             let asks = routine.ask_at.is_some_and(|at| at <= now);
-            let due = routine.claims.values().any(|claimed| claimed.record.due <= now);
+            let due = routine
+                .claims
+                .values()
+                .any(|claimed| claimed.record.due <= now);
             if asks {
                 routine.ask_at = None;
             }
@@ -57,10 +60,13 @@ impl Core {
         // A worker that is paused gets what is due when it is resumed.
         if inner.record.status != WorkerStatus::Paused {
             let due = inner.timers.iter().filter(|(_, timer)| timer.due <= now);
-            let due: Vec<_> = due.map(|(number, timer)| (*number, timer.clone())).collect();
+            let due: Vec<_> = due
+                .map(|(number, timer)| (*number, timer.clone()))
+                .collect();
             for (number, timer) in due {
                 if self.fire(worker, &mut inner, number, &timer).is_err() {
-                    self.alarm.set(now.saturating_add(AGAIN_AFTER_MICROS), worker);
+                    self.alarm
+                        .set(now.saturating_add(AGAIN_AFTER_MICROS), worker);
                 }
             }
         }
@@ -84,7 +90,10 @@ impl Core {
         });
         // One whose routine or slot is gone ends without a message.
         if let Some((target, slot)) = place {
-            let jobs = timer.jobs.iter().filter_map(|id| inner.jobs.get(id.as_str()));
+            let jobs = timer
+                .jobs
+                .iter()
+                .filter_map(|id| inner.jobs.get(id.as_str()));
             let jobs: Vec<Arc<Job>> = jobs.cloned().collect();
             let record = MessageRecord {
                 data: timer.data.clone(),

@@ -169,7 +169,10 @@ impl RoutineState {
     /// One without work.
     pub(crate) fn new(slots: &[(Arc<str>, SlotOptions)]) -> Self {
         Self {
-            slots: slots.iter().map(|(_, options)| SlotQueue::new(*options)).collect(),
+            slots: slots
+                .iter()
+                .map(|(_, options)| SlotQueue::new(*options))
+                .collect(),
             running: 0,
             status: RoutineStatus::Pending,
             last_micros: None,

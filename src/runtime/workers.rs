@@ -68,7 +68,10 @@ impl Core {
         let lsn = self.engine().commit(&ops.into_batch())?;
         {
             let mut inner = worker.inner.lock();
-            let states = plan.routines.iter().map(|routine| RoutineState::new(&routine.slots));
+            let states = plan
+                .routines
+                .iter()
+                .map(|routine| RoutineState::new(&routine.slots));
             inner.routines = states.collect();
             inner.plan = Some(plan);
         }
@@ -187,7 +190,11 @@ impl Core {
                 WorkerStatus::Failed => JobStatus::Failed,
                 _ => JobStatus::Cancelled,
             },
-            error: Some(error.clone().unwrap_or_else(|| format!("its worker is {status}"))),
+            error: Some(
+                error
+                    .clone()
+                    .unwrap_or_else(|| format!("its worker is {status}")),
+            ),
         };
         for job in inner.jobs.values() {
             settlement.end_job(job, end.clone());

@@ -19,9 +19,9 @@ use quick_cache::sync::Cache;
 use shuttle::rand::{Rng, thread_rng};
 
 pub(crate) use shuttle::sync::atomic;
-pub(crate) use std::sync::OnceLock;
 pub(crate) use shuttle::sync::{RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use shuttle::{thread, thread_local};
+pub(crate) use std::sync::OnceLock;
 
 /// Hashes the same in every run: which scopes share a lock is part of a schedule.
 pub(crate) type HashState = BuildHasherDefault<DefaultHasher>;
