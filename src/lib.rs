@@ -83,9 +83,9 @@ pub use migrate::{
     Transforms,
 };
 pub use runtime::{
-    Activation, ActivationPolicy, AtCapacity, Connection, Decision, Endpoint, ErrorHandler,
-    ErrorStrategy, Event, Failure, Flow, FlowProblem, FlowProblems, IntoDecision, JobStatus,
-    JobView, Pressure, Registry, Routine, RoutineSettings, RoutineStatus, SlotOptions, SlotsView,
+    Activation, ActivationPolicy, AtCapacity, Connection, DeadLetter, Decision, Endpoint,
+    ErrorHandler, ErrorStrategy, Event, Failure, Flow, FlowProblem, FlowProblems, IntoDecision,
+    JobStatus, JobView, KeepDeadLetters, KeepJobs, Pressure, Registry, Routine, RoutineSettings, RoutineStatus, SlotOptions, SlotsView,
     Verdict, WorkerStatus,
 };
 pub use scope::{Scope, ScopeKind, SystemScope};

@@ -7,6 +7,8 @@
 
 mod activation;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+mod dead;
+#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod document;
 mod endpoint;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
@@ -16,6 +18,8 @@ mod failure;
 mod flow;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod handler;
+#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+mod idempotency;
 mod job;
 mod job_context;
 mod options;
@@ -23,6 +27,8 @@ mod options;
 mod policy;
 mod plan;
 mod record;
+#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+mod retention;
 mod routine;
 mod run;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
@@ -33,6 +39,7 @@ mod worker;
 mod worker_state;
 
 pub use activation::Activation;
+pub use dead::{DeadLetter, KeepDeadLetters};
 pub use document::registry::Registry;
 pub use endpoint::Endpoint;
 pub use event::{Event, JobView, Verdict};
@@ -42,5 +49,6 @@ pub use flow::{Connection, Flow};
 pub use handler::{ErrorHandler, ErrorStrategy};
 pub use options::{AtCapacity, Pressure, SlotOptions};
 pub use policy::{ActivationPolicy, Decision, IntoDecision, SlotsView};
+pub use retention::KeepJobs;
 pub use routine::{Routine, RoutineSettings};
 pub use status::{JobStatus, RoutineStatus, WorkerStatus};
