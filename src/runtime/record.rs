@@ -320,22 +320,29 @@ const LEVELS: usize = 4;
 /// What a record has beside the data of the user's that is in it.
 const BESIDE_BYTES: usize = 1024 * 1024;
 
-/// Checks data that is to become part of a record, by the limits of any value.
+/// How deep data of the user's may nest that stands in records.
+const DATA_DEPTH_MAX: usize = CodecLimits::DEPTH_BOUND - LEVELS * 2;
+
+/// Checks data that is to become part of a record, by the limits of any value; but for
+/// those that nest deeper than 248.
 ///
 /// # Errors
 /// [`Error::LimitExceeded`], as the codec has it.
 pub(crate) fn check_data(data: &Value, limits: &CodecLimits) -> Result<()> {
-    codec::encode(data, limits, &mut Vec::new())
+    let limits = CodecLimits {
+        value_depth_max: limits.value_depth_max.min(DATA_DEPTH_MAX),
+        ..*limits
+    };
+    codec::encode(data, &limits, &mut Vec::new())
 }
 
 /// The limits of a record whose data keeps to `limits`. What is a record in a slot has
 /// to be one among the dead letters too, where it stands deeper and with more beside it.
 fn limits_of(limits: &CodecLimits, records: usize) -> CodecLimits {
-    let bound = CodecLimits::DEPTH_BOUND - LEVELS * 2;
     let beside = BESIDE_BYTES * records;
     CodecLimits {
         value_bytes_max: limits.value_bytes_max.saturating_add(beside),
-        value_depth_max: limits.value_depth_max.min(bound) + LEVELS * records,
+        value_depth_max: limits.value_depth_max.min(DATA_DEPTH_MAX) + LEVELS * records,
     }
 }
 

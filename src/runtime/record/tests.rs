@@ -253,7 +253,7 @@ fn golden() -> Vec<(&'static str, Arc<[u8]>, &'static str)> {
                 },
                 &limits(),
             ),
-            "GOLD_flow",
+            "00090301760304016804fdffffffffffffffff01720802060161060162",
         ),
         one(
             "worker",
@@ -269,7 +269,7 @@ fn golden() -> Vec<(&'static str, Arc<[u8]>, &'static str)> {
                 },
                 &limits(),
             ),
-            "GOLD_worker",
+            "00090701660601660173060469646c65016303020175030401620306017a000165060165",
         ),
         one(
             "job",
@@ -283,7 +283,7 @@ fn golden() -> Vec<(&'static str, Arc<[u8]>, &'static str)> {
                 },
                 &limits(),
             ),
-            "GOLD_job",
+            "0009050166060166017706017701630302016d090104746965720604676f6c64016b06016b",
         ),
         one(
             "job end",
@@ -297,9 +297,9 @@ fn golden() -> Vec<(&'static str, Arc<[u8]>, &'static str)> {
                 },
                 &limits(),
             ),
-            "GOLD_job_end",
+            "000905017306066661696c6564017a03fb58020165060165016403020172080102",
         ),
-        one("message", encode(&message(), &limits()), "GOLD_message"),
+        one("message", encode(&message(), &limits()), "0009050164030e017403fbd0070172060161016506036f7574016a080106016a"),
         one(
             "claim",
             encode(
@@ -312,7 +312,7 @@ fn golden() -> Vec<(&'static str, Arc<[u8]>, &'static str)> {
                 },
                 &limits(),
             ),
-            "GOLD_claim",
+            "0009050172060161016e0302017403040165060165016d080108020602696e080203000302",
         ),
         one(
             "intent",
@@ -323,7 +323,7 @@ fn golden() -> Vec<(&'static str, Arc<[u8]>, &'static str)> {
                 },
                 &limits(),
             ),
-            "GOLD_intent",
+            "000901016f0306",
         ),
         one(
             "done",
@@ -334,7 +334,7 @@ fn golden() -> Vec<(&'static str, Arc<[u8]>, &'static str)> {
                 },
                 &limits(),
             ),
-            "GOLD_done",
+            "000902016f03060172080100",
         ),
         one(
             "timer",
@@ -350,7 +350,7 @@ fn golden() -> Vec<(&'static str, Arc<[u8]>, &'static str)> {
                 },
                 &limits(),
             ),
-            "GOLD_timer",
+            "000907016e06016e017206016101730602696e01740304016903060164030e016a080106016a",
         ),
         one(
             "history",
@@ -368,7 +368,7 @@ fn golden() -> Vec<(&'static str, Arc<[u8]>, &'static str)> {
                 },
                 &limits(),
             ),
-            "GOLD_history",
+            "000909016e0302017206016101740304016f030001610302016a080106016a01700306016603080164030a",
         ),
         one(
             "owner",
@@ -379,7 +379,7 @@ fn golden() -> Vec<(&'static str, Arc<[u8]>, &'static str)> {
                 },
                 &limits(),
             ),
-            "GOLD_owner",
+            "0009020172060161017302",
         ),
         one(
             "trace",
@@ -392,7 +392,7 @@ fn golden() -> Vec<(&'static str, Arc<[u8]>, &'static str)> {
                 },
                 &limits(),
             ),
-            "GOLD_trace",
+            "00090401740302017206016101610601620164030e",
         ),
         one(
             "key",
@@ -404,7 +404,7 @@ fn golden() -> Vec<(&'static str, Arc<[u8]>, &'static str)> {
                 Some(2),
                 &limits(),
             ),
-            "GOLD_key",
+            "01020902016a06016a01680302",
         ),
         one(
             "dead letter",
@@ -424,7 +424,7 @@ fn golden() -> Vec<(&'static str, Arc<[u8]>, &'static str)> {
                 Some(9),
                 &limits(),
             ),
-            "GOLD_dead_letter",
+            "0109090a01660601660177060177017206016101730602696e016d09050164030e017403fbd0070172060161016506036f7574016a080106016a0165060165016b06016b016e0306017403080178030a",
         ),
     ]
 }
@@ -499,29 +499,27 @@ fn nested(levels: usize) -> Value {
 
 #[test]
 fn data_as_deep_and_as_large_as_a_value_may_be_fits_every_record() {
-    for depth in [1, 4, 128, CodecLimits::DEPTH_BOUND] {
+    for depth in [1, 4, 128, 248, CodecLimits::DEPTH_BOUND] {
         let limits = CodecLimits {
-            value_bytes_max: 64,
+            value_bytes_max: 1024,
             value_depth_max: depth,
         };
-        // At the very bound there must be room left for the record.
-        let data = nested(depth.min(CodecLimits::DEPTH_BOUND - 8) - 1);
-        let fits = codec::encode(&nested(depth), &limits, &mut Vec::new());
-        assert!(fits.is_err(), "{depth} levels are too many");
-        let data = match check_data(&data, &limits) {
-            Ok(()) => data,
-            Err(_) => nested(8),
-        };
+        // So deep that nothing else could stand around it, no data may be.
+        let deepest = depth.min(CodecLimits::DEPTH_BOUND - 8);
+        let refused = check_data(&nested(deepest + 1), &limits).unwrap_err();
+        assert!(matches!(refused, Error::LimitExceeded { .. }), "{refused}");
+        let data = nested(deepest);
+        check_data(&data, &limits).unwrap();
         let message = MessageRecord { data, ..message() };
         let cell = encode(&message, &limits).unwrap();
-        assert_eq!(decode::<MessageRecord>(&cell, &limits, &jobs()).unwrap(), message);
-        let results = vec![message.data.clone()];
+        let read: MessageRecord = decode(&cell, &limits, &jobs()).unwrap();
+        assert_eq!(read, message);
         let end = JobEndRecord {
             status: JobStatus::Completed,
             completed: 0,
             error: None,
             dropped: 0,
-            results,
+            results: vec![message.data.clone()],
         };
         encode(&end, &limits).unwrap();
         encode_until(&(message,), None, &limits).unwrap();
