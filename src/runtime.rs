@@ -7,7 +7,7 @@
 
 mod activation;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
-mod dead;
+pub(crate) mod dead;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod document;
 mod endpoint;
@@ -19,16 +19,16 @@ mod flow;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod handler;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
-mod idempotency;
+pub(crate) mod idempotency;
 mod job;
 mod job_context;
 mod options;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod policy;
 mod plan;
-mod record;
+pub(crate) mod record;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
-mod retention;
+pub(crate) mod retention;
 mod routine;
 mod run;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
