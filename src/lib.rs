@@ -85,8 +85,9 @@ pub use migrate::{
 pub use runtime::{
     Activation, ActivationPolicy, AtCapacity, Connection, DeadLetter, Decision, Endpoint,
     ErrorHandler, ErrorStrategy, Event, Failure, Flow, FlowProblem, FlowProblems, IntoDecision,
-    JobStatus, JobView, KeepDeadLetters, KeepJobs, Pressure, Registry, Routine, RoutineSettings, RoutineStatus, SlotOptions, SlotsView,
-    Verdict, WorkerStatus,
+    JobStatus, JobView, KeepDeadLetters, KeepJobs, ParkedMessage, Pressure, Registry, RetryDetails,
+    Routine, RoutineSettings, RoutineStatus, RunDetails, SlotDetails, SlotOptions, SlotsView,
+    TimerDetails, Verdict, WorkerDetails, WorkerStatus,
 };
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{

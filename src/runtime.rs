@@ -20,6 +20,8 @@ mod flow;
 mod handler;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 pub(crate) mod idempotency;
+#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+mod inspect;
 mod job;
 mod job_context;
 mod options;
@@ -47,6 +49,9 @@ pub use failure::Failure;
 pub use flow::problem::{FlowProblem, FlowProblems};
 pub use flow::{Connection, Flow};
 pub use handler::{ErrorHandler, ErrorStrategy};
+pub use inspect::{
+    ParkedMessage, RetryDetails, RunDetails, SlotDetails, TimerDetails, WorkerDetails,
+};
 pub use options::{AtCapacity, Pressure, SlotOptions};
 pub use policy::{ActivationPolicy, Decision, IntoDecision, SlotsView};
 pub use retention::KeepJobs;

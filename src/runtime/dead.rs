@@ -12,8 +12,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::codec::cell::{NEVER, deadline};
 use crate::codec::CodecLimits;
+use crate::codec::cell::{NEVER, deadline};
 use crate::engine::table::Slot;
 use crate::engine::view::View;
 use crate::engine::{Batch, Op, SlotBatch};

@@ -312,7 +312,10 @@ pub(crate) fn load_jobs(store: &Store) -> Result<LoadedJobs> {
 ///
 /// # Errors
 /// As reading has them; [`crate::Error::Corrupt`] where it is no record of a job.
-pub(crate) fn find_job(store: &Store, id: &str) -> Result<Option<(JobRecord, Option<JobEndRecord>)>> {
+pub(crate) fn find_job(
+    store: &Store,
+    id: &str,
+) -> Result<Option<(JobRecord, Option<JobEndRecord>)>> {
     let (scope, limits) = (record::jobs(), store.shared.settings.limits.codec());
     let engine = &store.shared.engine;
     let slot: Arc<Slot> = engine.slot(&scope.encode());

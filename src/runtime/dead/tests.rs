@@ -39,10 +39,13 @@ fn commit(letters: &DeadLetters, mut change: DeadChange<'_>) -> (Vec<u64>, u64) 
     change.committed()
 }
 
-fn put(letters: &DeadLetters, data: impl IntoIterator<Item = i64>) -> (Vec<u64>, u64) {
+fn put_all(letters: &DeadLetters, records: Vec<DeadRecord>) -> (Vec<u64>, u64) {
     let now = letters.store.shared.engine.now();
-    let records = data.into_iter().map(dead).collect();
     commit(letters, letters.put(records, now).unwrap())
+}
+
+fn put(letters: &DeadLetters, data: impl IntoIterator<Item = i64>) -> (Vec<u64>, u64) {
+    put_all(letters, data.into_iter().map(dead).collect())
 }
 
 fn ids(letters: &DeadLetters) -> Vec<u64> {
@@ -53,7 +56,8 @@ fn ids(letters: &DeadLetters) -> Vec<u64> {
 #[track_caller]
 fn assert_unknown<T>(result: Result<T>) {
     let error = result.map(drop).unwrap_err();
-    let unknown = matches!(&error, Error::Work(WorkError::Unknown { what, .. }) if *what == "dead letter");
+    let unknown =
+        matches!(&error, Error::Work(WorkError::Unknown { what, .. }) if *what == "dead letter");
     assert!(unknown, "{error}");
 }
 
@@ -73,10 +77,16 @@ fn letters_are_listed_in_order_and_looked_at() {
     let letter = letters.get(2).unwrap();
     assert_eq!((letter.flow_id(), letter.worker_id()), ("f", "w"));
     assert_eq!((letter.routine(), letter.slot()), ("r", "in"));
-    assert_eq!((letter.data(), letter.jobs()), (&12.into(), &["j".to_owned()][..]));
+    assert_eq!(
+        (letter.data(), letter.jobs()),
+        (&12.into(), &["j".to_owned()][..])
+    );
     assert_eq!((letter.error(), letter.kind()), ("no", Some("k")));
     assert_eq!((letter.attempts(), letter.at_micros()), (4, 5));
-    assert_eq!((letter.emitted_from(), letter.event_name()), (Some("a"), Some("out")));
+    assert_eq!(
+        (letter.emitted_from(), letter.event_name()),
+        (Some("a"), Some("out"))
+    );
     assert_eq!((letter.emitted_at_micros(), letter.original()), (3, None));
     assert_eq!(letter.edited_micros(), None);
     assert_eq!(letter.into_record(), dead(12));
@@ -96,14 +106,20 @@ fn more_letters_than_a_scan_takes_are_all_listed() {
 fn an_edited_letter_keeps_what_it_came_with() {
     let clock = Arc::new(ManualClock::new(1_000));
     let store = Store::builder().clock(clock.clone()).in_memory().unwrap();
-    let letters = letters(&store, KeepDeadLetters::new().time(Duration::from_micros(500)));
+    let letters = letters(
+        &store,
+        KeepDeadLetters::new().time(Duration::from_micros(500)),
+    );
     put(&letters, [1]);
     clock.set_micros(1_100);
     letters.edit(0, 2.into()).unwrap();
     clock.set_micros(1_200);
     letters.edit(0, "three".into()).unwrap();
     let letter = letters.get(0).unwrap();
-    assert_eq!((letter.data(), letter.original()), (&"three".into(), Some(&1.into())));
+    assert_eq!(
+        (letter.data(), letter.original()),
+        (&"three".into(), Some(&1.into()))
+    );
     assert_eq!(letter.edited_micros(), Some(1_200));
     assert_eq!(letters.list(0, 9).unwrap(), [letter]);
     // It goes when it would have gone, with all of it.
@@ -122,7 +138,7 @@ fn an_edited_letter_keeps_what_it_came_with() {
 fn an_original_that_is_null_is_an_original() {
     let store = Store::in_memory();
     let letters = letters(&store, KeepDeadLetters::new());
-    commit(&letters, letters.put(vec![dead(Value::Null)], 0).unwrap());
+    put_all(&letters, vec![dead(Value::Null)]);
     letters.edit(0, 1.into()).unwrap();
     letters.edit(0, 2.into()).unwrap();
     assert_eq!(letters.get(0).unwrap().original(), Some(&Value::Null));
@@ -182,7 +198,10 @@ fn a_change_that_is_not_committed_never_was() {
     put(&letters, [1, 2]);
     drop(letters.take(0).unwrap());
     drop(letters.put(vec![dead(3), dead(4), dead(5)], 0).unwrap());
-    assert_eq!((ids(&letters), letters.len(), letters.dropped()), (vec![0, 1], 2, 0));
+    assert_eq!(
+        (ids(&letters), letters.len(), letters.dropped()),
+        (vec![0, 1], 2, 0)
+    );
     letters.edit(0, 7.into()).unwrap();
     let (added, dropped) = put(&letters, [6]);
     assert_eq!((added.len(), dropped, letters.len()), (1, 1, 2));
@@ -208,7 +227,9 @@ fn the_oldest_make_room_and_are_counted() {
 fn what_has_expired_makes_room_first_and_is_not_counted() {
     let clock = Arc::new(ManualClock::new(0));
     let store = Store::builder().clock(clock.clone()).in_memory().unwrap();
-    let keep = KeepDeadLetters::new().number(2).time(Duration::from_micros(10));
+    let keep = KeepDeadLetters::new()
+        .number(2)
+        .time(Duration::from_micros(10));
     let letters = letters(&store, keep);
     put(&letters, [1, 2]);
     clock.set_micros(10);
@@ -224,7 +245,7 @@ fn a_long_error_is_cut_between_characters() {
         error: format!("x{}", "\u{e9}".repeat(ERROR_BYTES_MAX)),
         ..dead(1)
     };
-    commit(&letters, letters.put(vec![record], 0).unwrap());
+    put_all(&letters, vec![record]);
     let letter = letters.get(0).unwrap();
     assert_eq!(letter.error().len(), ERROR_BYTES_MAX - 1);
 }
@@ -238,7 +259,13 @@ fn bounds_are_said() {
         KeepDeadLetters::new().time(century + Duration::from_secs(1)),
     ];
     assert!(wrong.iter().all(|keep| keep.fault().is_some()));
-    assert_eq!(KeepDeadLetters::default().time(century).number(1_000_000).fault(), None);
+    assert_eq!(
+        KeepDeadLetters::default()
+            .time(century)
+            .number(1_000_000)
+            .fault(),
+        None
+    );
 }
 
 #[test]
@@ -274,6 +301,9 @@ fn letters_and_their_numbers_outlive_a_crash() {
     let again = letters(&found, KeepDeadLetters::new());
     assert_eq!(ids(&again), [0]);
     let letter = again.get(0).unwrap();
-    assert_eq!((letter.data(), letter.original()), (&5.into(), Some(&1.into())));
+    assert_eq!(
+        (letter.data(), letter.original()),
+        (&5.into(), Some(&1.into()))
+    );
     assert_eq!(put(&again, [4]), (vec![2], 0));
 }

@@ -299,7 +299,11 @@ fn golden() -> Vec<(&'static str, Arc<[u8]>, &'static str)> {
             ),
             "000905017306066661696c6564017a03fb58020165060165016403020172080102",
         ),
-        one("message", encode(&message(), &limits()), "0009050164030e017403fbd0070172060161016506036f7574016a080106016a"),
+        one(
+            "message",
+            encode(&message(), &limits()),
+            "0009050164030e017403fbd0070172060161016506036f7574016a080106016a",
+        ),
         one(
             "claim",
             encode(
@@ -464,7 +468,12 @@ fn keys_have_the_bytes_that_the_format_fixes() {
 
 #[test]
 fn a_result_that_is_null_is_a_result() {
-    for result in [None, Some(Value::Null), Some(7.into()), Some(Value::List(vec![]))] {
+    for result in [
+        None,
+        Some(Value::Null),
+        Some(7.into()),
+        Some(Value::List(vec![])),
+    ] {
         let record = OnceRecord { epoch: 1, result };
         let cell = encode(&record, &limits()).unwrap();
         let read: OnceRecord = decode(&cell, &limits(), &jobs()).unwrap();
@@ -539,6 +548,8 @@ fn data_as_deep_and_as_large_as_a_value_may_be_fits_every_record() {
 fn damage_names_the_scope() {
     let error = decode::<KeyRecord>(b"\0\xff", &limits(), &keys()).unwrap_err();
     assert!(error.to_string().contains("runtime/keys"), "{error}");
-    let kind = codec::decode::<KeyRecord>(b"\xff", &limits()).unwrap_err().kind;
+    let kind = codec::decode::<KeyRecord>(b"\xff", &limits())
+        .unwrap_err()
+        .kind;
     assert_eq!(kind, DecodeErrorKind::Damaged);
 }

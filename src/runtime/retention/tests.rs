@@ -52,7 +52,11 @@ fn write(store: &Store, id: &str, begin: Option<JobRecord>, end: Option<JobEndRe
     let end = end.map(|record| record::encode(&record, &limits()).unwrap());
     let begin = begin.map(|cell| (JobKey::Begin(id).encode(), Op::Put(cell)));
     let end = end.map(|cell| (JobKey::End(id).encode(), Op::Put(cell)));
-    put(store, &record::jobs(), begin.into_iter().chain(end).collect());
+    put(
+        store,
+        &record::jobs(),
+        begin.into_iter().chain(end).collect(),
+    );
 }
 
 fn put(store: &Store, scope: &Scope, ops: Vec<(Box<[u8]>, Op)>) {
@@ -84,10 +88,18 @@ fn give_parts(store: &Store, id: &str) {
     let cell = record::encode(&Value::from("text"), &limits()).unwrap();
     put(store, &record::job(id), vec![(part, Op::Put(cell.clone()))]);
     let name = record::routine_datum("r", "n").into_bytes().into();
-    put(store, &record::routine_data(id), vec![(name, Op::Put(cell))]);
+    put(
+        store,
+        &record::routine_data(id),
+        vec![(name, Op::Put(cell))],
+    );
     let cached = Scope::job(id).caches();
     let cell = record::encode(&1, &limits()).unwrap();
-    put(store, &cached, vec![(b"c".as_slice().into(), Op::Put(cell))]);
+    put(
+        store,
+        &cached,
+        vec![(b"c".as_slice().into(), Op::Put(cell))],
+    );
 }
 
 /// How many keys a job has: of its record, and of all else.
@@ -106,7 +118,9 @@ fn keys_of(store: &Store, id: &str) -> (usize, usize) {
     };
     let own = [JobKey::Begin(id).encode(), JobKey::End(id).encode()];
     let records = count(&record::jobs());
-    let records = records.iter().filter(|key| own.iter().any(|own| **own == ***key));
+    let records = records
+        .iter()
+        .filter(|key| own.iter().any(|own| **own == ***key));
     let parts = scopes_of(id).iter().map(|scope| count(scope).len()).sum();
     (records.count(), parts)
 }
@@ -135,7 +149,10 @@ fn jobs_go_by_time_and_by_number_the_first_that_ended_first() {
 
 #[test]
 fn nothing_is_kept_where_nothing_is_to_be() {
-    for keep in [KeepJobs::new().time(Duration::ZERO), KeepJobs::new().number(0)] {
+    for keep in [
+        KeepJobs::new().time(Duration::ZERO),
+        KeepJobs::new().number(0),
+    ] {
         let mut jobs = FinishedJobs::new(keep);
         jobs.put(finished("a", 7));
         assert_eq!(ids(&jobs.due(7, 10)), ["a"]);
@@ -182,7 +199,10 @@ fn what_cannot_be_kept_is_said() {
     assert_eq!(KeepJobs::default().fault(), None);
     let century = Duration::from_secs(100 * 365 * 24 * 60 * 60);
     let second = Duration::from_secs(1);
-    assert_eq!(KeepJobs::new().time(century).number(10_000_000).fault(), None);
+    assert_eq!(
+        KeepJobs::new().time(century).number(10_000_000).fault(),
+        None
+    );
     let wrong = [
         KeepJobs::new().time(century + second),
         KeepJobs::new().keys(century + second),
@@ -194,7 +214,9 @@ fn what_cannot_be_kept_is_said() {
 
 #[test]
 fn a_key_outlives_the_record_of_its_job() {
-    let keep = KeepJobs::new().time(Duration::from_micros(5)).keys(Duration::from_micros(3));
+    let keep = KeepJobs::new()
+        .time(Duration::from_micros(5))
+        .keys(Duration::from_micros(3));
     assert_eq!((keep.until(10), keep.key_until(10)), (15, 15));
     let keep = keep.keys(Duration::from_micros(9));
     assert_eq!((keep.until(10), keep.key_until(10)), (15, 19));
@@ -267,7 +289,10 @@ fn a_job_is_shown_as_its_records_have_it() {
     assert_eq!((&*job.id, &*job.flow, &*job.worker), ("a", "f", "w"));
     assert_eq!((job.created, job.key.as_deref()), (5, Some("k")));
     let state = job.state.lock();
-    assert_eq!((state.status, state.completed), (JobStatus::Failed, Some(9)));
+    assert_eq!(
+        (state.status, state.completed),
+        (JobStatus::Failed, Some(9))
+    );
     assert_eq!((state.dropped, state.error.as_deref()), (2, Some("no")));
     assert_eq!(state.results, [Value::from(7)]);
     drop(state);
