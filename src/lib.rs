@@ -83,11 +83,14 @@ pub use migrate::{
     Transforms,
 };
 pub use runtime::{
-    Activation, ActivationPolicy, AtCapacity, Connection, Decision, Endpoint, ErrorHandler,
-    ErrorStrategy, Event, ExecutionEntry, ExecutionOutcome, Failure, Flow, FlowProblem,
-    FlowProblems, IntoDecision, JobContext, JobStatus, JobView, Pressure, Registry, Routine,
-    RoutineSettings, RoutineStateAccessor, RoutineStatus, SlotOptions, SlotsView, TraceEntry,
-    Verdict, WorkerState, WorkerStatus,
+    Activation, ActivationId, ActivationPolicy, Aggregator, AtCapacity, Batcher, Connection,
+    DeadLetter, Debouncer, Decision, Endpoint, ErrorHandler, ErrorStrategy, Event, ExecutionEntry,
+    ExecutionOutcome, Failure, FieldType, Filter, Flow, FlowProblem, FlowProblems, IntoDecision,
+    JobContext, JobStatus, JobView, KeepDeadLetters, KeepJobs, Mapper, PostOptions, Pressure,
+    Registry, Resolution, ResultExtractor, Retry, Router, Routine, RoutineSettings,
+    RoutineStateAccessor, RoutineStatus, Runtime, RuntimeBuilder, SchemaValidator, Shutdown,
+    SlotOptions, SlotsView, Splitter, TraceEntry, UncertainEffect, Verdict, WorkerState,
+    WorkerStatus,
 };
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{
