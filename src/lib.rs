@@ -83,12 +83,13 @@ pub use migrate::{
     Transforms,
 };
 pub use runtime::{
-    Activation, ActivationPolicy, Aggregator, AtCapacity, Batcher, Connection, Debouncer, Decision,
-    Endpoint, ErrorHandler, ErrorStrategy, Event, ExecutionEntry, ExecutionOutcome, Failure,
-    FieldType, Filter, Flow, FlowProblem, FlowProblems, IntoDecision, JobContext, JobStatus,
-    JobView, Mapper, Pressure, Registry, ResultExtractor, Retry, Router, Routine, RoutineSettings,
-    RoutineStateAccessor, RoutineStatus, SchemaValidator, SlotOptions, SlotsView, Splitter,
-    TraceEntry, Verdict, WorkerState, WorkerStatus,
+    Activation, ActivationId, ActivationPolicy, Aggregator, AtCapacity, Batcher, Connection,
+    Debouncer, Decision, Endpoint, ErrorHandler, ErrorStrategy, Event, ExecutionEntry,
+    ExecutionOutcome, Failure, FieldType, Filter, Flow, FlowProblem, FlowProblems, IntoDecision,
+    JobContext, JobStatus, JobView, Mapper, PostOptions, Pressure, Registry, Resolution,
+    ResultExtractor, Retry, Router, Routine, RoutineSettings, RoutineStateAccessor, RoutineStatus,
+    Runtime, RuntimeBuilder, SchemaValidator, Shutdown, SlotOptions, SlotsView, Splitter,
+    TraceEntry, UncertainEffect, Verdict, WorkerState, WorkerStatus,
 };
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{

@@ -7,39 +7,48 @@
 
 mod access;
 mod activation;
+mod alarm;
 mod builtin;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+mod choose;
+mod commit;
+mod core;
 mod document;
 mod endpoint;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod event;
+mod execute;
+mod fail;
 mod failure;
 mod fields;
 #[cfg(test)]
 mod fixture;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod flow;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+mod handle;
 mod handler;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod history;
 mod job;
 mod job_context;
+mod jobs;
+mod line;
 mod names;
+mod once;
+mod opening;
+mod ops;
 mod options;
 mod plan;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod policy;
+mod post;
 mod record;
 mod routine;
 mod run;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+mod settings;
+mod settle;
 mod slot;
 mod state_accessor;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod status;
+mod timer;
 mod worker;
 mod worker_state;
+mod workers;
 
 pub use activation::Activation;
 pub use builtin::aggregator::Aggregator;
@@ -58,11 +67,15 @@ pub use event::{Event, JobView, Verdict};
 pub use failure::Failure;
 pub use flow::problem::{FlowProblem, FlowProblems};
 pub use flow::{Connection, Flow};
+pub use handle::{Runtime, RuntimeBuilder, Shutdown};
 pub use handler::{ErrorHandler, ErrorStrategy};
 pub use history::{ExecutionEntry, ExecutionOutcome};
 pub use job_context::{JobContext, TraceEntry};
+pub use once::{Resolution, UncertainEffect};
 pub use options::{AtCapacity, Pressure, SlotOptions};
 pub use policy::{ActivationPolicy, Decision, IntoDecision, SlotsView};
+pub use post::PostOptions;
+pub use record::ActivationId;
 pub use routine::{Routine, RoutineSettings};
 pub use state_accessor::RoutineStateAccessor;
 pub use status::{JobStatus, RoutineStatus, WorkerStatus};

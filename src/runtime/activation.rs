@@ -12,6 +12,7 @@ use crate::error::{Error, Result, WorkError};
 use crate::runtime::event::Event;
 use crate::runtime::job::Job;
 use crate::runtime::job_context::JobContext;
+use crate::runtime::post::PostOptions;
 use crate::runtime::record::{self, ActivationId, MessageRecord, TimerRecord};
 use crate::runtime::run::{Emit, NewTimer, Run};
 use crate::runtime::state_accessor::RoutineStateAccessor;
@@ -286,6 +287,44 @@ impl Activation {
         let hint = format!("routine {:?} has {known:?}", self.routine());
         let name = name.to_owned();
         WorkError::Unknown { what, name, hint }.into()
+    }
+
+    /// Posts a job to a flow: it begins with the commit of this activation, or not at all.
+    /// What `Runtime::post` does inside of logic is the same.
+    ///
+    /// # Errors
+    /// As [`Runtime::post_with`](crate::Runtime::post_with), and
+    /// [`WorkError::ActivationOver`]. A slot that is full, and an id that there is already,
+    /// fail the activation, when it is committed.
+    pub fn post(
+        &self,
+        flow: &str,
+        routine: &str,
+        slot: &str,
+        data: impl Serialize,
+    ) -> Result<JobContext> {
+        self.post_with(flow, routine, slot, data, PostOptions::default())
+    }
+
+    /// The same, with more said about the job.
+    ///
+    /// # Errors
+    /// As [`post`](Self::post).
+    pub fn post_with(
+        &self,
+        flow: &str,
+        routine: &str,
+        slot: &str,
+        data: impl Serialize,
+        options: PostOptions,
+    ) -> Result<JobContext> {
+        let post = self
+            .run
+            .core()?
+            .make_post(flow, (routine, slot), &data, options)?;
+        let context = JobContext::outside(&self.run.store, &post.job);
+        self.run.change(|done| done.posts.push(post))?;
+        Ok(context)
     }
 
     /// Adds a value to the results of its jobs.

@@ -11,9 +11,7 @@ use crate::runtime::flow::Flow;
 use crate::runtime::job::{Job, Message};
 use crate::runtime::job_context::JobContext;
 use crate::runtime::plan::Plan;
-use crate::runtime::record::{
-    self, ActivationId, JobEndRecord, JobPart, JobRecord, WorkerRecord,
-};
+use crate::runtime::record::{self, ActivationId, JobEndRecord, JobPart, JobRecord, WorkerRecord};
 use crate::runtime::run::{Begin, Fate, Run};
 use crate::runtime::status::{JobStatus, WorkerStatus};
 use crate::runtime::worker::{Given, Inner, Worker};
@@ -104,8 +102,9 @@ impl Fixture {
     /// A job that runs, in memory and in the store.
     pub(crate) fn job(&self, id: &str, metadata: &[(&str, Value)]) -> Arc<Job> {
         let metadata = metadata.iter().cloned();
-        let metadata: BTreeMap<String, Value> =
-            metadata.map(|(name, value)| (name.to_owned(), value)).collect();
+        let metadata: BTreeMap<String, Value> = metadata
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
         let record = JobRecord {
             flow: "flow".into(),
             worker: "w".into(),
@@ -219,7 +218,11 @@ impl Fixture {
             let key = JobPart::Trace.key(trace.at, run.id, index);
             let cell = record::encode(trace, &self.limits()).unwrap();
             let write = put(&self.store, &record::job(&job.id), key, cell);
-            match batch.writes.iter_mut().find(|one| Arc::ptr_eq(&one.slot, &write.slot)) {
+            match batch
+                .writes
+                .iter_mut()
+                .find(|one| Arc::ptr_eq(&one.slot, &write.slot))
+            {
                 Some(one) => one.ops.extend(write.ops),
                 None => batch.writes.push(write),
             }

@@ -256,7 +256,9 @@ impl JobContext {
     }
 
     fn metadata_as<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
-        self.metadata_value(name).map(Value::deserialize).transpose()
+        self.metadata_value(name)
+            .map(Value::deserialize)
+            .transpose()
     }
 
     /// All data of the job, by name, as of one moment; without the metadata.

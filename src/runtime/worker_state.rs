@@ -183,11 +183,7 @@ impl WorkerState {
     }
 
     /// Does something with the state of this name, if it may.
-    fn read<T>(
-        &self,
-        name: &str,
-        step: impl Fn(&TransactionScope<'_>) -> Result<T>,
-    ) -> Result<T> {
+    fn read<T>(&self, name: &str, step: impl Fn(&TransactionScope<'_>) -> Result<T>) -> Result<T> {
         names::check_name(&self.worker.id, name)?;
         self.access.transact(|tx| {
             if let Some(run) = self.access.run() {
@@ -318,9 +314,7 @@ impl WorkerState {
         name: &str,
         mut update: impl FnMut(Option<T>) -> T,
     ) -> Result<T> {
-        self.write(name, |_, states| {
-            states.change(name, |old| Ok(update(old)))
-        })
+        self.write(name, |_, states| states.change(name, |old| Ok(update(old))))
     }
 
     /// Adds to a field of the state of this name, and gives the sum. A state and a field
@@ -400,9 +394,8 @@ impl WorkerState {
             self.refuse_ended()?;
         }
         let plan = self.plan();
-        self.access.transact(|tx| {
-            names::share(tx, &self.worker.id, plan.as_deref(), run, name)
-        })
+        self.access
+            .transact(|tx| names::share(tx, &self.worker.id, plan.as_deref(), run, name))
     }
 }
 

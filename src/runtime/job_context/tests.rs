@@ -63,12 +63,26 @@ fn get_data_falls_through_to_the_metadata() {
         assert_eq!(tier(), Some(Some("gold".into())));
         // What was posted is never changed by data, and is no datum.
         assert_eq!(job.metadata("tier"), Some("gold"));
-        assert_eq!((job.metadata("n"), job.metadata_value("n")), (None, Some(&3.into())));
+        assert_eq!(
+            (job.metadata("n"), job.metadata_value("n")),
+            (None, Some(&3.into()))
+        );
         assert_eq!(job.metadata_map().len(), 2);
         assert_eq!(job.data().unwrap(), BTreeMap::new());
-        assert_eq!(job.update_data("n", |n: Option<i64>| n.unwrap_or(0) + 1).unwrap(), 4);
-        assert_eq!(job.update_data("n", |n: Option<i64>| n.unwrap_or(0) + 1).unwrap(), 5);
-        assert_eq!(job.data().unwrap(), BTreeMap::from([("n".into(), 5.into())]));
+        assert_eq!(
+            job.update_data("n", |n: Option<i64>| n.unwrap_or(0) + 1)
+                .unwrap(),
+            4
+        );
+        assert_eq!(
+            job.update_data("n", |n: Option<i64>| n.unwrap_or(0) + 1)
+                .unwrap(),
+            5
+        );
+        assert_eq!(
+            job.data().unwrap(),
+            BTreeMap::from([("n".into(), 5.into())])
+        );
         job.remove_data("n").unwrap();
     }
 }
@@ -86,7 +100,10 @@ fn jobs_reach_no_data_of_each_other() {
     }
     for (at, job) in jobs.iter().enumerate() {
         let job = fixture.outside(job);
-        assert_eq!(job.data().unwrap(), BTreeMap::from([("user".into(), at.into())]));
+        assert_eq!(
+            job.data().unwrap(),
+            BTreeMap::from([("user".into(), at.into())])
+        );
         let found: Option<usize> = job.get_routine_data("a", "user").unwrap();
         assert_eq!(found, Some(at));
         assert_eq!(actions(&job), [at.to_string()]);
@@ -97,8 +114,14 @@ fn jobs_reach_no_data_of_each_other() {
 fn routine_data_is_walled_whatever_is_in_ids_and_keys() {
     let fixture = Fixture::new(&["a"]);
     let job = fixture.outside(&fixture.job("j", &[]));
-    let parts = ["a", "a:b", "b", "", ":", "1:a", "1:a:b", "a:", ":b", "\0", "é", "3:a:b"];
-    let pairs = || parts.iter().flat_map(|routine| parts.iter().map(move |key| (routine, key)));
+    let parts = [
+        "a", "a:b", "b", "", ":", "1:a", "1:a:b", "a:", ":b", "\0", "é", "3:a:b",
+    ];
+    let pairs = || {
+        parts
+            .iter()
+            .flat_map(|routine| parts.iter().map(move |key| (routine, key)))
+    };
     for (at, (routine, key)) in pairs().enumerate() {
         job.set_routine_data(routine, key, at).unwrap();
     }
@@ -111,7 +134,11 @@ fn routine_data_is_walled_whatever_is_in_ids_and_keys() {
         let first = at * parts.len();
         let expected = parts.iter().enumerate();
         let expected = expected.map(|(key, name)| ((*name).to_owned(), (first + key).into()));
-        assert_eq!(data, expected.collect::<BTreeMap<String, Value>>(), "{routine:?}");
+        assert_eq!(
+            data,
+            expected.collect::<BTreeMap<String, Value>>(),
+            "{routine:?}"
+        );
     }
     job.remove_routine_data("a", "b").unwrap();
     assert_eq!(job.get_routine_data::<usize>("a", "b").unwrap(), None);
@@ -130,11 +157,16 @@ fn what_a_run_did_for_a_job_it_sees_and_nobody_else_before_its_commit() {
     for commits in [false, true] {
         let run = fixture.run("a", &[&job]);
         let inside = JobContext::inside(&run, &job);
-        inside.update_data("n", |n: Option<i64>| n.unwrap_or(0) + 1).unwrap();
+        inside
+            .update_data("n", |n: Option<i64>| n.unwrap_or(0) + 1)
+            .unwrap();
         inside.set_routine_data("a", "k", "v").unwrap();
         inside.trace("a", "did", json!({"k": [1, null]})).unwrap();
         assert_eq!(inside.get_data("n").unwrap(), Some(2));
-        assert_eq!(inside.get_routine_data("a", "k").unwrap(), Some("v".to_owned()));
+        assert_eq!(
+            inside.get_routine_data("a", "k").unwrap(),
+            Some("v".to_owned())
+        );
         assert_eq!(actions(&inside), ["posted", "did"]);
         assert_eq!(outside.get_data("n").unwrap(), Some(1));
         assert_eq!(outside.routine_data("a").unwrap(), BTreeMap::new());
@@ -145,7 +177,10 @@ fn what_a_run_did_for_a_job_it_sees_and_nobody_else_before_its_commit() {
         }
     }
     assert_eq!(outside.get_data("n").unwrap(), Some(2));
-    assert_eq!(outside.get_routine_data("a", "k").unwrap(), Some("v".to_owned()));
+    assert_eq!(
+        outside.get_routine_data("a", "k").unwrap(),
+        Some("v".to_owned())
+    );
     let log = outside.trace_log().unwrap();
     assert_eq!(log.len(), 2);
     assert_eq!((&*log[1].routine_id, &*log[1].action), ("a", "did"));
@@ -195,7 +230,8 @@ fn eight_threads_lose_no_trace_and_no_update_at_one_moment_of_store_time() {
             scope.spawn(move || {
                 for round in 0..ROUNDS {
                     job.trace("main", &format!("{at}-{round}"), ()).unwrap();
-                    job.update_data("n", |n: Option<usize>| n.unwrap_or(0) + 1).unwrap();
+                    job.update_data("n", |n: Option<usize>| n.unwrap_or(0) + 1)
+                        .unwrap();
                 }
             });
         }
@@ -205,7 +241,9 @@ fn eight_threads_lose_no_trace_and_no_update_at_one_moment_of_store_time() {
     assert_eq!(actions.len(), THREADS * ROUNDS);
     // Of each thread in the order in which it noted them.
     for at in 0..THREADS {
-        let own = actions.iter().filter(|action| action.starts_with(&format!("{at}-")));
+        let own = actions
+            .iter()
+            .filter(|action| action.starts_with(&format!("{at}-")));
         let expected = (0..ROUNDS).map(|round| format!("{at}-{round}"));
         assert!(own.cloned().eq(expected), "{at}: {actions:?}");
     }
@@ -225,7 +263,10 @@ fn once_a_run_is_over_its_jobs_are_out_of_reach() {
         );
     }
     // What needs no store is there all the same.
-    assert_eq!((inside.job_id(), inside.metadata("tier")), ("j", Some("gold")));
+    assert_eq!(
+        (inside.job_id(), inside.metadata("tier")),
+        ("j", Some("gold"))
+    );
     assert_eq!(inside.status(), JobStatus::Running);
 }
 
@@ -312,14 +353,23 @@ fn what_cannot_be_a_value_is_refused_with_its_place() {
             job.trace(&huge, "noted", ()),
             job.trace("a", &huge, ()),
         ] {
-            assert!(matches!(outcome, Err(Error::LimitExceeded { .. })), "{outcome:?}");
+            assert!(
+                matches!(outcome, Err(Error::LimitExceeded { .. })),
+                "{outcome:?}"
+            );
         }
-        assert!(matches!(job.get_data::<i64>("n"), Err(Error::Invalid { .. })));
+        assert!(matches!(
+            job.get_data::<i64>("n"),
+            Err(Error::Invalid { .. })
+        ));
         assert_eq!(job.data().unwrap(), BTreeMap::new());
         assert_eq!(actions(&job), [""; 0]);
         job.set_data("m", "x").unwrap();
         let mismatch = job.get_data::<i64>("m");
-        assert!(matches!(mismatch, Err(Error::TypeMismatch { .. })), "{mismatch:?}");
+        assert!(
+            matches!(mismatch, Err(Error::TypeMismatch { .. })),
+            "{mismatch:?}"
+        );
         job.remove_data("m").unwrap();
     }
 }
@@ -332,12 +382,21 @@ fn a_condition_sees_the_job_with_the_runs_own_writes() {
     let inside = JobContext::inside(&run, &job);
     let view = JobView::new(&inside);
     assert_eq!((view.id(), view.metadata("tier")), ("j", Some("gold")));
-    assert_eq!(view.get_data::<String>("tier").unwrap().as_deref(), Some("gold"));
+    assert_eq!(
+        view.get_data::<String>("tier").unwrap().as_deref(),
+        Some("gold")
+    );
     inside.set_data("tier", "silver").unwrap();
-    assert_eq!(view.get_data::<String>("tier").unwrap().as_deref(), Some("silver"));
+    assert_eq!(
+        view.get_data::<String>("tier").unwrap().as_deref(),
+        Some("silver")
+    );
     let outside = fixture.outside(&job);
     let view = JobView::new(&outside);
-    assert_eq!(view.get_data::<String>("tier").unwrap().as_deref(), Some("gold"));
+    assert_eq!(
+        view.get_data::<String>("tier").unwrap().as_deref(),
+        Some("gold")
+    );
 }
 
 #[test]
@@ -365,8 +424,14 @@ fn how_a_job_is_doing_is_what_memory_has() {
     let context = fixture.outside(&job);
     let ids = (context.job_id(), context.worker_id(), context.flow_id());
     assert_eq!(ids, ("j", "w", "flow"));
-    assert_eq!((context.status(), context.created_at_micros()), (JobStatus::Running, 7));
-    assert_eq!((context.completed_at_micros(), context.error()), (None, None));
+    assert_eq!(
+        (context.status(), context.created_at_micros()),
+        (JobStatus::Running, 7)
+    );
+    assert_eq!(
+        (context.completed_at_micros(), context.error()),
+        (None, None)
+    );
     {
         let mut state = job.state.lock();
         state.status = JobStatus::Failed;
@@ -375,7 +440,10 @@ fn how_a_job_is_doing_is_what_memory_has() {
         state.results = vec![1.into()];
         state.dropped = 2;
     }
-    assert_eq!((context.status(), context.dropped()), (JobStatus::Failed, 2));
+    assert_eq!(
+        (context.status(), context.dropped()),
+        (JobStatus::Failed, 2)
+    );
     assert_eq!(context.completed_at_micros(), Some(9));
     assert_eq!(context.error().as_deref(), Some("no"));
     assert_eq!(context.results(), [Value::from(1)]);

@@ -49,9 +49,7 @@ fn all_calls(state: &WorkerState, name: &str) -> Vec<Result<()>> {
             .update_routine_state_with(name, |_: Option<Value>| Value::Null)
             .map(drop),
         state.increment_routine_state(name, "n", 1).map(drop),
-        state
-            .compare_and_set_routine_state(name, None, 1)
-            .map(drop),
+        state.compare_and_set_routine_state(name, None, 1).map(drop),
         state.merge_routine_state(name, json!({"n": 1})),
         state.remove_routine_state(name),
         state.share_routine_state(name),
@@ -62,8 +60,12 @@ fn all_calls(state: &WorkerState, name: &str) -> Vec<Result<()>> {
 fn a_name_belongs_to_the_routine_that_wrote_it_first() {
     let fixture = Fixture::new(&["a", "b"]);
     inside(&fixture, "a", |state| {
-        state.update_routine_state("data", json!({"value": 123})).unwrap();
-        state.update_routine_state("data", json!({"value": 124})).unwrap();
+        state
+            .update_routine_state("data", json!({"value": 123}))
+            .unwrap();
+        state
+            .update_routine_state("data", json!({"value": 124}))
+            .unwrap();
     });
     inside(&fixture, "b", |state| {
         for outcome in all_calls(state, "data") {
@@ -82,7 +84,10 @@ fn a_name_belongs_to_the_routine_that_wrote_it_first() {
 fn the_state_under_a_routines_id_is_that_routines_from_the_start() {
     let fixture = Fixture::new(&["a", "b"]);
     // Nobody has written it yet, and from outside no owner is made.
-    fixture.state().update_routine_state("a", json!({})).unwrap();
+    fixture
+        .state()
+        .update_routine_state("a", json!({}))
+        .unwrap();
     inside(&fixture, "b", |state| {
         for outcome in all_calls(state, "a") {
             assert_eq!(owner_of(outcome), "a");
@@ -132,9 +137,13 @@ fn an_owner_shares_and_then_all_may_read_and_write() {
             assert_eq!(state.increment_routine_state(name, "n", 1).unwrap(), 3);
         });
         // Removed, it is as it was at the beginning.
-        inside(&fixture, "b", |state| state.remove_routine_state(name).unwrap());
+        inside(&fixture, "b", |state| {
+            state.remove_routine_state(name).unwrap()
+        });
     }
-    inside(&fixture, "b", |state| state.update_routine_state("data", 1).unwrap());
+    inside(&fixture, "b", |state| {
+        state.update_routine_state("data", 1).unwrap()
+    });
     inside(&fixture, "a", |state| {
         assert_eq!(owner_of(state.get_routine_state("data")), "b");
         state.update_routine_state("a", 1).unwrap();
@@ -158,7 +167,9 @@ fn sharing_what_is_nobodys_makes_an_owner_inside_and_is_refused_outside() {
         state.update_routine_state("b", 1).unwrap();
         state.share_routine_state("data").unwrap();
     });
-    inside(&fixture, "b", |state| state.update_routine_state("data", 2).unwrap());
+    inside(&fixture, "b", |state| {
+        state.update_routine_state("data", 2).unwrap()
+    });
     assert_eq!(seen(&fixture, "data"), Some(2.into()));
 }
 
@@ -173,7 +184,9 @@ fn from_outside_all_is_reached_and_nothing_is_owned() {
     inside(&fixture, "a", |state| {
         assert_eq!(state.get_routine_state("data").unwrap(), Some(2.into()));
     });
-    inside(&fixture, "b", |state| state.update_routine_state("data", 3).unwrap());
+    inside(&fixture, "b", |state| {
+        state.update_routine_state("data", 3).unwrap()
+    });
     inside(&fixture, "a", |state| {
         assert_eq!(owner_of(state.get_routine_state("data")), "b");
     });
@@ -183,15 +196,21 @@ fn from_outside_all_is_reached_and_nothing_is_owned() {
         assert_eq!(owner_of(state.get_routine_state("data")), "b");
     });
     state.remove_routine_state("data").unwrap();
-    inside(&fixture, "a", |state| state.update_routine_state("data", 5).unwrap());
+    inside(&fixture, "a", |state| {
+        state.update_routine_state("data", 5).unwrap()
+    });
 }
 
 #[test]
 fn of_two_that_write_a_name_first_one_loses() {
     let fixture = Fixture::new(&["a", "b"]);
     let (a, b) = (fixture.run("a", &[]), fixture.run("b", &[]));
-    WorkerState::inside(&a).update_routine_state("data", 1).unwrap();
-    WorkerState::inside(&b).update_routine_state("data", 2).unwrap();
+    WorkerState::inside(&a)
+        .update_routine_state("data", 1)
+        .unwrap();
+    WorkerState::inside(&b)
+        .update_routine_state("data", 2)
+        .unwrap();
     assert!(fixture.commit(&b));
     assert!(!fixture.commit(&a), "both own it");
     let again = Arc::new(a.again(false));
@@ -207,9 +226,8 @@ fn what_a_routine_left_that_the_flow_has_no_more_is_nobodys_unless_it_was_shared
         routine: routine.into(),
         shared,
     };
-    let owner = |name, record: Option<OwnerRecord>| {
-        names::owner(name, &fixture.plan, record.as_ref())
-    };
+    let owner =
+        |name, record: Option<OwnerRecord>| names::owner(name, &fixture.plan, record.as_ref());
     let a = || Owner::Routine("a".into());
     assert_eq!(owner("x", Some(record("gone", false))), Owner::Nobody);
     assert_eq!(owner("x", Some(record("gone", true))), Owner::Everybody);
@@ -251,10 +269,14 @@ fn routine_states_lists_the_routines_in_their_order_and_then_the_others() {
         ("a", "a"),
     ] {
         inside(&fixture, routine, |state| {
-            state.update_routine_state(name, json!({"of": routine})).unwrap();
+            state
+                .update_routine_state(name, json!({"of": routine}))
+                .unwrap();
         });
     }
-    inside(&fixture, "z", |state| state.share_routine_state("c").unwrap());
+    inside(&fixture, "z", |state| {
+        state.share_routine_state("c").unwrap()
+    });
     let names = |state: &WorkerState| -> Vec<String> {
         let states = state.routine_states().unwrap();
         states.into_iter().map(|(name, _)| name).collect()
@@ -276,9 +298,20 @@ fn routine_states_lists_the_routines_in_their_order_and_then_the_others() {
 fn a_name_may_have_any_characters_and_512_bytes() {
     let fixture = Fixture::new(&["a", "b"]);
     let long = "é".repeat(256);
-    let names = ["", "\0", "a\0b", "a/b", "worker:w:a", "\u{10ffff}", "status", &long];
+    let names = [
+        "",
+        "\0",
+        "a\0b",
+        "a/b",
+        "worker:w:a",
+        "\u{10ffff}",
+        "status",
+        &long,
+    ];
     for (at, name) in names.iter().enumerate() {
-        inside(&fixture, "a", |state| state.update_routine_state(name, at).unwrap());
+        inside(&fixture, "a", |state| {
+            state.update_routine_state(name, at).unwrap()
+        });
     }
     for (at, name) in names.iter().enumerate() {
         assert_eq!(seen(&fixture, name), Some(at.into()), "{name:?}");
@@ -337,7 +370,10 @@ fn eight_threads_lose_no_update() {
         }
     });
     let all = THREADS * ROUNDS;
-    assert_eq!(seen(&fixture, "increment"), Some(value(json!({"n": 2 * all}))));
+    assert_eq!(
+        seen(&fixture, "increment"),
+        Some(value(json!({"n": 2 * all})))
+    );
     assert_eq!(seen(&fixture, "update"), Some((3 * all).into()));
     assert_eq!(seen(&fixture, "swap"), Some(all.into()));
     let merged = seen(&fixture, "merge").unwrap();
@@ -369,7 +405,10 @@ fn threads_of_one_activation_lose_no_update() {
     assert!(fixture.commit(&run));
     let all = THREADS * ROUNDS;
     assert_eq!(seen(&fixture, "x"), Some(value(json!({"n": all}))));
-    assert_eq!(seen(&fixture, "a"), Some(value(json!({"n": all, "m": all}))));
+    assert_eq!(
+        seen(&fixture, "a"),
+        Some(value(json!({"n": all, "m": all})))
+    );
 }
 
 #[test]
@@ -381,7 +420,10 @@ fn a_closure_that_writes_what_it_changes_is_told_so() {
         state.update_routine_state("a", n.unwrap_or(0) + 1).unwrap();
         7
     });
-    assert!(matches!(outcome, Err(Error::Conflict { .. })), "{outcome:?}");
+    assert!(
+        matches!(outcome, Err(Error::Conflict { .. })),
+        "{outcome:?}"
+    );
 }
 
 #[test]
@@ -393,7 +435,10 @@ fn compare_and_set_sets_only_what_was_seen() {
             .compare_and_set_routine_state("a", expected.as_ref(), new)
             .unwrap()
     };
-    assert!(!set(Some(Value::Null), 1), "there is nothing, which is not null");
+    assert!(
+        !set(Some(Value::Null), 1),
+        "there is nothing, which is not null"
+    );
     assert!(set(None, 1));
     assert!(!set(None, 2));
     assert!(!set(Some(2.into()), 3));
@@ -402,8 +447,16 @@ fn compare_and_set_sets_only_what_was_seen() {
     inside(&fixture, "a", |state| {
         let seen = state.get_routine_state("a").unwrap();
         assert!(!state.compare_and_set_routine_state("a", None, 5).unwrap());
-        assert!(state.compare_and_set_routine_state("a", seen.as_ref(), 5).unwrap());
-        assert!(!state.compare_and_set_routine_state("a", seen.as_ref(), 6).unwrap());
+        assert!(
+            state
+                .compare_and_set_routine_state("a", seen.as_ref(), 5)
+                .unwrap()
+        );
+        assert!(
+            !state
+                .compare_and_set_routine_state("a", seen.as_ref(), 6)
+                .unwrap()
+        );
     });
     assert_eq!(seen(&fixture, "a"), Some(5.into()));
 }
@@ -411,12 +464,17 @@ fn compare_and_set_sets_only_what_was_seen() {
 #[test]
 fn what_a_run_wrote_it_reads_and_nobody_else_before_its_commit() {
     let fixture = Fixture::new(&["a", "b"]);
-    fixture.state().update_routine_state("_shared", json!({"n": 1})).unwrap();
+    fixture
+        .state()
+        .update_routine_state("_shared", json!({"n": 1}))
+        .unwrap();
     let lost = fixture.run("a", &[]);
     let state = WorkerState::inside(&lost);
     assert_eq!(state.increment_routine_state("_shared", "n", 1).unwrap(), 2);
     state.update_routine_state("data", 1).unwrap();
-    state.merge_routine_state("_shared", json!({"m": {"k": 1}})).unwrap();
+    state
+        .merge_routine_state("_shared", json!({"m": {"k": 1}}))
+        .unwrap();
     let read = state.get_routine_state("_shared").unwrap();
     assert_eq!(read, Some(value(json!({"n": 2, "m": {"k": 1}}))));
     assert_eq!(state.routine_states().unwrap().len(), 2);
@@ -425,7 +483,9 @@ fn what_a_run_wrote_it_reads_and_nobody_else_before_its_commit() {
     // It is never committed: nothing is left of it, and nothing is owned.
     lost.end(Fate::Over);
     drop((state, lost));
-    inside(&fixture, "b", |state| state.update_routine_state("data", 2).unwrap());
+    inside(&fixture, "b", |state| {
+        state.update_routine_state("data", 2).unwrap()
+    });
     assert_eq!(seen(&fixture, "_shared"), Some(value(json!({"n": 1}))));
 }
 
@@ -484,7 +544,9 @@ fn the_accessor_has_the_fields_of_the_routines_own_state() {
     assert_eq!(state.increment("count", 2).unwrap(), 3);
     assert_eq!(state.increment("new", -1).unwrap(), -1);
     assert_eq!(
-        state.update("name", |name: Option<String>| name.unwrap() + "y").unwrap(),
+        state
+            .update("name", |name: Option<String>| name.unwrap() + "y")
+            .unwrap(),
         "xy"
     );
     assert!(state.contains("none").unwrap() && !state.contains("absent").unwrap());
@@ -510,7 +572,9 @@ fn the_accessor_has_the_fields_of_the_routines_own_state() {
 fn what_is_of_another_type_is_named_with_its_place() {
     let fixture = Fixture::new(&["a"]);
     let outside = fixture.state();
-    outside.update_routine_state("a", json!({"name": "x"})).unwrap();
+    outside
+        .update_routine_state("a", json!({"name": "x"}))
+        .unwrap();
     let run = fixture.run("a", &[]);
     let accessor = RoutineStateAccessor::of(&run);
     let mismatch = |outcome: Result<()>, place: &str| match outcome {
@@ -524,21 +588,35 @@ fn what_is_of_another_type_is_named_with_its_place() {
     };
     mismatch(accessor.get::<i64>("name").map(drop), ".name");
     mismatch(accessor.increment("name", 1).map(drop), ".name");
-    mismatch(accessor.update("name", |n: Option<i64>| n.unwrap_or(0)).map(drop), ".name");
-    mismatch(outside.increment_routine_state("a", "name", 1).map(drop), ".name");
+    mismatch(
+        accessor
+            .update("name", |n: Option<i64>| n.unwrap_or(0))
+            .map(drop),
+        ".name",
+    );
+    mismatch(
+        outside.increment_routine_state("a", "name", 1).map(drop),
+        ".name",
+    );
     mismatch(outside.get_routine_state_as::<i64>("a").map(drop), ".");
     outside.update_routine_state("a", 1).unwrap();
     let run = fixture.run("a", &[]);
     let accessor = RoutineStateAccessor::of(&run);
     mismatch(accessor.get::<i64>("name").map(drop), ".");
     mismatch(accessor.set("name", 1), ".");
-    mismatch(outside.increment_routine_state("a", "name", 1).map(drop), ".");
+    mismatch(
+        outside.increment_routine_state("a", "name", 1).map(drop),
+        ".",
+    );
 }
 
 #[test]
 fn what_cannot_be_a_value_is_refused_with_its_place_and_nothing_is_written() {
     let fixture = Fixture::new(&["a"]);
-    fixture.state().update_routine_state("a", json!({"n": 1})).unwrap();
+    fixture
+        .state()
+        .update_routine_state("a", json!({"n": 1}))
+        .unwrap();
     let bad = BTreeMap::from([("db", BTreeMap::from([((1, 2), "connection")]))]);
     let run = fixture.run("a", &[]);
     let inside = WorkerState::inside(&run);
@@ -546,7 +624,9 @@ fn what_cannot_be_a_value_is_refused_with_its_place_and_nothing_is_written() {
     for outcome in [
         inside.update_routine_state("a", &bad),
         inside.merge_routine_state("a", &bad),
-        inside.compare_and_set_routine_state("b", None, &bad).map(drop),
+        inside
+            .compare_and_set_routine_state("b", None, &bad)
+            .map(drop),
         accessor.set("n", &bad["db"]),
         fixture.state().update_routine_state("a", &bad),
     ] {
@@ -556,11 +636,20 @@ fn what_cannot_be_a_value_is_refused_with_its_place_and_nothing_is_written() {
         }
     }
     let huge = "x".repeat(crate::Limits::default().value_bytes + 1);
-    for outcome in [inside.update_routine_state("a", &huge), accessor.set("n", &huge)] {
-        assert!(matches!(outcome, Err(Error::LimitExceeded { .. })), "{outcome:?}");
+    for outcome in [
+        inside.update_routine_state("a", &huge),
+        accessor.set("n", &huge),
+    ] {
+        assert!(
+            matches!(outcome, Err(Error::LimitExceeded { .. })),
+            "{outcome:?}"
+        );
     }
     let overflow = accessor.increment("n", i64::MAX);
-    assert!(matches!(overflow, Err(Error::LimitExceeded { .. })), "{overflow:?}");
+    assert!(
+        matches!(overflow, Err(Error::LimitExceeded { .. })),
+        "{overflow:?}"
+    );
     assert!(fixture.commit(&run));
     assert_eq!(seen(&fixture, "a"), Some(value(json!({"n": 1}))));
 }
@@ -608,7 +697,10 @@ fn counters_times_and_history_are_the_workers() {
         });
     }
     assert_eq!((state.jobs_processed(), state.jobs_failed()), (5, 2));
-    assert_eq!((state.created_at_micros(), state.updated_at_micros()), (1, 2));
+    assert_eq!(
+        (state.created_at_micros(), state.updated_at_micros()),
+        (1, 2)
+    );
     assert_eq!(state.started_at_micros(), Some(3));
     assert_eq!(state.completed_at_micros(), Some(4));
     assert_eq!(state.error().as_deref(), Some("no"));
