@@ -84,12 +84,13 @@ pub use migrate::{
 };
 pub use runtime::{
     Activation, ActivationId, ActivationPolicy, Aggregator, AtCapacity, Batcher, Connection,
-    Debouncer, Decision, Endpoint, ErrorHandler, ErrorStrategy, Event, ExecutionEntry,
+    DeadLetter, Debouncer, Decision, Endpoint, ErrorHandler, ErrorStrategy, Event, ExecutionEntry,
     ExecutionOutcome, Failure, FieldType, Filter, Flow, FlowProblem, FlowProblems, IntoDecision,
-    JobContext, JobStatus, JobView, Mapper, PostOptions, Pressure, Registry, Resolution,
-    ResultExtractor, Retry, Router, Routine, RoutineSettings, RoutineStateAccessor, RoutineStatus,
-    Runtime, RuntimeBuilder, SchemaValidator, Shutdown, SlotOptions, SlotsView, Splitter,
-    TraceEntry, UncertainEffect, Verdict, WorkerState, WorkerStatus,
+    JobContext, JobStatus, JobView, KeepDeadLetters, KeepJobs, Mapper, PostOptions, Pressure,
+    Registry, Resolution, ResultExtractor, Retry, Router, Routine, RoutineSettings,
+    RoutineStateAccessor, RoutineStatus, Runtime, RuntimeBuilder, SchemaValidator, Shutdown,
+    SlotOptions, SlotsView, Splitter, TraceEntry, UncertainEffect, Verdict, WorkerState,
+    WorkerStatus,
 };
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{

@@ -264,8 +264,10 @@ impl Activation {
         let limits = run.store.shared().settings.limits.codec();
         let jobs = job.map_or(&run.jobs[..], std::slice::from_ref);
         let at = run.store.shared().engine.now();
+        let data = Value::from_serialize(data)?;
+        record::check_data(&data, &limits)?;
         let mut record = MessageRecord {
-            data: Value::from_serialize(data)?,
+            data,
             at,
             from: Some(routine.id.to_string()),
             event: Some(name.to_string()),
@@ -318,10 +320,11 @@ impl Activation {
         data: impl Serialize,
         options: PostOptions,
     ) -> Result<JobContext> {
-        let post = self
-            .run
-            .core()?
-            .make_post(flow, (routine, slot), &data, options)?;
+        let core = self.run.core()?;
+        let post = core.make_post(flow, (routine, slot), &data, options)?;
+        if let Some(first) = core.first_under(&post)? {
+            return Ok(JobContext::outside(&self.run.store, &first));
+        }
         let context = JobContext::outside(&self.run.store, &post.job);
         self.run.change(|done| done.posts.push(post))?;
         Ok(context)

@@ -8,8 +8,9 @@ use crate::engine::{Batch, Claim};
 use crate::error::{Error, Result, WorkError};
 use crate::ids::Lsn;
 use crate::runtime::core::Core;
-use crate::runtime::event::JobView;
+use crate::runtime::event::{Event, JobView};
 use crate::runtime::failure::Failure;
+use crate::runtime::idempotency;
 use crate::runtime::job::Job;
 use crate::runtime::job_context::JobContext;
 use crate::runtime::ops::Ops;
@@ -162,6 +163,7 @@ impl Core {
         let lsn = match self.engine().commit_read(&batch, view, ticket) {
             Ok(Some(lsn)) => lsn,
             Ok(None) => return Outcome::Lost(Vec::new()),
+            Err(e) if idempotency::is_taken(&e) => return Outcome::Lost(Vec::new()),
             Err(e) if is_its_own(&e) => return Outcome::Failed(e.into()),
             Err(_) => {
                 self.leave(run, &mut inners[own]);
@@ -205,6 +207,8 @@ impl Core {
             for (job, _) in &settled.ended {
                 live.remove(&job.id);
             }
+            drop(live);
+            self.keep_finished(&settled.ended);
         }
         // What fails here has poisoned the store, and the next call says so.
         let _ = self.committed();
@@ -235,7 +239,9 @@ impl Core {
                 }
                 let cell = match passing.len() == jobs.len() {
                     true => Arc::clone(&emit.cell),
-                    false => record::encode(&message_record(&emit, &passing), &self.limits())?,
+                    false => {
+                        record::encode(&message_record(&emit.event, &passing), &self.limits())?
+                    }
                 };
                 deliveries.push(Delivery {
                     target: out.target,
@@ -286,12 +292,13 @@ fn passing(
     Ok(passing)
 }
 
-fn message_record(emit: &Emit, jobs: &[Arc<Job>]) -> MessageRecord {
+/// An event as a slot has it.
+pub(crate) fn message_record(event: &Event, jobs: &[Arc<Job>]) -> MessageRecord {
     MessageRecord {
-        data: emit.event.data().clone(),
-        at: emit.event.emitted_at_micros(),
-        from: emit.event.emitted_from().map(str::to_owned),
-        event: emit.event.event_name().map(str::to_owned),
+        data: event.data().clone(),
+        at: event.emitted_at_micros(),
+        from: event.emitted_from().map(str::to_owned),
+        event: event.event_name().map(str::to_owned),
         jobs: jobs.iter().map(|job| job.id.to_string()).collect(),
     }
 }

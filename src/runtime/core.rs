@@ -13,10 +13,12 @@ use crate::engine::table::Slot;
 use crate::error::{Error, Result, WorkError};
 use crate::ids::Lsn;
 use crate::runtime::alarm::Alarm;
+use crate::runtime::dead::DeadLetters;
 use crate::runtime::job::Job;
 use crate::runtime::line::Line;
 use crate::runtime::plan::Plan;
 use crate::runtime::record::{self, ActivationId, FlowRecord};
+use crate::runtime::retention::FinishedJobs;
 use crate::runtime::run::{Fate, Run};
 use crate::runtime::settings::Settings;
 use crate::runtime::worker::{Inner, Worker};
@@ -52,8 +54,9 @@ pub(crate) struct Core {
     pub(crate) alarm: Alarm,
     /// Runs that have a timeout.
     pub(crate) timed: Mutex<Vec<Arc<Run>>>,
-    /// Held while a job is posted under a key.
-    pub(crate) keyed: Mutex<()>,
+    /// Jobs that have ended and whose records are kept.
+    pub(crate) finished: Mutex<FinishedJobs>,
+    pub(crate) dead: DeadLetters,
     pub(crate) slots: Slots,
     /// The number of this start: no other one of this store has it.
     pub(crate) session: u64,
@@ -73,7 +76,6 @@ pub(crate) struct Slots {
     pub(crate) workers: Arc<Slot>,
     pub(crate) jobs: Arc<Slot>,
     pub(crate) keys: Arc<Slot>,
-    pub(crate) dead: Arc<Slot>,
 }
 
 impl Core {
@@ -85,11 +87,12 @@ impl Core {
             workers: slot(record::workers()),
             jobs: slot(record::jobs()),
             keys: slot(record::keys()),
-            dead: slot(record::dead()),
         };
         let session = begin_session(&store)?;
         let seed = clock::random_bytes().map_err(|e| Error::io("read random bytes", "", e))?;
         let random = u64::from_le_bytes(*seed.first_chunk().unwrap_or(&[1; 8])) | 1;
+        let finished = Mutex::new(FinishedJobs::new(settings.keep_jobs));
+        let dead = DeadLetters::open(&store, settings.keep_dead)?;
         Ok(Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             store,
@@ -103,7 +106,8 @@ impl Core {
             line: Line::default(),
             alarm: Alarm::default(),
             timed: Mutex::default(),
-            keyed: Mutex::default(),
+            finished,
+            dead,
             slots,
             session,
             next_activation: AtomicU64::new(1),

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::runtime::activation::micros;
-use crate::runtime::commit::{Ended, is_gone, too_late};
+use crate::runtime::commit::{Ended, is_gone, message_record, too_late};
 use crate::runtime::core::Core;
 use crate::runtime::execute::is_over;
 use crate::runtime::failure::Failure;
 use crate::runtime::handler::Reaction;
-use crate::runtime::job::Job;
-use crate::runtime::record::ClaimRecord;
+use crate::runtime::job::{Job, Message};
+use crate::runtime::record::{ClaimRecord, DeadRecord};
 use crate::runtime::run::{Fate, Run};
 use crate::runtime::settle::{JobEnd, Settlement};
 use crate::runtime::status::{JobStatus, RoutineStep, WorkerStatus};
@@ -95,8 +95,18 @@ impl Core {
         }
         settlement.trace(run.id, &traces)?;
         settlement.prepare(inner)?;
-        let batch = std::mem::take(&mut settlement.ops).into_batch();
+        let mut batch = std::mem::take(&mut settlement.ops).into_batch();
+        let letters = match reaction {
+            Reaction::Retry { .. } => Vec::new(),
+            _ => letters(run, failure, settlement.now()),
+        };
+        let mut letters = self.dead.put(letters, settlement.now())?;
+        let writes = letters.take_writes();
+        if !writes.ops.is_empty() {
+            batch.writes.push(writes);
+        }
         let lsn = self.engine().commit(&batch)?;
+        letters.committed();
         let settled = settlement.apply(inner, lsn);
         if let Reaction::Fail { worker: true } = reaction {
             self.apply_worker_end(inner, WorkerStatus::Failed);
@@ -186,6 +196,28 @@ impl Core {
         self.alarm.set(again, &run.worker);
         self.tell();
     }
+}
+
+/// The messages of a run that failed for good.
+fn letters(run: &Run, failure: &Failure, now: u64) -> Vec<DeadRecord> {
+    let slots = &run.routine().slots;
+    let given = run.given.iter().flat_map(|given| {
+        let messages = given.consumes.iter();
+        messages.map(move |message| (given.slot, message))
+    });
+    let letter = |(slot, message): (usize, &Arc<Message>)| DeadRecord {
+        flow: run.plan.flow.to_string(),
+        worker: run.worker.id.to_string(),
+        routine: run.routine().id.to_string(),
+        slot: slots[slot].0.to_string(),
+        message: message_record(&message.event, &message.jobs),
+        error: failure.to_string(),
+        kind: failure.kind_name().map(str::to_owned),
+        attempts: run.attempt,
+        at: now,
+        edited: None,
+    };
+    given.map(letter).collect()
 }
 
 /// Which messages an activation consumes, as the store keeps it.

@@ -9,10 +9,12 @@ use serde::Serialize;
 
 use crate::error::{Error, Result, WorkError};
 use crate::runtime::core::Core;
+use crate::runtime::dead::{DeadLetter, KeepDeadLetters};
 use crate::runtime::flow::Flow;
 use crate::runtime::job_context::JobContext;
 use crate::runtime::once::{Resolution, UncertainEffect};
 use crate::runtime::post::PostOptions;
+use crate::runtime::retention::KeepJobs;
 use crate::runtime::settings::Settings;
 use crate::runtime::status::WorkerStatus;
 use crate::runtime::worker_state::WorkerState;
@@ -20,6 +22,7 @@ use crate::state::Store;
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{self, JoinHandle};
+use crate::value::Value;
 
 /// How a runtime is shut down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +76,18 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Sets how long, and of how many, the records of finished jobs are kept.
+    pub fn keep_jobs(mut self, keep: KeepJobs) -> Self {
+        self.settings.keep_jobs = keep;
+        self
+    }
+
+    /// Sets how long, and how many, dead letters are kept.
+    pub fn keep_dead_letters(mut self, keep: KeepDeadLetters) -> Self {
+        self.settings.keep_dead = keep;
+        self
+    }
+
     /// Sets who decides about an effect of [`once`](crate::Activation::once) of which nobody
     /// knows whether it was done. Default: it runs again. A panic in it fails the
     /// activation.
@@ -95,6 +110,11 @@ impl RuntimeBuilder {
         let Self { store, settings } = self;
         bounded("threads", settings.threads, 1, 1 << 16)?;
         bounded("history", settings.history, 1, usize::from(u16::MAX))?;
+        let faults = [settings.keep_jobs.fault(), settings.keep_dead.fault()];
+        if let Some(reason) = faults.into_iter().flatten().next() {
+            let what = "retention";
+            return Err(Error::Invalid { what, reason });
+        }
         store.engine()?;
         if store.shared().runs.swap(true, Ordering::SeqCst) {
             return Err(WorkError::AlreadyRunning.into());
@@ -391,6 +411,54 @@ impl Runtime {
     /// [`pause_worker`](Self::pause_worker).
     pub fn complete_worker(&self, id: &str) -> Result<()> {
         self.core().stop(id, WorkerStatus::Completed)
+    }
+
+    /// The dead letters from this number on, up to `limit` of them, in the order in which
+    /// they came: messages whose activation failed for good.
+    ///
+    /// # Errors
+    /// As a scan.
+    pub fn dead_letters(&self, from: u64, limit: usize) -> Result<Vec<DeadLetter>> {
+        self.core().dead.list(from, limit)
+    }
+
+    /// One dead letter.
+    ///
+    /// # Errors
+    /// [`WorkError::Unknown`]; as a read.
+    pub fn dead_letter(&self, id: u64) -> Result<DeadLetter> {
+        self.core().dead.get(id)
+    }
+
+    /// Gives a dead letter other data, to be posted with. What it came with stays beside it.
+    ///
+    /// # Errors
+    /// As [`dead_letter`](Self::dead_letter), and as a commit.
+    pub fn edit_dead_letter(&self, id: u64, data: impl Serialize) -> Result<()> {
+        self.core().enter()?;
+        let lsn = self.core().dead.edit(id, Value::from_serialize(&data)?)?;
+        self.core().acknowledge(lsn)
+    }
+
+    /// Removes a dead letter.
+    ///
+    /// # Errors
+    /// As [`edit_dead_letter`](Self::edit_dead_letter).
+    pub fn discard_dead_letter(&self, id: u64) -> Result<()> {
+        self.core().enter()?;
+        let lsn = self.core().dead.discard(id)?;
+        self.core().acknowledge(lsn)
+    }
+
+    /// Posts a dead letter again, to the slot that it came from, as a job of its own: with
+    /// the metadata of the job that it was for, where that is the only one and its record is
+    /// kept. It is no dead letter any more then.
+    ///
+    /// # Errors
+    /// As [`dead_letter`](Self::dead_letter) and [`post_with`](Self::post_with).
+    pub fn repost_dead_letter(&self, id: u64) -> Result<JobContext> {
+        let job = self.core().repost(id)?;
+        Ok(JobContext::outside(self.store(), &job))
     }
 
     /// Ends the runtime. Nothing is started after this; the store stays open, and all that

@@ -7,13 +7,16 @@ use std::time::Duration;
 use crate::error::{Result, WorkError};
 use crate::runtime::core::{Core, HOLDING_MAX};
 use crate::runtime::fail::cancel_runs;
-use crate::runtime::job::{Job, JobState};
-use crate::runtime::record::{self, JobEndRecord, JobRecord};
+use crate::runtime::job::Job;
+use crate::runtime::record::JobKey;
+use crate::runtime::retention::{self, FinishedJob};
 use crate::runtime::settle::{JobEnd, Settlement};
 use crate::runtime::slot::Form;
 use crate::runtime::status::{JobStatus, WorkerStatus};
 use crate::runtime::worker::Inner;
-use crate::sync::Mutex;
+
+/// How many jobs one commit removes.
+const REMOVED_AT_ONCE: usize = 256;
 
 impl Core {
     /// A job, also one that has ended, as long as its record is kept.
@@ -24,32 +27,8 @@ impl Core {
         if let Some(job) = self.live.lock().get(id) {
             return Ok(Some(Arc::clone(job)));
         }
-        let (engine, limits) = (self.engine(), self.limits());
-        let begun = engine.read(&self.slots.jobs, &record::job_begin_key(id))?;
-        let Some((_, begun)) = begun else {
-            return Ok(None);
-        };
-        let begun: JobRecord = record::decode(&begun, &limits, &record::jobs())?;
-        let end = engine.read(&self.slots.jobs, &record::job_end_key(id))?;
-        let mut state = JobState::default();
-        if let Some((lsn, end)) = end {
-            let end: JobEndRecord = record::decode(&end, &limits, &record::jobs())?;
-            state.status = end.status;
-            state.completed = Some(end.completed);
-            state.error = end.error;
-            state.dropped = end.dropped;
-            state.results = end.results;
-            state.lsn = lsn;
-        }
-        Ok(Some(Arc::new(Job {
-            id: id.into(),
-            flow: begun.flow.into(),
-            worker: begun.worker.into(),
-            created: begun.created,
-            metadata: Arc::new(begun.metadata),
-            key: begun.key,
-            state: Mutex::new(state),
-        })))
+        let found = retention::find_job(&self.store, id)?;
+        Ok(found.map(|(begin, end)| retention::job_of(id.into(), begin, end)))
     }
 
     /// All jobs whose records are kept, in the order of their creation.
@@ -59,9 +38,7 @@ impl Core {
     pub(crate) fn list_jobs(&self) -> Result<Vec<Arc<Job>>> {
         let mut ids = Vec::new();
         self.scan(&self.slots.jobs, |key, _| {
-            if let Some((1, id)) = key.split_first()
-                && let Ok(id) = std::str::from_utf8(id)
-            {
+            if let Some(JobKey::Begin(id)) = JobKey::decode(key) {
                 ids.push(id.to_owned());
             }
             Ok(())
@@ -73,6 +50,49 @@ impl Core {
         }
         jobs.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
         Ok(jobs)
+    }
+
+    /// Jobs have ended: their records are kept for their time.
+    pub(crate) fn keep_finished(&self, ended: &[(Arc<Job>, JobEnd)]) {
+        let mut finished = self.finished.lock();
+        for (job, _) in ended {
+            let state = job.state.lock();
+            finished.put(FinishedJob {
+                id: Arc::clone(&job.id),
+                completed_micros: state.completed.unwrap_or_default(),
+                parts: state.parts,
+            });
+        }
+        let many = finished.len()
+            > self
+                .settings
+                .keep_jobs
+                .number
+                .saturating_add(REMOVED_AT_ONCE);
+        drop(finished);
+        if many {
+            self.alarm.nudge();
+        }
+    }
+
+    /// Removes the jobs whose time is over, with all that belongs to them.
+    ///
+    /// # Errors
+    /// As a commit; they are removed another time then.
+    pub(crate) fn remove_finished(&self) -> Result<()> {
+        loop {
+            let due = self.finished.lock().due(self.now(), REMOVED_AT_ONCE);
+            if due.is_empty() {
+                return Ok(());
+            }
+            let batch = retention::removal_batch(self.engine(), &due);
+            if let Err(e) = self.engine().commit(&batch) {
+                let mut finished = self.finished.lock();
+                due.into_iter().for_each(|job| finished.put(job));
+                return Err(e);
+            }
+            self.committed()?;
+        }
     }
 
     /// Cancels a job. False where it had ended.

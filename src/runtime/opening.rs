@@ -13,18 +13,18 @@ use crate::error::{Error, Result, WorkError};
 use crate::runtime::core::Core;
 use crate::runtime::event::Event;
 use crate::runtime::flow::Flow;
-use crate::runtime::job::{Job, JobState, Message};
+use crate::runtime::job::{Job, Message};
 use crate::runtime::plan::Plan;
 use crate::runtime::record::{
     self, ClaimRecord, FlowRecord, HistoryRecord, JobRecord, MessageRecord, OnceRecord,
     TimerRecord, WorkerKey, WorkerRecord,
 };
+use crate::runtime::retention;
 use crate::runtime::settle::Settlement;
 use crate::runtime::slot::{Held, Seq, SlotQueue};
 use crate::runtime::status::{JobStatus, WorkerStep};
 use crate::runtime::worker::{Claimed, Given, Inner, RoutineState, Worker};
 use crate::scope::Scope;
-use crate::sync::Mutex;
 
 /// What a worker's scope has.
 #[derive(Default)]
@@ -57,7 +57,17 @@ impl Core {
             workers.insert(Arc::clone(&worker.id), Arc::new(worker));
             Ok(())
         })?;
-        let live = self.live_jobs()?;
+        let jobs = retention::load_jobs(&self.store)?;
+        let mut finished = self.finished.lock();
+        for job in jobs.finished {
+            finished.put(job);
+        }
+        drop(finished);
+        let live = jobs
+            .live
+            .into_iter()
+            .map(|(id, record)| (Arc::clone(&id), live_job(id, record)));
+        let live: HashMap<_, _> = live.collect();
         for job in live.values() {
             match workers.get(&job.worker) {
                 Some(worker) => {
@@ -76,41 +86,6 @@ impl Core {
         *self.live.lock() = live;
         *self.workers.write() = workers;
         Ok(())
-    }
-
-    /// The jobs that have begun and not ended.
-    fn live_jobs(&self) -> Result<HashMap<Arc<str>, Arc<Job>>> {
-        let limits = self.limits();
-        let mut live: HashMap<Arc<str>, Arc<Job>> = HashMap::new();
-        self.scan(&self.slots.jobs, |key, cell| {
-            let scope = record::jobs();
-            let (tag, id) = key
-                .split_first()
-                .ok_or_else(|| record::damaged(&scope, "an empty key"))?;
-            let id = text(id, &scope)?;
-            if *tag == 2 {
-                live.remove(id.as_str());
-                return Ok(());
-            }
-            let record: JobRecord = record::decode(cell, &limits, &scope)?;
-            let id: Arc<str> = id.into();
-            let job = Job {
-                id: Arc::clone(&id),
-                flow: record.flow.into(),
-                worker: record.worker.into(),
-                created: record.created,
-                metadata: Arc::new(record.metadata),
-                key: record.key,
-                // What it has beside its record nobody knows; it goes with it anyway.
-                state: Mutex::new(JobState {
-                    parts: true,
-                    ..JobState::default()
-                }),
-            };
-            live.insert(id, Arc::new(job));
-            Ok(())
-        })?;
-        Ok(live)
     }
 
     /// Visits the entries of a scope of the runtime's own, as they are at one moment.
@@ -368,6 +343,14 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// A job that has not ended. What it has beside its record nobody knows; it goes with it
+/// anyway.
+fn live_job(id: Arc<str>, record: JobRecord) -> Arc<Job> {
+    let job = retention::job_of(id, record, None);
+    job.state.lock().parts = true;
+    job
 }
 
 /// A message as it waits, counted in its jobs. Jobs that have ended are not in it.

@@ -47,6 +47,11 @@ impl Ops {
         self.of(slot).keys.insert(key, Op::Delete);
     }
 
+    /// Writes what is decided by what is there.
+    pub(crate) fn change(&mut self, slot: &Arc<Slot>, (key, op): (Box<[u8]>, Op)) {
+        self.of(slot).keys.insert(key, op);
+    }
+
     /// Removes all that the scope had before.
     pub(crate) fn clear(&mut self, slot: &Arc<Slot>) {
         self.of(slot).clear = true;

@@ -7,16 +7,19 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::clock;
+use crate::engine::SlotBatch;
 use crate::error::{Error, Result, WorkError};
 use crate::ids::Lsn;
 use crate::runtime::commit::slot_full;
 use crate::runtime::core::Core;
 use crate::runtime::event::Event;
+use crate::runtime::idempotency::{self, WorkKey};
 use crate::runtime::job::{Job, JobState};
 use crate::runtime::record::{self, JobRecord, MessageRecord};
 use crate::runtime::run::NewPost;
 use crate::runtime::settle::{Delivery, Settlement};
 use crate::runtime::slot::Room;
+use crate::runtime::status::JobStatus;
 use crate::runtime::worker::{Inner, Worker};
 use crate::runtime::workers::{check_id, ended};
 use crate::sync::{Mutex, MutexGuard};
@@ -112,13 +115,53 @@ impl Core {
         options: PostOptions,
     ) -> Result<Arc<Job>> {
         let post = self.make_post(flow, place, data, options)?;
-        self.reserve_id(&post.job)?;
-        let posted = self.commit_post(&post);
-        if posted.is_err() {
-            self.free_id(&post.job);
+        loop {
+            if let Some(first) = self.first_under(&post)? {
+                // Whoever posted it first may not have waited for it.
+                self.acknowledge(self.engine().visible())?;
+                return Ok(first);
+            }
+            self.reserve_id(&post.job)?;
+            let posted = self.commit_post(&post, None);
+            if posted.is_err() {
+                self.free_id(&post.job);
+            }
+            match posted {
+                Err(e) if idempotency::is_taken(&e) => {}
+                posted => {
+                    self.acknowledge(posted?)?;
+                    return Ok(post.job);
+                }
+            }
         }
-        self.acknowledge(posted?)?;
-        Ok(post.job)
+    }
+
+    /// The job that was posted under the key of a post, if there is one. Its key may be
+    /// remembered longer than its record: then nothing is known but that it has ended.
+    ///
+    /// # Errors
+    /// [`WorkError::KeyReused`]; as a read.
+    pub(crate) fn first_under(&self, post: &NewPost) -> Result<Option<Arc<Job>>> {
+        let found = post.key.as_ref().map(|key| key.find(&self.store));
+        let Some(id) = found.transpose()?.flatten() else {
+            return Ok(None);
+        };
+        if let Some(job) = self.job(&id)? {
+            return Ok(Some(job));
+        }
+        let state = JobState {
+            status: JobStatus::Completed,
+            ..JobState::default()
+        };
+        Ok(Some(Arc::new(Job {
+            id: id.into(),
+            flow: Arc::clone(&post.job.flow),
+            worker: Arc::clone(&post.job.worker),
+            created: 0,
+            metadata: Arc::default(),
+            key: post.job.key.clone(),
+            state: Mutex::new(state),
+        })))
     }
 
     /// A post that is checked, and not committed.
@@ -163,8 +206,13 @@ impl Core {
             None => self.next_job_id(),
         };
         let (now, limits) = (self.now(), self.limits());
+        let data = Value::from_serialize(data)?;
+        record::check_data(&data, &limits)?;
+        let key = options.key.as_deref();
+        let key = key.map(|key| WorkKey::new(key, (flow, routine, slot), &data));
+        let key = key.transpose()?;
         let record = MessageRecord {
-            data: Value::from_serialize(data)?,
+            data,
             at: now,
             from: None,
             event: None,
@@ -181,6 +229,7 @@ impl Core {
             cell: record::encode(&record, &limits)?,
             begun: record::encode(&begun, &limits)?,
             event: Arc::new(Event::posted(record.data, now)),
+            key,
             job: Arc::new(Job {
                 id: id.into(),
                 flow: flow.into(),
@@ -229,7 +278,38 @@ impl Core {
         }
     }
 
-    fn commit_post(&self, post: &NewPost) -> Result<Lsn> {
+    /// Posts a dead letter again.
+    ///
+    /// # Errors
+    /// As `Runtime::repost_dead_letter`.
+    pub(crate) fn repost(&self, number: u64) -> Result<Arc<Job>> {
+        let (letter, mut change) = self.dead.take(number)?;
+        let metadata = match letter.jobs() {
+            [job] => self
+                .job(job)?
+                .map(|job| Value::Map((*job.metadata).clone())),
+            _ => None,
+        };
+        let options = PostOptions {
+            worker: Some(letter.worker_id().to_owned()),
+            metadata: metadata.unwrap_or_default(),
+            ..PostOptions::default()
+        };
+        let place = (letter.routine(), letter.slot());
+        let post = self.make_post(letter.flow_id(), place, letter.data(), options)?;
+        self.reserve_id(&post.job)?;
+        let posted = self.commit_post(&post, Some(change.take_writes()));
+        if posted.is_err() {
+            self.free_id(&post.job);
+        }
+        let lsn = posted?;
+        change.committed();
+        self.acknowledge(lsn)?;
+        Ok(post.job)
+    }
+
+    /// Commits a post, with other writes if there are any.
+    fn commit_post(&self, post: &NewPost, with: Option<SlotBatch>) -> Result<Lsn> {
         let worker = &post.target.worker;
         let deadline = clock::deadline(self.settings.post_wait);
         let mut inner = worker.inner.lock();
@@ -248,7 +328,8 @@ impl Core {
             }
         };
         settlement.prepare(&inner)?;
-        let batch = std::mem::take(&mut settlement.ops).into_batch();
+        let mut batch = std::mem::take(&mut settlement.ops).into_batch();
+        batch.writes.extend(with);
         let lsn = self.engine().commit(&batch)?;
         let settled = settlement.apply(&mut inner, lsn);
         self.line_up(worker, &mut inner, false);
@@ -275,6 +356,10 @@ impl Core {
         settlement
             .ops
             .put(&self.slots.jobs, key, Arc::clone(&post.begun));
+        if let Some(key) = &post.key {
+            let taken = key.take(&post.job.id, &self.limits())?;
+            settlement.ops.change(&self.slots.keys, taken);
+        }
         settlement.begin_job(&post.job);
         Ok(Delivery {
             target,

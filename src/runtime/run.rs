@@ -12,6 +12,7 @@ use std::sync::{Arc, Weak};
 use crate::error::{Result, WorkError};
 use crate::runtime::core::Core;
 use crate::runtime::event::Event;
+use crate::runtime::idempotency::WorkKey;
 use crate::runtime::job::Job;
 use crate::runtime::plan::{Plan, PlanRoutine};
 use crate::runtime::post::Target;
@@ -129,6 +130,8 @@ pub(crate) struct NewPost {
     pub(crate) cell: Arc<[u8]>,
     /// What the job begins with.
     pub(crate) begun: Arc<[u8]>,
+    /// Its idempotency key.
+    pub(crate) key: Option<WorkKey>,
 }
 
 /// A run that is to begin.

@@ -1,9 +1,11 @@
-//! Owns the settings of a runtime. Imports `once`.
+//! Owns the settings of a runtime. Imports `dead`, `once`, `retention`.
 
 use std::fmt;
 use std::time::Duration;
 
+use crate::runtime::dead::KeepDeadLetters;
 use crate::runtime::once::OnUncertain;
+use crate::runtime::retention::KeepJobs;
 use crate::sync;
 
 /// What a runtime is told when it starts.
@@ -16,6 +18,10 @@ pub(crate) struct Settings {
     pub(crate) post_wait: Duration,
     /// How long a shutdown drains.
     pub(crate) drain_wait: Duration,
+    /// How long records of finished jobs are kept.
+    pub(crate) keep_jobs: KeepJobs,
+    /// How long dead letters are kept.
+    pub(crate) keep_dead: KeepDeadLetters,
     /// Who decides about effects that are uncertain.
     pub(crate) on_uncertain: Option<OnUncertain>,
 }
@@ -27,6 +33,8 @@ impl Default for Settings {
             history: 100,
             post_wait: Duration::from_secs(30),
             drain_wait: Duration::from_secs(60),
+            keep_jobs: KeepJobs::default(),
+            keep_dead: KeepDeadLetters::default(),
             on_uncertain: None,
         }
     }

@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::ids::Lsn;
 use crate::runtime::core::Core;
 use crate::runtime::event::Event;
+use crate::runtime::idempotency;
 use crate::runtime::job::{Job, Message};
 use crate::runtime::ops::Ops;
 use crate::runtime::options::AtCapacity;
@@ -424,6 +425,12 @@ impl<'c> Settlement<'c> {
             let cell = record::encode(&record, &self.core.limits())?;
             self.ops
                 .put(&self.core.slots.jobs, record::job_end_key(&job.id), cell);
+            if let Some(key) = &job.key {
+                let until = self.core.settings.keep_jobs.key_until(self.now);
+                let limits = self.core.limits();
+                let release = idempotency::release(key, &job.id, until, &limits);
+                self.ops.change(&self.core.slots.keys, release);
+            }
         }
         let (completed, failed) = self.ended_counts();
         if let Some(history) = &mut self.history {

@@ -25,6 +25,8 @@ impl Core {
             for worker in due {
                 self.look_at(&worker);
             }
+            // What cannot be removed now is removed another time.
+            let _ = self.remove_finished();
         }
     }
 
