@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,6 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::CodecLimits;
 use crate::error::{Result, WorkError};
 use crate::runtime::access::Access;
+use crate::runtime::core::Core;
 use crate::runtime::event::JobSource;
 use crate::runtime::job::Job;
 use crate::runtime::record::{self, ActivationId, JobEndRecord, JobPart, TraceRecord};
@@ -58,9 +61,10 @@ use crate::value::Value;
 /// What belongs to a job goes with its record: see the retention of finished jobs. What is
 /// to outlive it belongs into a [`WorkerState`](crate::WorkerState).
 #[derive(Clone)]
-pub struct JobContext {
-    access: Access,
+pub struct JobContext {    access: Access,
     job: Arc<Job>,
+    /// The runtime that it is of, to be waited for.
+    core: Weak<Core>,
 }
 
 /// An entry of a job's trace. Made by [`JobContext::trace_log`].
@@ -93,14 +97,38 @@ impl JobContext {
         Self {
             access: Access::Inside(Arc::clone(run)),
             job: Arc::clone(job),
+            core: Weak::new(),
         }
     }
 
-    pub(crate) fn outside(store: &Store, job: &Arc<Job>) -> Self {
+    /// A job as it is given to somebody outside.
+    pub(crate) fn of(core: &Arc<Core>, job: &Arc<Job>) -> Self {
+        Self {
+            core: Arc::downgrade(core),
+            ..Self::outside(&core.store, job)
+        }
+    }
+pub(crate) fn outside(store: &Store, job: &Arc<Job>) -> Self {
         Self {
             access: Access::Outside(store.clone()),
             job: Arc::clone(job),
+            core: Weak::new(),
         }
+    }
+
+    /// Waits until the job has ended, and until that is durable. How it ended,
+    /// [`status`](Self::status) says then.
+    ///
+    /// # Errors
+    /// [`WorkError::TimedOut`], which says what holds it; [`WorkError::ShutDown`];
+    /// [`WorkError::InsideLogic`] inside of a routine, where it would wait for itself.
+    pub fn wait(&self, timeout: Duration) -> Result<()> {
+        if let Access::Inside(_) = self.access {
+            let (call, instead) = ("waiting for a job", "emit to a routine that goes on");
+            return Err(WorkError::InsideLogic { call, instead }.into());
+        }
+        let core = self.core.upgrade().ok_or(WorkError::ShutDown)?;
+        core.wait_for(&self.job, timeout)
     }
 
     /// Its id.
