@@ -46,20 +46,9 @@ const ROUNDS: &str = "rounds";
 /// In a document it is the kind `aggregator`. Without `count` it wants all, and without
 /// `timeout`, in seconds, it waits as long as it takes:
 ///
-/// ```
-/// # use evenkeel::{Flow, Registry};
-/// # Flow::from_yaml("
-/// # flow_id: orders
-/// # routines:
-/// #   offers:
-/// #     class: aggregator
-/// #     config: { slots: [post, courier, bike], count: 2, timeout: 5 }
-/// # ", &Registry::with_builtins())?;
-/// # /*
+/// ```yaml
 /// class: aggregator
 /// config: { slots: [post, courier, bike], count: 2, timeout: 5 }
-/// # */
-/// # Ok::<(), evenkeel::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Config")]

@@ -38,26 +38,12 @@ const UNMATCHED: &str = "unmatched";
 /// In a document it is the kind `router`. All fields of a `when` must be equal, with their
 /// types, and a route without `when` takes whatever comes to it:
 ///
-/// ```
-/// # use evenkeel::{Flow, Registry};
-/// # Flow::from_yaml("
-/// # flow_id: orders
-/// # routines:
-/// #   route:
-/// #     class: router
-/// #     config:
-/// #       routes:
-/// #       - { event: gold, when: { customer.tier: gold } }
-/// #       - { event: rest }
-/// # ", &Registry::with_builtins())?;
-/// # /*
+/// ```yaml
 /// class: router
 /// config:
 ///   routes:
 ///   - { event: gold, when: { customer.tier: gold } }
 ///   - { event: rest }
-/// # */
-/// # Ok::<(), evenkeel::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -94,26 +94,12 @@ impl fmt::Display for FieldType {
 ///
 /// In a document it is the kind `schema_validator`:
 ///
-/// ```
-/// # use evenkeel::{Flow, Registry};
-/// # Flow::from_yaml("
-/// # flow_id: orders
-/// # routines:
-/// #   check:
-/// #     class: schema_validator
-/// #     config:
-/// #       required: { id: string, customer.age: integer }
-/// #       optional: { note: string }
-/// #       closed: true
-/// # ", &Registry::with_builtins())?;
-/// # /*
+/// ```yaml
 /// class: schema_validator
 /// config:
 ///   required: { id: string, customer.age: integer }
 ///   optional: { note: string }
 ///   closed: true
-/// # */
-/// # Ok::<(), evenkeel::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
