@@ -42,8 +42,9 @@ use crate::value::Value;
 /// it wrote is as durable as the store says when it returns.
 ///
 /// ```
-/// use evenkeel::{Activation, Failure, Flow};
+/// use evenkeel::{Activation, Failure, Flow, PostOptions, Runtime, Store};
 /// use serde_json::json;
+/// use std::time::Duration;
 /// fn process(cx: &mut Activation) -> Result<(), Failure> {
 ///     let Some(job) = cx.current_job() else {
 ///         return Ok(()); // a timer's activation, or one of several jobs
@@ -55,6 +56,14 @@ use crate::value::Value;
 /// }
 /// let mut flow = Flow::new("orders");
 /// flow.add_fn("process", process)?;
+/// let runtime = Runtime::builder(Store::in_memory()).threads(1).start()?;
+/// runtime.register(flow)?;
+/// runtime.exec("orders")?;
+/// let options = PostOptions::new().meta("user_id", "ada");
+/// let job = runtime.post_with("orders", "process", "in", (), options)?;
+/// runtime.wait_until_all_jobs_finished(Duration::from_secs(30))?;
+/// assert_eq!(job.get_data("seen")?, Some(1));
+/// assert_eq!(job.trace_log()?[0].action, "completed");
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
 ///
@@ -409,18 +418,22 @@ pub(crate) fn outside(store: &Store, job: &Arc<Job>) -> Self {
             self.job.state.lock().parts = true;
             return Ok(());
         }
-        self.write(|tx| {
-            // Two that are noted at one moment have keys of their own: that this one is
-            // not there is read, so whoever comes second runs again, behind another LSN.
-            let id = ActivationId {
-                session: 0,
-                number: tx.lsn().get(),
-            };
-            let key = JobPart::Trace.key(trace.at, id, 0);
-            let parts = tx.scope(record::job(&self.job.id));
-            parts.find_cell(&key)?;
-            parts.put_cell(&key, Arc::clone(&cell))
-        })
+        self.write(|tx| self.note(tx, trace.at, &cell))
+    }
+
+    /// Puts an entry into the trace.
+    fn note(&self, tx: &Transaction, at_micros: u64, cell: &Arc<[u8]>) -> Result<()> {
+        // Two that are noted at one moment have keys of their own: that this one is not
+        // there is read, so whoever comes second runs again, behind another LSN. No
+        // activation is of session 0.
+        let id = ActivationId {
+            session: 0,
+            number: tx.lsn().get(),
+        };
+        let key = JobPart::Trace.key(at_micros, id, 0);
+        let parts = tx.scope(record::job(&self.job.id));
+        parts.find_cell(&key)?;
+        parts.put_cell(&key, Arc::clone(cell))
     }
 
     /// The trace of the job, the oldest entry first; inside logic with what the activation
