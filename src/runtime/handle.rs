@@ -322,9 +322,7 @@ impl Runtime {
     /// As a read.
     pub fn list_jobs(&self) -> Result<Vec<JobContext>> {
         let jobs = self.core().list_jobs()?.into_iter();
-        Ok(jobs
-            .map(|job| JobContext::of(self.core(), &job))
-            .collect())
+        Ok(jobs.map(|job| JobContext::of(self.core(), &job)).collect())
     }
 
     /// Cancels a job: its messages and timers go, but for those that other jobs share, and
@@ -395,7 +393,8 @@ impl Runtime {
     /// As [`pause_worker`](Self::pause_worker).
     pub fn resume_worker(&self, id: &str) -> Result<()> {
         self.core().resume(id)
-    }    /// What a worker has at this moment: what waits in its slots, what runs or is stuck,
+    }
+    /// What a worker has at this moment: what waits in its slots, what runs or is stuck,
     /// what will be tried again, its timers, and what is parked.
     ///
     /// # Errors
@@ -427,12 +426,7 @@ impl Runtime {
     /// # Errors
     /// [`WorkError::Unknown`], [`WorkError::Ended`]; [`WorkError::SlotFull`] where there was
     /// room for a part of them only, and the others stay parked. As a commit.
-    pub fn remap_parked(
-        &self,
-        worker: &str,
-        from: (&str, &str),
-        to: (&str, &str),
-    ) -> Result<u64> {
+    pub fn remap_parked(&self, worker: &str, from: (&str, &str), to: (&str, &str)) -> Result<u64> {
         self.core().remap(worker, from, to)
     }
 

@@ -10,7 +10,6 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -70,7 +69,8 @@ use crate::value::Value;
 /// What belongs to a job goes with its record: see the retention of finished jobs. What is
 /// to outlive it belongs into a [`WorkerState`](crate::WorkerState).
 #[derive(Clone)]
-pub struct JobContext {    access: Access,
+pub struct JobContext {
+    access: Access,
     job: Arc<Job>,
     /// The runtime that it is of, to be waited for.
     core: Weak<Core>,
@@ -117,7 +117,7 @@ impl JobContext {
             ..Self::outside(&core.store, job)
         }
     }
-pub(crate) fn outside(store: &Store, job: &Arc<Job>) -> Self {
+    pub(crate) fn outside(store: &Store, job: &Arc<Job>) -> Self {
         Self {
             access: Access::Outside(store.clone()),
             job: Arc::clone(job),

@@ -132,7 +132,8 @@ impl Core {
     ///
     /// # Errors
     /// [`WorkError::TimedOut`], [`WorkError::Unknown`]; as the store.
-    pub(crate) fn wait_for_job(&self, id: &str, timeout: Duration) -> Result<Arc<Job>> {        let job = self.job(id)?.ok_or_else(|| unknown_job(id))?;
+    pub(crate) fn wait_for_job(&self, id: &str, timeout: Duration) -> Result<Arc<Job>> {
+        let job = self.job(id)?.ok_or_else(|| unknown_job(id))?;
         self.wait_for(&job, timeout)?;
         Ok(job)
     }
@@ -152,7 +153,8 @@ impl Core {
                 holding: self.holding_job(job),
             }
             .into());
-        }        let lsn = job.state.lock().lsn;
+        }
+        let lsn = job.state.lock().lsn;
         self.engine().sync(lsn)
     }
 

@@ -44,7 +44,11 @@ impl Core {
         let at = inner.plan.as_ref().and_then(|plan| plan.routine(routine));
         let state = at.and_then(|at| inner.routines.get_mut(at));
         let Some(state) = state else {
-            return Err(unknown("routine", routine, format!("worker {id:?} runs no such one")));
+            return Err(unknown(
+                "routine",
+                routine,
+                format!("worker {id:?} runs no such one"),
+            ));
         };
         state.released = released;
         state.candidate = true;
@@ -131,16 +135,16 @@ impl Core {
 /// The jobs of a message that have not ended.
 pub(crate) fn live_jobs(inner: &Inner, record: &MessageRecord) -> Vec<Arc<Job>> {
     let jobs = record.jobs.iter();
-    jobs.filter_map(|id| inner.jobs.get(id.as_str())).cloned().collect()
+    jobs.filter_map(|id| inner.jobs.get(id.as_str()))
+        .cloned()
+        .collect()
 }
 
 /// What a message was emitted or posted as.
 pub(crate) fn event_of(record: &MessageRecord) -> Event {
     let data = record.data.clone();
     match (&record.from, &record.event) {
-        (Some(from), Some(event)) => {
-            Event::emitted(from.as_str(), event.as_str(), data, record.at)
-        }
+        (Some(from), Some(event)) => Event::emitted(from.as_str(), event.as_str(), data, record.at),
         _ => Event::posted(data, record.at),
     }
 }
