@@ -241,7 +241,7 @@ pub(super) fn seeds() -> Seeds {
         join(&[&[scope, key.len() as u8], key, &len, cell])
     };
     let (begin, end) = (cell(&begin, &limits), cell(&end, &limits));
-    let letter = cell(&letter(), &limits);
+    let dead = cell(&letter(), &limits);
     let number = DeadKey::Letter(0).encode();
     let both = [
         write(0, &JobKey::Begin("j").encode(), &begin),
@@ -254,7 +254,7 @@ pub(super) fn seeds() -> Seeds {
         ("job-end", join(&[&[1], &end])),
         ("message", join(&[&[1], &cell(&letter().message, &limits)])),
         ("once", join(&[&[1], &cell(&once, &limits)])),
-        ("dead-letter", join(&[&[1], &letter])),
+        ("dead-letter", join(&[&[1], &dead])),
         (
             "two-keys",
             b"\x02\x00\x01a\x02in\x0d\x00\x02ai\x01n\x0d".to_vec(),
@@ -268,6 +268,6 @@ pub(super) fn seeds() -> Seeds {
             "a-key",
             join(&[&[3], &write(1, b"k", &cell(&key, &limits))]),
         ),
-        ("letters", join(&[&[3], &write(2, &number, &letter)])),
+        ("letters", join(&[&[3], &write(2, &number, &dead)])),
     ])
 }
