@@ -5,55 +5,85 @@
 //! follows from a failure, and which status may follow which. They decide; whoever calls
 //! them acts.
 
+mod access;
 mod activation;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+mod alarm;
+mod builtin;
+mod choose;
+mod commit;
+mod core;
 pub(crate) mod dead;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod document;
 mod endpoint;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod event;
+mod execute;
+mod fail;
 mod failure;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+mod fields;
+#[cfg(test)]
+mod fixture;
 mod flow;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+mod handle;
 mod handler;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+mod history;
 pub(crate) mod idempotency;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod inspect;
 mod job;
 mod job_context;
+mod jobs;
+mod line;
+mod names;
+mod once;
+mod opening;
+mod ops;
 mod options;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
-mod policy;
 mod plan;
+mod policy;
+mod post;
 pub(crate) mod record;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 pub(crate) mod retention;
 mod routine;
 mod run;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+mod settings;
+mod settle;
 mod slot;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+mod state_accessor;
 mod status;
+mod timer;
 mod worker;
 mod worker_state;
+mod workers;
 
 pub use activation::Activation;
+pub use builtin::aggregator::Aggregator;
+pub use builtin::batcher::Batcher;
+pub use builtin::debouncer::Debouncer;
+pub use builtin::extractor::ResultExtractor;
+pub use builtin::filter::Filter;
+pub use builtin::mapper::Mapper;
+pub use builtin::retry::Retry;
+pub use builtin::router::Router;
+pub use builtin::splitter::Splitter;
+pub use builtin::validator::{FieldType, SchemaValidator};
 pub use dead::{DeadLetter, KeepDeadLetters};
 pub use document::registry::Registry;
 pub use endpoint::Endpoint;
 pub use event::{Event, JobView, Verdict};
 pub use failure::Failure;
-pub use flow::problem::{FlowProblem, FlowProblems};
 pub use flow::{Connection, Flow};
+pub use flow::problem::{FlowProblem, FlowProblems};
+pub use handle::{Runtime, RuntimeBuilder, Shutdown};
 pub use handler::{ErrorHandler, ErrorStrategy};
-pub use inspect::{
-    ParkedMessage, RetryDetails, RunDetails, SlotDetails, TimerDetails, WorkerDetails,
-};
+pub use history::{ExecutionEntry, ExecutionOutcome};
+pub use inspect::{ParkedMessage, RetryDetails, RunDetails, SlotDetails, TimerDetails, WorkerDetails};
+pub use job_context::{JobContext, TraceEntry};
+pub use once::{Resolution, UncertainEffect};
 pub use options::{AtCapacity, Pressure, SlotOptions};
 pub use policy::{ActivationPolicy, Decision, IntoDecision, SlotsView};
+pub use post::PostOptions;
+pub use record::ActivationId;
 pub use retention::KeepJobs;
 pub use routine::{Routine, RoutineSettings};
+pub use state_accessor::RoutineStateAccessor;
 pub use status::{JobStatus, RoutineStatus, WorkerStatus};
+pub use worker_state::WorkerState;

@@ -246,7 +246,7 @@ mod tests {
     use crate::sync::{Condvar, Mutex};
 
     const ID: ActivationId = ActivationId {
-        epoch: 2,
+        session: 2,
         number: 255,
     };
 

@@ -19,10 +19,16 @@ use crate::scope::Scope;
 use crate::state::cell;
 use crate::value::Value;
 
+pub use key::ActivationId;
 pub(crate) use key::{
-    ActivationId, DeadKey, JOB_ENDS, JobKey, JobPart, WorkerKey, job_begin_key, job_end_key,
-    message_key, once_prefix, routine_datum,
+    DeadKey, JOB_ENDS, JobKey, JobPart, WorkerKey, job_begin_key, job_end_key, message_key,
+    routine_datum,
 };
+
+/// How often a runtime was started on this store: `started` -> a number.
+pub(crate) fn sessions() -> Scope {
+    Scope::system("runtime/sessions")
+}
 
 /// The flows that were registered: name -> [`FlowRecord`].
 pub(crate) fn flows() -> Scope {
@@ -177,9 +183,9 @@ pub(crate) struct ClaimRecord {
 /// An effect of `once`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct OnceRecord {
-    /// The epoch of the opening that began it.
+    /// The start of a runtime that began it.
     #[serde(rename = "o")]
-    pub(crate) epoch: u64,
+    pub(crate) session: u64,
     /// Its result, in a list of one; `None` for an intent. Without the list a result
     /// that is null would be read as an intent, and the effect be had twice.
     #[serde(

@@ -28,6 +28,7 @@ use crate::state::watch::cursor::{self, Cursor};
 use crate::state::watch::filter::WatchFilter;
 use crate::state::watch::{self, Watch};
 use crate::sync::Mutex;
+use crate::sync::atomic::AtomicBool;
 use crate::wal::Seat;
 
 /// Within this time a commit at [`Durability::Memory`] is written and synced.
@@ -64,7 +65,7 @@ impl fmt::Debug for Store {
 }
 
 /// When a call that commits began, if that is measured, and the span that it is in.
-pub(super) struct Begun {
+pub(crate) struct Begun {
     at: Option<Instant>,
     span: Span,
 }
@@ -91,6 +92,8 @@ pub(crate) struct Shared {
     pub(super) migrated: Mutex<Option<MigrationReport>>,
     /// What it was restored from, the latest first.
     pub(super) origins: Vec<Origin>,
+    /// A runtime runs on it.
+    pub(crate) runs: AtomicBool,
 }
 
 impl Drop for Shared {
@@ -143,7 +146,7 @@ impl Shared {
     }
 
     /// Waits until a commit is as durable as it should be.
-    pub(super) fn acknowledge(
+    pub(crate) fn acknowledge(
         &self,
         lsn: Lsn,
         durability: Durability,
@@ -187,6 +190,7 @@ impl Store {
                 setting: Mutex::default(),
                 migrated: Mutex::default(),
                 origins,
+                runs: AtomicBool::new(false),
             }),
         }
     }
@@ -200,7 +204,7 @@ impl Store {
         &self.shared
     }
 
-    pub(super) fn durability(&self) -> Durability {
+    pub(crate) fn durability(&self) -> Durability {
         self.durability
     }
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 /// An activation, over all its attempts and re-runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ActivationId {
-    /// The epoch of the opening that began it.
-    pub(crate) epoch: u64,
+    /// The session of the opening that began it.
+    pub(crate) session: u64,
     /// Its number in that opening.
     pub(crate) number: u64,
 }
@@ -18,7 +18,7 @@ pub struct ActivationId {
 impl ActivationId {
     fn bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.epoch.to_be_bytes());
+        bytes[..8].copy_from_slice(&self.session.to_be_bytes());
         bytes[8..].copy_from_slice(&self.number.to_be_bytes());
         bytes
     }
@@ -26,7 +26,7 @@ impl ActivationId {
     fn read(bytes: [u8; 16]) -> Self {
         let number = u128::from_be_bytes(bytes);
         Self {
-            epoch: (number >> 64) as u64,
+            session: (number >> 64) as u64,
             number: number as u64,
         }
     }
@@ -34,7 +34,7 @@ impl ActivationId {
 
 impl fmt::Display for ActivationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}-{:x}", self.epoch, self.number)
+        write!(f, "{:x}-{:x}", self.session, self.number)
     }
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for ActivationId {
 /// 05 place                      of the history     -> HistoryRecord
 /// routine, slot, effect = length, 2 bytes big-endian, then UTF-8
 /// seq, number = 8 bytes big-endian; place = 2 bytes big-endian
-/// activation = epoch and number, 8 bytes big-endian each
+/// activation = session and number, 8 bytes big-endian each
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum WorkerKey {
@@ -217,7 +217,7 @@ impl DeadKey {
 /// 01 time activation index   an entry of its trace  -> TraceRecord
 /// 02 time activation index   a piece of its output  -> text
 /// time = 8 bytes big-endian; index = 4 bytes big-endian
-/// activation = epoch and number, 8 bytes big-endian each
+/// activation = session and number, 8 bytes big-endian each
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum JobPart {

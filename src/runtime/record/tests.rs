@@ -8,7 +8,7 @@ use super::*;
 use crate::codec::DecodeErrorKind;
 
 const ID: ActivationId = ActivationId {
-    epoch: 3,
+    session: 3,
     number: 0x0102,
 };
 
@@ -36,7 +36,7 @@ fn number() -> impl Strategy<Value = u64> {
 }
 
 fn activation() -> impl Strategy<Value = ActivationId> {
-    (number(), number()).prop_map(|(epoch, number)| ActivationId { epoch, number })
+    (number(), number()).prop_map(|(session, number)| ActivationId { session, number })
 }
 
 fn worker_key() -> impl Strategy<Value = WorkerKey> {
@@ -322,7 +322,7 @@ fn golden() -> Vec<(&'static str, Arc<[u8]>, &'static str)> {
             "intent",
             encode(
                 &OnceRecord {
-                    epoch: 3,
+                    session: 3,
                     result: None,
                 },
                 &limits(),
@@ -333,7 +333,7 @@ fn golden() -> Vec<(&'static str, Arc<[u8]>, &'static str)> {
             "done",
             encode(
                 &OnceRecord {
-                    epoch: 3,
+                    session: 3,
                     result: Some(Value::Null),
                 },
                 &limits(),
@@ -474,7 +474,7 @@ fn a_result_that_is_null_is_a_result() {
         Some(7.into()),
         Some(Value::List(vec![])),
     ] {
-        let record = OnceRecord { epoch: 1, result };
+        let record = OnceRecord { session: 1, result };
         let cell = encode(&record, &limits()).unwrap();
         let read: OnceRecord = decode(&cell, &limits(), &jobs()).unwrap();
         assert_eq!(read, record);

@@ -83,7 +83,7 @@ fn any_record<T: Serialize + DeserializeOwned>(cell: &[u8]) {
 
 fn worker_key(input: &mut Input<'_>) -> WorkerKey {
     let mut id = |input: &mut Input<'_>| ActivationId {
-        epoch: input.number(),
+        session: input.number(),
         number: input.number(),
     };
     match input.u8() % 5 {
@@ -227,7 +227,7 @@ pub(super) fn seeds() -> Seeds {
         hash: 1,
     };
     let once = OnceRecord {
-        epoch: 1,
+        session: 1,
         result: Some(Value::Null),
     };
     fn cell<T: Serialize>(record: &T, limits: &CodecLimits) -> Vec<u8> {
