@@ -70,12 +70,14 @@ pub use document::registry::Registry;
 pub use endpoint::Endpoint;
 pub use event::{Event, JobView, Verdict};
 pub use failure::Failure;
-pub use flow::{Connection, Flow};
 pub use flow::problem::{FlowProblem, FlowProblems};
+pub use flow::{Connection, Flow};
 pub use handle::{Runtime, RuntimeBuilder, Shutdown};
 pub use handler::{ErrorHandler, ErrorStrategy};
 pub use history::{ExecutionEntry, ExecutionOutcome};
-pub use inspect::{ParkedMessage, RetryDetails, RunDetails, SlotDetails, TimerDetails, WorkerDetails};
+pub use inspect::{
+    ParkedMessage, RetryDetails, RunDetails, SlotDetails, TimerDetails, WorkerDetails,
+};
 pub use job_context::{JobContext, TraceEntry};
 pub use once::{Resolution, UncertainEffect};
 pub use options::{AtCapacity, Pressure, SlotOptions};

@@ -82,7 +82,7 @@ fn any_record<T: Serialize + DeserializeOwned>(cell: &[u8]) {
 }
 
 fn worker_key(input: &mut Input<'_>) -> WorkerKey {
-    let mut id = |input: &mut Input<'_>| ActivationId {
+    let id = |input: &mut Input<'_>| ActivationId {
         session: input.number(),
         number: input.number(),
     };
@@ -241,7 +241,8 @@ pub(super) fn seeds() -> Seeds {
         join(&[&[scope, key.len() as u8], key, &len, cell])
     };
     let (begin, end) = (cell(&begin, &limits), cell(&end, &limits));
-    let dead = cell(&letter(), &limits);
+    let message = cell(&letter().message, &limits);
+    let letter = cell(&letter(), &limits);
     let number = DeadKey::Letter(0).encode();
     let both = [
         write(0, &JobKey::Begin("j").encode(), &begin),
@@ -252,9 +253,9 @@ pub(super) fn seeds() -> Seeds {
         ("key", join(&[&[0], &message_key])),
         ("job", join(&[&[1], &begin])),
         ("job-end", join(&[&[1], &end])),
-        ("message", join(&[&[1], &cell(&letter().message, &limits)])),
+        ("message", join(&[&[1], &message])),
         ("once", join(&[&[1], &cell(&once, &limits)])),
-        ("dead-letter", join(&[&[1], &dead])),
+        ("dead-letter", join(&[&[1], &letter])),
         (
             "two-keys",
             b"\x02\x00\x01a\x02in\x0d\x00\x02ai\x01n\x0d".to_vec(),
@@ -268,6 +269,6 @@ pub(super) fn seeds() -> Seeds {
             "a-key",
             join(&[&[3], &write(1, b"k", &cell(&key, &limits))]),
         ),
-        ("letters", join(&[&[3], &write(2, &number, &dead)])),
+        ("letters", join(&[&[3], &write(2, &number, &letter)])),
     ])
 }
