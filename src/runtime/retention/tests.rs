@@ -121,7 +121,10 @@ fn keys_of(store: &Store, id: &str) -> (usize, usize) {
     let records = records
         .iter()
         .filter(|key| own.iter().any(|own| **own == ***key));
-    let parts = scopes_of(id).iter().map(|scope| count(scope).len()).sum();
+    let data = Scope::job(id);
+    let cached = data.caches();
+    let parts = [data, cached, record::job(id), record::routine_data(id)];
+    let parts = parts.iter().map(|scope| count(scope).len()).sum();
     (records.count(), parts)
 }
 
