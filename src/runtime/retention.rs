@@ -155,13 +155,6 @@ impl FinishedJobs {
         self.jobs.insert((job.completed_micros, job.id), job.parts);
     }
 
-    /// Somebody gave something to a job that had ended already.
-    pub(crate) fn has_parts(&mut self, id: &Arc<str>, completed_micros: u64) {
-        if let Some(parts) = self.jobs.get_mut(&(completed_micros, Arc::clone(id))) {
-            *parts = true;
-        }
-    }
-
     /// Takes out those that are to go now: the first that ended, and no more than
     /// `at_most`. Whoever cannot remove them [puts](Self::put) them back.
     pub(crate) fn due(&mut self, now_micros: u64, at_most: usize) -> Vec<FinishedJob> {

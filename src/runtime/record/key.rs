@@ -9,9 +9,9 @@ use std::sync::Arc;
 /// An activation, over all its attempts and re-runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ActivationId {
-    /// The session of the opening that began it.
+    /// The session that began it: the number of the start of a runtime.
     pub(crate) session: u64,
-    /// Its number in that opening.
+    /// Its number in that session.
     pub(crate) number: u64,
 }
 
@@ -119,13 +119,6 @@ pub(crate) fn message_key(routine: &str, slot: &str, seq: u64) -> Box<[u8]> {
     put_name(&mut key, slot);
     key.extend_from_slice(&seq.to_be_bytes());
     key.into()
-}
-
-/// What all effects of an activation begin with.
-pub(crate) fn once_prefix(activation: ActivationId) -> Vec<u8> {
-    let mut key = vec![3];
-    key.extend_from_slice(&activation.bytes());
-    key
 }
 
 /// A key of the scope of all jobs.

@@ -82,7 +82,7 @@ fn any_record<T: Serialize + DeserializeOwned>(cell: &[u8]) {
 }
 
 fn worker_key(input: &mut Input<'_>) -> WorkerKey {
-    let mut id = |input: &mut Input<'_>| ActivationId {
+    let id = |input: &mut Input<'_>| ActivationId {
         session: input.number(),
         number: input.number(),
     };
