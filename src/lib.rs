@@ -86,11 +86,11 @@ pub use runtime::{
     Activation, ActivationId, ActivationPolicy, Aggregator, AtCapacity, Batcher, Connection,
     DeadLetter, Debouncer, Decision, Endpoint, ErrorHandler, ErrorStrategy, Event, ExecutionEntry,
     ExecutionOutcome, Failure, FieldType, Filter, Flow, FlowProblem, FlowProblems, IntoDecision,
-    JobContext, JobStatus, JobView, KeepDeadLetters, KeepJobs, Mapper, PostOptions, Pressure,
-    Registry, Resolution, ResultExtractor, Retry, Router, Routine, RoutineSettings,
-    RoutineStateAccessor, RoutineStatus, Runtime, RuntimeBuilder, SchemaValidator, Shutdown,
-    SlotOptions, SlotsView, Splitter, TraceEntry, UncertainEffect, Verdict, WorkerState,
-    WorkerStatus,
+    JobContext, JobStatus, JobView, KeepDeadLetters, KeepJobs, Mapper, ParkedMessage, PostOptions,
+    Pressure, Registry, Resolution, ResultExtractor, Retry, RetryDetails, Router, Routine,
+    RoutineSettings, RoutineStateAccessor, RoutineStatus, RunDetails, Runtime, RuntimeBuilder,
+    SchemaValidator, Shutdown, SlotDetails, SlotOptions, SlotsView, Splitter, TimerDetails,
+    TraceEntry, UncertainEffect, Verdict, WorkerDetails, WorkerState, WorkerStatus,
 };
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{

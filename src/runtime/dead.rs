@@ -342,7 +342,8 @@ impl DeadLetters {
         let mut held = self.held.lock();
         for cell in cells {
             let number = held.next;
-            held.next += 1;
+            // At the end of all numbers it stays there; no store lives to see that.
+            held.next = held.next.saturating_add(1);
             held.letters.insert(number, until);
             change.added.push(number);
             ops.insert(DeadKey::Letter(number).encode(), Op::Put(cell));

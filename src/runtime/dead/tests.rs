@@ -39,10 +39,13 @@ fn commit(letters: &DeadLetters, mut change: DeadChange<'_>) -> (Vec<u64>, u64) 
     change.committed()
 }
 
-fn put(letters: &DeadLetters, data: impl IntoIterator<Item = i64>) -> (Vec<u64>, u64) {
+fn put_all(letters: &DeadLetters, records: Vec<DeadRecord>) -> (Vec<u64>, u64) {
     let now = letters.store.shared.engine.now();
-    let records = data.into_iter().map(dead).collect();
     commit(letters, letters.put(records, now).unwrap())
+}
+
+fn put(letters: &DeadLetters, data: impl IntoIterator<Item = i64>) -> (Vec<u64>, u64) {
+    put_all(letters, data.into_iter().map(dead).collect())
 }
 
 fn ids(letters: &DeadLetters) -> Vec<u64> {
@@ -135,7 +138,7 @@ fn an_edited_letter_keeps_what_it_came_with() {
 fn an_original_that_is_null_is_an_original() {
     let store = Store::in_memory();
     let letters = letters(&store, KeepDeadLetters::new());
-    commit(&letters, letters.put(vec![dead(Value::Null)], 0).unwrap());
+    put_all(&letters, vec![dead(Value::Null)]);
     letters.edit(0, 1.into()).unwrap();
     letters.edit(0, 2.into()).unwrap();
     assert_eq!(letters.get(0).unwrap().original(), Some(&Value::Null));
@@ -242,7 +245,7 @@ fn a_long_error_is_cut_between_characters() {
         error: format!("x{}", "\u{e9}".repeat(ERROR_BYTES_MAX)),
         ..dead(1)
     };
-    commit(&letters, letters.put(vec![record], 0).unwrap());
+    put_all(&letters, vec![record]);
     let letter = letters.get(0).unwrap();
     assert_eq!(letter.error().len(), ERROR_BYTES_MAX - 1);
 }

@@ -154,6 +154,14 @@ fn what_a_run_did_for_a_job_it_sees_and_nobody_else_before_its_commit() {
     let outside = fixture.outside(&job);
     outside.set_data("n", 1).unwrap();
     outside.trace("main", "posted", ()).unwrap();
+    // What the job printed stands beside its trace.
+    let piece = JobPart::Output.key(1, fixture.run("a", &[]).id, 0);
+    let printed = record::encode(&"printed", &outside.limits()).unwrap();
+    let put = |tx: &Transaction| {
+        tx.scope(record::job("j"))
+            .put_cell(&piece, Arc::clone(&printed))
+    };
+    fixture.store.transact(put).unwrap();
     for commits in [false, true] {
         let run = fixture.run("a", &[&job]);
         let inside = JobContext::inside(&run, &job);

@@ -80,7 +80,7 @@ fn give_parts(store: &Store, id: &str) {
     let part = JobPart::Trace.key(
         1,
         ActivationId {
-            epoch: 1,
+            session: 1,
             number: 1,
         },
         0,
