@@ -412,6 +412,8 @@ impl JobContext {
             action: action.to_owned(),
             details: Value::from_serialize(&details)?,
         };
+        // All of it counts: routine and action are the user's too.
+        record::check_data(&Value::from_serialize(&trace)?, &self.limits())?;
         let cell = record::encode(&trace, &self.limits())?;
         if let Access::Inside(run) = &self.access {
             run.change(|done| done.traces.push((Arc::clone(&self.job), trace)))?;
