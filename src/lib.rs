@@ -82,11 +82,15 @@ pub use migrate::{
     RehearsedInvariant, RehearsedMigration, Reverts, Sample, ScopeSet, StateMigration, StateSize,
     Transforms,
 };
+#[cfg(feature = "tracing")]
+pub use runtime::JobOutputLayer;
 pub use runtime::{
-    Activation, ActivationPolicy, AtCapacity, Connection, Decision, Endpoint, ErrorHandler,
-    ErrorStrategy, Event, Failure, Flow, FlowProblem, FlowProblems, IntoDecision, JobStatus,
-    JobView, Pressure, Registry, Routine, RoutineSettings, RoutineStatus, SlotOptions, SlotsView,
-    Verdict, WorkerStatus,
+    Activation, ActivationPolicy, AtCapacity, BeforeEnqueue, Connection, Decision, Endpoint,
+    ErrorHandler, ErrorStrategy, Event, EventEmitted, ExecutionOutcome, Failure, Flow, FlowProblem,
+    FlowProblems, Hooks, IntoDecision, JobEnded, JobIds, JobStarted, JobStatus, JobView, Pressure,
+    Refusal, Registry, Routine, RoutineEnded, RoutineSettings, RoutineStarts, RoutineStatus,
+    RuntimeStats, SlotOptions, SlotsView, Verdict, WorkerStarted, WorkerStatus, WorkerStopped,
+    current_job, job_print_line,
 };
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{

@@ -6,6 +6,8 @@
 //! them acts.
 
 mod activation;
+mod capture;
+mod current;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod document;
 mod endpoint;
@@ -18,7 +20,10 @@ mod flow;
 mod handler;
 mod job;
 mod job_context;
+mod history;
+mod hooks;
 mod options;
+mod output;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod policy;
 mod plan;
@@ -29,10 +34,15 @@ mod run;
 mod slot;
 #[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod status;
+mod telemetry;
 mod worker;
 mod worker_state;
 
 pub use activation::Activation;
+pub use capture::job_print_line;
+#[cfg(feature = "tracing")]
+pub use capture::layer::JobOutputLayer;
+pub use current::current_job;
 pub use document::registry::Registry;
 pub use endpoint::Endpoint;
 pub use event::{Event, JobView, Verdict};
@@ -40,7 +50,13 @@ pub use failure::Failure;
 pub use flow::problem::{FlowProblem, FlowProblems};
 pub use flow::{Connection, Flow};
 pub use handler::{ErrorHandler, ErrorStrategy};
+pub use history::ExecutionOutcome;
+pub use hooks::{
+    BeforeEnqueue, EventEmitted, Hooks, JobEnded, JobIds, JobStarted, Refusal, RoutineEnded,
+    RoutineStarts, WorkerStarted, WorkerStopped,
+};
 pub use options::{AtCapacity, Pressure, SlotOptions};
 pub use policy::{ActivationPolicy, Decision, IntoDecision, SlotsView};
 pub use routine::{Routine, RoutineSettings};
 pub use status::{JobStatus, RoutineStatus, WorkerStatus};
+pub use telemetry::RuntimeStats;
