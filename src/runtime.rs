@@ -5,58 +5,99 @@
 //! follows from a failure, and which status may follow which. They decide; whoever calls
 //! them acts.
 
+mod access;
 mod activation;
+mod alarm;
+mod builtin;
 mod capture;
+mod choose;
+mod commit;
+mod core;
 mod current;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+pub(crate) mod dead;
 mod document;
 mod endpoint;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
 mod event;
+mod execute;
+mod fail;
 mod failure;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+mod fields;
+#[cfg(test)]
+mod fixture;
 mod flow;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+mod handle;
 mod handler;
-mod job;
-mod job_context;
 mod history;
 mod hooks;
+pub(crate) mod idempotency;
+mod inspect;
+mod job;
+mod job_context;
+mod jobs;
+mod line;
+mod names;
+mod once;
+mod opening;
+mod ops;
 mod options;
 mod output;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
-mod policy;
 mod plan;
-mod record;
+mod policy;
+mod post;
+pub(crate) mod record;
+pub(crate) mod retention;
 mod routine;
 mod run;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+mod settings;
+mod settle;
 mod slot;
-#[cfg_attr(not(test), expect(dead_code, reason = "the core that acts comes next"))]
+mod state_accessor;
 mod status;
 mod telemetry;
+mod timer;
 mod worker;
 mod worker_state;
+mod workers;
 
 pub use activation::Activation;
+pub use builtin::aggregator::Aggregator;
+pub use builtin::batcher::Batcher;
+pub use builtin::debouncer::Debouncer;
+pub use builtin::extractor::ResultExtractor;
+pub use builtin::filter::Filter;
+pub use builtin::mapper::Mapper;
+pub use builtin::retry::Retry;
+pub use builtin::router::Router;
+pub use builtin::splitter::Splitter;
+pub use builtin::validator::{FieldType, SchemaValidator};
 pub use capture::job_print_line;
 #[cfg(feature = "tracing")]
 pub use capture::layer::JobOutputLayer;
 pub use current::current_job;
+pub use dead::{DeadLetter, KeepDeadLetters};
 pub use document::registry::Registry;
 pub use endpoint::Endpoint;
 pub use event::{Event, JobView, Verdict};
 pub use failure::Failure;
-pub use flow::problem::{FlowProblem, FlowProblems};
 pub use flow::{Connection, Flow};
+pub use flow::problem::{FlowProblem, FlowProblems};
+pub use handle::{Runtime, RuntimeBuilder, Shutdown};
 pub use handler::{ErrorHandler, ErrorStrategy};
-pub use history::ExecutionOutcome;
+pub use history::{ExecutionEntry, ExecutionOutcome};
 pub use hooks::{
     BeforeEnqueue, EventEmitted, Hooks, JobEnded, JobIds, JobStarted, Refusal, RoutineEnded,
     RoutineStarts, WorkerStarted, WorkerStopped,
 };
+pub use inspect::{ParkedMessage, RetryDetails, RunDetails, SlotDetails, TimerDetails, WorkerDetails};
+pub use job_context::{JobContext, TraceEntry};
+pub use once::{Resolution, UncertainEffect};
 pub use options::{AtCapacity, Pressure, SlotOptions};
 pub use policy::{ActivationPolicy, Decision, IntoDecision, SlotsView};
+pub use post::PostOptions;
+pub use record::ActivationId;
+pub use retention::KeepJobs;
 pub use routine::{Routine, RoutineSettings};
+pub use state_accessor::RoutineStateAccessor;
 pub use status::{JobStatus, RoutineStatus, WorkerStatus};
 pub use telemetry::RuntimeStats;
+pub use worker_state::WorkerState;

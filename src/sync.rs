@@ -16,11 +16,11 @@ mod scheduled;
 
 #[cfg(not(evenkeel_shuttle))]
 pub(crate) use machine::{
-    Condvar, HashState, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic, instant, pause,
-    read_through, thread, thread_local,
+    Condvar, HashState, Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    atomic, cores, instant, pause, read_through, thread, thread_local,
 };
 #[cfg(evenkeel_shuttle)]
 pub(crate) use scheduled::{
-    Condvar, HashState, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic, instant, pause,
-    read_through, thread, thread_local,
+    Condvar, HashState, Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    atomic, cores, instant, pause, read_through, thread, thread_local,
 };

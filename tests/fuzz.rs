@@ -146,6 +146,11 @@ fn migrations() {
     run("migrations", 400);
 }
 
+#[test]
+fn runtime_records() {
+    run("runtime_records", 8_000);
+}
+
 /// `cargo run --example fuzz_corpus` writes the seeds; they are in the tree as it does.
 #[test]
 fn the_corpus_is_what_its_command_makes() {

@@ -228,12 +228,23 @@ impl View {
     pub(crate) fn for_each(
         &self,
         slot: &Slot,
+        visitor: impl FnMut(&[u8], Lsn, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        self.for_each_of(slot, all, visitor)
+    }
+
+    /// The same, of those in a range.
+    pub(crate) fn for_each_of(
+        &self,
+        slot: &Slot,
+        (from, to): (Bound<&[u8]>, Bound<&[u8]>),
         mut visitor: impl FnMut(&[u8], Lsn, &[u8]) -> Result<()>,
     ) -> Result<()> {
         let mut after: Option<Vec<u8>> = None;
         loop {
-            let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-            let chunk = self.chunk(slot, from, Bound::Unbounded)?;
+            let from = after.as_deref().map_or(from, Bound::Excluded);
+            let chunk = self.chunk(slot, from, to)?;
             for (key, lsn, cell) in &chunk.entries {
                 visitor(key, *lsn, cell)?;
             }

@@ -1,5 +1,5 @@
 //! Owns `Activation`, which the logic of a routine is given: a view of its run.
-//! Imports `event`, `job_context`, `record`, `run`, `worker_state`.
+//! Imports `event`, `job_context`, `record`, `run`, `state_accessor`, `worker_state`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,8 +12,10 @@ use crate::error::{Error, Result, WorkError};
 use crate::runtime::event::Event;
 use crate::runtime::job::Job;
 use crate::runtime::job_context::JobContext;
+use crate::runtime::post::PostOptions;
 use crate::runtime::record::{self, ActivationId, MessageRecord, TimerRecord};
 use crate::runtime::run::{Emit, NewTimer, Run};
+use crate::runtime::state_accessor::RoutineStateAccessor;
 use crate::runtime::worker_state::WorkerState;
 use crate::state::Transaction;
 use crate::value::Value;
@@ -90,7 +92,11 @@ impl Activation {
         let slots = &self.run.routine().slots;
         let given = self.run.given.iter();
         given
-            .filter(move |given| slots.get(given.slot).is_some_and(|(name, _)| **name == *slot))
+            .filter(move |given| {
+                slots
+                    .get(given.slot)
+                    .is_some_and(|(name, _)| **name == *slot)
+            })
             .flat_map(|given| &given.messages)
             .map(|message| &*message.event)
     }
@@ -123,7 +129,10 @@ impl Activation {
         let messages = self.run.given.iter().flat_map(|given| &given.messages);
         let mut found = messages.filter(|message| std::ptr::eq(&*message.event, event));
         let jobs = found.next().map(|message| message.jobs.iter());
-        jobs.into_iter().flatten().map(|job| self.context(job)).collect()
+        jobs.into_iter()
+            .flatten()
+            .map(|job| self.context(job))
+            .collect()
     }
 
     /// The jobs whose data it consumes, each once, in the order of its input. None where
@@ -162,6 +171,13 @@ impl Activation {
     #[must_use]
     pub fn worker_state(&self) -> WorkerState {
         WorkerState::inside(&self.run)
+    }
+
+    /// The fields of the routine's own state, which is a map and stays from activation to
+    /// activation, whatever their jobs.
+    #[must_use]
+    pub fn state_accessor(&self) -> RoutineStateAccessor {
+        RoutineStateAccessor::of(&self.run)
     }
 
     /// All scopes of the store, to be read and written in the commit of this activation.
@@ -211,14 +227,19 @@ impl Activation {
     /// As [`emit`](Self::emit), and [`WorkError::Unknown`] for a job that is none of this
     /// activation.
     pub fn emit_for(&self, job: &JobContext, event: &str, data: impl Serialize) -> Result<()> {
+        self.emitted(event, &data, Some(self.own(job)?))
+    }
+
+    /// A job of this activation.
+    fn own(&self, job: &JobContext) -> Result<&Arc<Job>> {
         let mut jobs = self.run.jobs.iter();
-        let job = jobs.find(|known| *known.id == *job.job_id());
-        let job = job.ok_or_else(|| WorkError::Unknown {
+        let found = jobs.find(|known| *known.id == *job.job_id());
+        let unknown = || WorkError::Unknown {
             what: "job",
-            name: "of this activation".into(),
-            hint: "emit for one of `jobs()`".into(),
-        })?;
-        self.emitted(event, &data, Some(job))
+            name: job.job_id().to_owned(),
+            hint: "an activation acts for one of its `jobs()`".into(),
+        };
+        Ok(found.ok_or_else(unknown)?)
     }
 
     fn emitted<T: Serialize>(&self, event: &str, data: &T, job: Option<&Arc<Job>>) -> Result<()> {
@@ -228,7 +249,10 @@ impl Activation {
         if !routine.settings.accepts_event(event) {
             return Err(self.unknown("event", event, routine.settings.event_names()));
         }
-        let connected = routine.outs.iter().find(|out| out.connection.event() == event);
+        let connected = routine
+            .outs
+            .iter()
+            .find(|out| out.connection.event() == event);
         let name: Arc<str> = match connected {
             Some(out) => Arc::clone(&out.connection.event),
             // Nobody receives it; hooks are told of it all the same.
@@ -237,8 +261,10 @@ impl Activation {
         let limits = run.store.shared().settings.limits.codec();
         let jobs = job.map_or(&run.jobs[..], std::slice::from_ref);
         let at = run.store.shared().engine.now();
+        let data = Value::from_serialize(data)?;
+        record::check_data(&data, &limits)?;
         let mut record = MessageRecord {
-            data: Value::from_serialize(data)?,
+            data,
             at,
             from: Some(routine.id.to_string()),
             event: Some(name.to_string()),
@@ -260,6 +286,45 @@ impl Activation {
         let hint = format!("routine {:?} has {known:?}", self.routine());
         let name = name.to_owned();
         WorkError::Unknown { what, name, hint }.into()
+    }
+
+    /// Posts a job to a flow: it begins with the commit of this activation, or not at all.
+    /// What `Runtime::post` does inside of logic is the same.
+    ///
+    /// # Errors
+    /// As [`Runtime::post_with`](crate::Runtime::post_with), and
+    /// [`WorkError::ActivationOver`]. A slot that is full, and an id that there is already,
+    /// fail the activation, when it is committed.
+    pub fn post(
+        &self,
+        flow: &str,
+        routine: &str,
+        slot: &str,
+        data: impl Serialize,
+    ) -> Result<JobContext> {
+        self.post_with(flow, routine, slot, data, PostOptions::default())
+    }
+
+    /// The same, with more said about the job.
+    ///
+    /// # Errors
+    /// As [`post`](Self::post).
+    pub fn post_with(
+        &self,
+        flow: &str,
+        routine: &str,
+        slot: &str,
+        data: impl Serialize,
+        options: PostOptions,
+    ) -> Result<JobContext> {
+        let core = self.run.core()?;
+        let post = core.make_post(flow, (routine, slot), &data, options)?;
+        if let Some(first) = core.first_under(&post)? {
+            return Ok(JobContext::outside(&self.run.store, &first));
+        }
+        let context = JobContext::outside(&self.run.store, &post.job);
+        self.run.change(|done| done.posts.push(post))?;
+        Ok(context)
     }
 
     /// Adds a value to the results of its jobs.
@@ -285,8 +350,35 @@ impl Activation {
         after: Duration,
         data: impl Serialize,
     ) -> Result<()> {
-        let at = self.run.store.shared().engine.now().saturating_add(micros(after));
-        self.timer(name, slot, at, None, &data)
+        self.timer(name, slot, self.later(after), None, &self.run.jobs, &data)
+    }
+
+    /// The same for some of the jobs of this activation only. A timer for none of them
+    /// belongs to the worker.
+    ///
+    /// # Errors
+    /// As [`set_timer`](Self::set_timer), and [`WorkError::Unknown`] for a job that is none
+    /// of this activation.
+    pub fn set_timer_for(
+        &self,
+        jobs: &[JobContext],
+        name: &str,
+        slot: &str,
+        after: Duration,
+        data: impl Serialize,
+    ) -> Result<()> {
+        let jobs = jobs.iter().map(|job| self.own(job).cloned());
+        let jobs: Vec<_> = jobs.collect::<Result<_>>()?;
+        self.timer(name, slot, self.later(after), None, &jobs, &data)
+    }
+
+    fn later(&self, after: Duration) -> u64 {
+        self.run
+            .store
+            .shared()
+            .engine
+            .now()
+            .saturating_add(micros(after))
     }
 
     /// The same at a point of time, in microseconds since 1970 by the store's time.
@@ -300,7 +392,7 @@ impl Activation {
         at_micros: u64,
         data: impl Serialize,
     ) -> Result<()> {
-        self.timer(name, slot, at_micros, None, &data)
+        self.timer(name, slot, at_micros, None, &self.run.jobs, &data)
     }
 
     /// Sets a timer that sends a message each time that so much has passed, until it is
@@ -320,11 +412,13 @@ impl Activation {
         if every == 0 {
             return Err(Error::Invalid {
                 what: "interval",
-                reason: format!("timer {name:?} would send without end; a microsecond is the least"),
+                reason: format!(
+                    "timer {name:?} would send without end; a microsecond is the least"
+                ),
             });
         }
         let at = self.run.store.shared().engine.now().saturating_add(every);
-        self.timer(name, slot, at, Some(every), &data)
+        self.timer(name, slot, at, Some(every), &[], &data)
     }
 
     /// Removes a timer of this routine and worker, if there is one of this name.
@@ -344,6 +438,7 @@ impl Activation {
         slot: &str,
         due: u64,
         every: Option<u64>,
+        jobs: &[Arc<Job>],
         data: &T,
     ) -> Result<()> {
         let routine = self.run.routine();
@@ -351,10 +446,6 @@ impl Activation {
             let known = routine.slots.iter().map(|(name, _)| &**name).collect();
             return Err(self.unknown("slot", slot, known));
         }
-        let jobs = match every {
-            Some(_) => Vec::new(),
-            None => self.run.jobs.clone(),
-        };
         let record = TimerRecord {
             name: name.to_owned(),
             routine: routine.id.to_string(),
@@ -367,7 +458,10 @@ impl Activation {
         record::encode(&record, &self.run.store.shared().settings.limits.codec())?;
         self.run.change(|done| {
             done.timers.retain(|timer| timer.record.name != name);
-            done.timers.push(NewTimer { record, jobs });
+            done.timers.push(NewTimer {
+                record,
+                jobs: jobs.to_vec(),
+            });
         })
     }
 }

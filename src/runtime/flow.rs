@@ -10,7 +10,7 @@ pub(crate) mod cycles;
 pub(crate) mod problem;
 #[cfg(test)]
 mod tests;
-mod validate;
+pub(crate) mod validate;
 
 use std::any::Any;
 use std::fmt;

@@ -44,7 +44,9 @@ impl ExecutionOutcome {
     /// As it is stored.
     pub(crate) fn number(self) -> u8 {
         let place = Self::ALL.iter().position(|known| *known == self);
-        place.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX)
+        place
+            .and_then(|place| u8::try_from(place).ok())
+            .unwrap_or(u8::MAX)
     }
 
     pub(crate) fn of(number: u8) -> Self {

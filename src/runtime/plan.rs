@@ -54,7 +54,9 @@ impl Plan {
         let cycles = flow.find_cycles();
         let slots_of = |node: usize| -> Vec<(Arc<str>, SlotOptions)> {
             let slots = flow.nodes[node].settings.slots().into_iter();
-            slots.map(|(name, options)| (name.into(), options)).collect()
+            slots
+                .map(|(name, options)| (name.into(), options))
+                .collect()
         };
         let routines = (0..flow.nodes.len()).map(|at| {
             let node = &flow.nodes[at];
@@ -75,7 +77,11 @@ impl Plan {
                 settings: node.settings.clone(),
                 slots: slots_of(at),
                 outs: outs.collect(),
-                handler: node.settings.handler.clone().unwrap_or_else(|| flow.handler.clone()),
+                handler: node
+                    .settings
+                    .handler
+                    .clone()
+                    .unwrap_or_else(|| flow.handler.clone()),
                 timeout: node.settings.timeout.or(flow.timeout),
             }
         });

@@ -1,23 +1,29 @@
-//! Owns what the runtime keeps in the store: its scopes, its keys, and the records under
-//! them, as `docs/format.md` draws them. Imports `job`, `status`, and the layers below.
+//! Owns what the runtime keeps in the store: its scopes, and the records under its keys
+//! (`record::key`), as `docs/format.md` draws them. Imports `status`, and the layers below.
 //!
-//! What must stay true: names in keys stand behind their length, so no name reaches the
-//! keys of another one. A record is a map with short names; a field that is missing has
+//! What must stay true: a record is a map with short names; a field that is missing has
 //! its default, and one that is unknown is left alone, so that records can grow.
 
+mod key;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::CodecLimits;
+use crate::codec::{self, CodecLimits};
 use crate::error::{Corruption, Error, Result};
 use crate::runtime::status::{JobStatus, WorkerStatus};
 use crate::scope::Scope;
 use crate::state::cell;
 use crate::value::Value;
+
+pub use key::ActivationId;
+pub(crate) use key::{
+    DeadKey, JOB_ENDS, JobKey, JobPart, WorkerKey, job_begin_key, job_end_key, message_key,
+    routine_datum,
+};
 
 /// How often a runtime was started on this store: `started` -> a number.
 pub(crate) fn sessions() -> Scope {
@@ -67,189 +73,6 @@ pub(crate) fn keys() -> Scope {
 /// Dead letters: number -> [`DeadRecord`].
 pub(crate) fn dead() -> Scope {
     Scope::system("runtime/dead")
-}
-
-/// An activation, over all its attempts and re-runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ActivationId {
-    /// The start of a runtime that began it.
-    pub(crate) session: u64,
-    /// Its number among those that this one began.
-    pub(crate) number: u64,
-}
-
-impl ActivationId {
-    fn bytes(self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.session.to_be_bytes());
-        bytes[8..].copy_from_slice(&self.number.to_be_bytes());
-        bytes
-    }
-
-    fn read(bytes: [u8; 16]) -> Self {
-        let number = u128::from_be_bytes(bytes);
-        Self {
-            session: (number >> 64) as u64,
-            number: number as u64,
-        }
-    }
-}
-
-impl fmt::Display for ActivationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}-{:x}", self.session, self.number)
-    }
-}
-
-/// A key of the scope of a worker.
-///
-/// ```text
-/// 01 routine slot seq           a message          -> MessageRecord
-/// 02 activation                 a claim            -> ClaimRecord
-/// 03 activation effect          an effect of once  -> OnceRecord
-/// 04 number                     a timer            -> TimerRecord
-/// 05 place                      of the history     -> HistoryRecord
-/// routine, slot, effect = length, 2 bytes big-endian, then UTF-8
-/// seq, number = 8 bytes big-endian; place = 2 bytes big-endian
-/// activation = session and number, 8 bytes big-endian each
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum WorkerKey {
-    Message {
-        routine: Arc<str>,
-        slot: Arc<str>,
-        seq: u64,
-    },
-    Claim(ActivationId),
-    Once(ActivationId, String),
-    Timer(u64),
-    History(u16),
-}
-
-impl WorkerKey {
-    pub(crate) fn encode(&self) -> Box<[u8]> {
-        let mut key = Vec::with_capacity(32);
-        match self {
-            Self::Message { routine, slot, seq } => return message_key(routine, slot, *seq),
-            Self::Claim(activation) => {
-                key.push(2);
-                key.extend_from_slice(&activation.bytes());
-            }
-            Self::Once(activation, effect) => {
-                key.push(3);
-                key.extend_from_slice(&activation.bytes());
-                put_name(&mut key, effect);
-            }
-            Self::Timer(number) => {
-                key.push(4);
-                key.extend_from_slice(&number.to_be_bytes());
-            }
-            Self::History(place) => {
-                key.push(5);
-                key.extend_from_slice(&place.to_be_bytes());
-            }
-        }
-        key.into()
-    }
-
-    /// `None` where it is no key of a worker.
-    pub(crate) fn decode(key: &[u8]) -> Option<Self> {
-        let (&tag, mut rest) = key.split_first()?;
-        let key = match tag {
-            1 => Self::Message {
-                routine: take_name(&mut rest)?.into(),
-                slot: take_name(&mut rest)?.into(),
-                seq: u64::from_be_bytes(take(&mut rest)?),
-            },
-            2 => Self::Claim(ActivationId::read(take(&mut rest)?)),
-            3 => Self::Once(
-                ActivationId::read(take(&mut rest)?),
-                take_name(&mut rest)?.to_owned(),
-            ),
-            4 => Self::Timer(u64::from_be_bytes(take(&mut rest)?)),
-            5 => Self::History(u16::from_be_bytes(take(&mut rest)?)),
-            _ => return None,
-        };
-        rest.is_empty().then_some(key)
-    }
-}
-
-/// The key of a message, without making names of it first.
-pub(crate) fn message_key(routine: &str, slot: &str, seq: u64) -> Box<[u8]> {
-    let mut key = Vec::with_capacity(routine.len() + slot.len() + 13);
-    key.push(1);
-    put_name(&mut key, routine);
-    put_name(&mut key, slot);
-    key.extend_from_slice(&seq.to_be_bytes());
-    key.into()
-}
-
-/// What all effects of an activation begin with.
-pub(crate) fn once_prefix(activation: ActivationId) -> Vec<u8> {
-    let mut key = vec![3];
-    key.extend_from_slice(&activation.bytes());
-    key
-}
-
-/// A key of the scope of all jobs: `01 id` for what a job began with, `02 id` for how it
-/// ended.
-pub(crate) fn job_begin_key(id: &str) -> Box<[u8]> {
-    [&[1], id.as_bytes()].concat().into()
-}
-
-/// See [`job_begin_key`].
-pub(crate) fn job_end_key(id: &str) -> Box<[u8]> {
-    [&[2], id.as_bytes()].concat().into()
-}
-
-/// A key of the scope of one job.
-///
-/// ```text
-/// 01 time activation index   an entry of its trace  -> TraceRecord
-/// 02 time activation index   a piece of its output  -> text
-/// time = 8 bytes big-endian; index = 4 bytes big-endian
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum JobPart {
-    Trace = 1,
-    Output = 2,
-}
-
-impl JobPart {
-    pub(crate) fn key(self, at_micros: u64, activation: ActivationId, index: u32) -> Box<[u8]> {
-        let mut key = vec![self as u8];
-        key.extend_from_slice(&at_micros.to_be_bytes());
-        key.extend_from_slice(&activation.bytes());
-        key.extend_from_slice(&index.to_be_bytes());
-        key.into()
-    }
-}
-
-/// The name of a datum that a routine keeps for a job: the routine's id behind its
-/// length in bytes, a colon each, then the name.
-pub(crate) fn routine_datum(routine: &str, name: &str) -> String {
-    format!("{}:{routine}:{name}", routine.len())
-}
-
-fn put_name(key: &mut Vec<u8>, name: &str) {
-    // Names have at most 512 bytes; see `bad_name`. What is longer cannot be told from
-    // its beginning, so its length is of all.
-    let len = u16::try_from(name.len()).unwrap_or(u16::MAX);
-    key.extend_from_slice(&len.to_be_bytes());
-    key.extend_from_slice(name.as_bytes());
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (taken, left) = rest.split_first_chunk()?;
-    *rest = left;
-    Some(*taken)
-}
-
-fn take_name<'k>(rest: &mut &'k [u8]) -> Option<&'k str> {
-    let len = usize::from(u16::from_be_bytes(take(rest)?));
-    let (name, left) = rest.split_at_checked(len)?;
-    *rest = left;
-    std::str::from_utf8(name).ok()
 }
 
 /// A flow as it was registered last.
@@ -363,9 +186,35 @@ pub(crate) struct OnceRecord {
     /// The start of a runtime that began it.
     #[serde(rename = "o")]
     pub(crate) session: u64,
-    /// Its result; `None` for an intent.
-    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    /// Its result, in a list of one; `None` for an intent. Without the list a result
+    /// that is null would be read as an intent, and the effect be had twice.
+    #[serde(
+        rename = "r",
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "list_of_one"
+    )]
     pub(crate) result: Option<Value>,
+}
+
+mod list_of_one {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::value::Value;
+
+    pub(super) fn serialize<S: Serializer>(
+        result: &Option<Value>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        result.as_slice().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Value>, D::Error> {
+        let [result] = <[Value; 1]>::deserialize(deserializer)?;
+        Ok(Some(result))
+    }
 }
 
 /// A timer that is set.
@@ -466,14 +315,62 @@ pub(crate) struct DeadRecord {
     pub(crate) attempts: u32,
     #[serde(rename = "t")]
     pub(crate) at: u64,
+    /// When somebody gave it other data; what it came with is beside it then.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) edited: Option<u64>,
 }
 
-/// The cell of a record.
+/// Data of the user's stands this many levels deep in a record, and fewer.
+const LEVELS: usize = 4;
+
+/// What a record has beside the data of the user's that is in it.
+const BESIDE_BYTES: usize = 1024 * 1024;
+
+/// How deep data of the user's may nest that stands in records.
+const DATA_DEPTH_MAX: usize = CodecLimits::DEPTH_BOUND - LEVELS * 2;
+
+/// Checks data that is to become part of a record, by the limits of any value; but for
+/// those that nest deeper than 248.
+///
+/// # Errors
+/// [`Error::LimitExceeded`], as the codec has it.
+pub(crate) fn check_data(data: &Value, limits: &CodecLimits) -> Result<()> {
+    let limits = CodecLimits {
+        value_depth_max: limits.value_depth_max.min(DATA_DEPTH_MAX),
+        ..*limits
+    };
+    codec::encode(data, &limits, &mut Vec::new())
+}
+
+/// The limits of a record whose data keeps to `limits`. What is a record in a slot has
+/// to be one among the dead letters too, where it stands deeper and with more beside it.
+fn limits_of(limits: &CodecLimits, records: usize) -> CodecLimits {
+    let beside = BESIDE_BYTES * records;
+    CodecLimits {
+        value_bytes_max: limits.value_bytes_max.saturating_add(beside),
+        value_depth_max: limits.value_depth_max.min(DATA_DEPTH_MAX) + LEVELS * records,
+    }
+}
+
+/// The cell of a record. Data of the user's in it is checked before; see [`check_data`].
 ///
 /// # Errors
 /// As the codec has them, where data of the user's in it is too large or too deep.
 pub(crate) fn encode<T: Serialize>(record: &T, limits: &CodecLimits) -> Result<Arc<[u8]>> {
-    cell::encode(record, None, limits)
+    cell::encode(record, None, &limits_of(limits, 1))
+}
+
+/// The cell of a record that goes by itself at this store time, and that may hold another
+/// record.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn encode_until<T: Serialize>(
+    record: &T,
+    deadline: Option<u64>,
+    limits: &CodecLimits,
+) -> Result<Arc<[u8]>> {
+    cell::encode(record, deadline, &limits_of(limits, 2))
 }
 
 /// The record in a cell.
@@ -495,3 +392,6 @@ pub(crate) fn decode<T: DeserializeOwned>(
 pub(crate) fn damaged(scope: &Scope, what: &str) -> Error {
     Corruption::new("a record of the runtime", format!("in {scope}: {what}")).into()
 }
+
+#[cfg(test)]
+mod tests;

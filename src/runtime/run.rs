@@ -7,18 +7,21 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Weak};
 
 use crate::error::{Result, WorkError};
+use crate::runtime::core::Core;
 use crate::runtime::event::Event;
+use crate::runtime::idempotency::WorkKey;
 use crate::runtime::job::Job;
 use crate::runtime::output::Printed;
 use crate::runtime::plan::{Plan, PlanRoutine};
+use crate::runtime::post::Target;
 use crate::runtime::record::{ActivationId, TimerRecord, TraceRecord};
 use crate::runtime::worker::{Given, Worker};
 use crate::state::{Store, Transaction};
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use crate::sync::{Mutex, OnceLock};
 use crate::value::Value;
 
 /// How a run is.
@@ -60,6 +63,8 @@ impl Fate {
 
 /// One run of an activation.
 pub(crate) struct Run {
+    /// The runtime that it is of.
+    core: Weak<Core>,
     pub(crate) store: Store,
     pub(crate) worker: Arc<Worker>,
     pub(crate) plan: Arc<Plan>,
@@ -68,8 +73,8 @@ pub(crate) struct Run {
     pub(crate) id: ActivationId,
     /// 1 for the first attempt. A run after a lost race is of the same attempt.
     pub(crate) attempt: u32,
-    /// Whether its messages are fixed already.
-    pub(crate) claimed: bool,
+    /// Whether its messages are fixed in the store.
+    claimed: AtomicBool,
     pub(crate) given: Vec<Given>,
     /// The jobs of its messages, each once, in the order of the messages.
     pub(crate) jobs: Vec<Arc<Job>>,
@@ -97,8 +102,7 @@ pub(crate) struct Done {
     pub(crate) results: Vec<Value>,
     /// The effects that it named.
     pub(crate) effects: HashSet<String>,
-    /// Whether anything is in the store under its id that has to go with its commit.
-    pub(crate) has_effects: bool,
+    pub(crate) posts: Vec<NewPost>,
 }
 
 /// Something that it emitted.
@@ -118,8 +122,23 @@ pub(crate) struct NewTimer {
     pub(crate) jobs: Vec<Arc<Job>>,
 }
 
+/// A job that it posts.
+#[derive(Clone, Debug)]
+pub(crate) struct NewPost {
+    pub(crate) target: Target,
+    pub(crate) job: Arc<Job>,
+    pub(crate) event: Arc<Event>,
+    /// The record of its message.
+    pub(crate) cell: Arc<[u8]>,
+    /// What the job begins with.
+    pub(crate) begun: Arc<[u8]>,
+    /// Its idempotency key.
+    pub(crate) key: Option<WorkKey>,
+}
+
 /// A run that is to begin.
 pub(crate) struct Begin {
+    pub(crate) core: Weak<Core>,
     pub(crate) store: Store,
     pub(crate) worker: Arc<Worker>,
     pub(crate) plan: Arc<Plan>,
@@ -134,9 +153,10 @@ pub(crate) struct Begin {
 impl Run {
     pub(crate) fn new(begin: Begin) -> Self {
         let mut jobs: Vec<Arc<Job>> = Vec::new();
-        let messages = begin.given.iter().flat_map(|given| &given.messages);
+        let messages = begin.given.iter().flat_map(|given| &given.consumes);
         for job in messages.flat_map(|message| &message.jobs) {
-            if !jobs.iter().any(|known| Arc::ptr_eq(known, job)) {
+            let ended = job.state.lock().status.is_final();
+            if !ended && !jobs.iter().any(|known| Arc::ptr_eq(known, job)) {
                 jobs.push(Arc::clone(job));
             }
         }
@@ -146,13 +166,14 @@ impl Run {
             begin.begun_micros.saturating_add(micros)
         });
         Self {
+            core: begin.core,
             store: begin.store,
             worker: begin.worker,
             plan: begin.plan,
             at: begin.at,
             id: begin.id,
             attempt: begin.attempt,
-            claimed: begin.claimed,
+            claimed: AtomicBool::new(begin.claimed),
             given: begin.given,
             jobs,
             begun_micros: begin.begun_micros,
@@ -167,6 +188,7 @@ impl Run {
     /// The same activation once more: after a lost race, with what it was given.
     pub(crate) fn again(&self, claimed: bool) -> Self {
         Self::new(Begin {
+            core: Weak::clone(&self.core),
             store: self.store.clone(),
             worker: Arc::clone(&self.worker),
             plan: Arc::clone(&self.plan),
@@ -177,6 +199,25 @@ impl Run {
             given: self.given.clone(),
             begun_micros: self.begun_micros,
         })
+    }
+
+    /// The runtime that it is of.
+    ///
+    /// # Errors
+    /// [`WorkError::ShutDown`] where that is gone.
+    pub(crate) fn core(&self) -> Result<Arc<Core>> {
+        Ok(self.core.upgrade().ok_or(WorkError::ShutDown)?)
+    }
+
+    /// Whether its messages are fixed in the store, so that each further run of it has
+    /// exactly those.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.claimed.load(Ordering::SeqCst)
+    }
+
+    /// Its messages were fixed.
+    pub(crate) fn set_claimed(&self) {
+        self.claimed.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn routine(&self) -> &PlanRoutine {

@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use crate::engine::table::Slot;
 use crate::runtime::job::{Job, Message};
+use crate::runtime::options::SlotOptions;
 use crate::runtime::plan::Plan;
-use crate::runtime::record::{ActivationId, ClaimRecord, HistoryRecord, MessageRecord, TimerRecord};
-use crate::runtime::record::WorkerRecord;
+use crate::runtime::record::{
+    ActivationId, ClaimRecord, HistoryRecord, MessageRecord, OnceRecord, TimerRecord, WorkerRecord,
+};
 use crate::runtime::run::Run;
 use crate::runtime::slot::{Seq, SlotQueue};
-use crate::runtime::status::RoutineStatus;
+use crate::runtime::status::{RoutineStatus, RoutineStep, WorkerStatus, WorkerStep};
 use crate::sync::{Condvar, Mutex};
 
 /// A worker.
@@ -50,6 +52,8 @@ pub(crate) struct Inner {
     pub(crate) parked: BTreeMap<(Arc<str>, Arc<str>, u64), MessageRecord>,
     pub(crate) timers: BTreeMap<u64, TimerRecord>,
     pub(crate) next_timer: u64,
+    /// Effects of activations that are not committed, by name.
+    pub(crate) effects: HashMap<ActivationId, BTreeMap<String, OnceRecord>>,
     /// The last activations, the oldest first.
     pub(crate) history: VecDeque<HistoryRecord>,
     /// How many activations have ended.
@@ -74,6 +78,8 @@ pub(crate) struct RoutineState {
     pub(crate) released: bool,
     /// Whether there may be something to activate it with.
     pub(crate) candidate: bool,
+    /// Whether it waits for room in a slot that it may emit to.
+    pub(crate) blocked: bool,
     /// Activations whose messages are fixed and that do not run: their next attempt is
     /// due, or will be.
     pub(crate) claims: BTreeMap<ActivationId, Claimed>,
@@ -94,7 +100,93 @@ pub(crate) struct Claimed {
 pub(crate) struct Given {
     /// The number of the slot.
     pub(crate) slot: usize,
+    /// What it sees.
     pub(crate) messages: Vec<Arc<Message>>,
-    /// What its commit consumes.
+    /// What its commit consumes, as much as `taken`: of the latest message all older ones
+    /// too, of all messages only those that were new.
+    pub(crate) consumes: Vec<Arc<Message>>,
     pub(crate) taken: Vec<Seq>,
+}
+
+impl Inner {
+    /// A worker without work, as its record has it.
+    pub(crate) fn new(record: WorkerRecord) -> Self {
+        Self {
+            record,
+            plan: None,
+            routines: Vec::new(),
+            jobs: HashMap::new(),
+            running: HashMap::new(),
+            in_line: false,
+            turn: 0,
+            parked: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            next_timer: 0,
+            effects: HashMap::new(),
+            history: VecDeque::new(),
+            activations: 0,
+            processed: 0,
+            failed: 0,
+            dropped: 0,
+        }
+    }
+
+    /// Whether it may have an activation to start.
+    pub(crate) fn may_run(&self) -> bool {
+        let Some(plan) = &self.plan else { return false };
+        let open = !self.record.status.is_final() && self.record.status != WorkerStatus::Paused;
+        let of = |(at, routine): (usize, &RoutineState)| {
+            routine.candidate && routine.running < plan.routines[at].settings.concurrency
+        };
+        open && self.routines.iter().enumerate().any(of)
+    }
+
+    /// Whether nothing of it runs or waits, timers and attempts that are due later aside.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let rests = |routine: &RoutineState| {
+            routine.running == 0 && routine.slots.iter().all(|slot| slot.waiting() == 0)
+        };
+        self.routines.iter().all(rests)
+    }
+
+    /// Something that may hold up or let go any routine has changed: room in a slot.
+    pub(crate) fn unblock(&mut self) {
+        for routine in &mut self.routines {
+            routine.candidate |= std::mem::take(&mut routine.blocked);
+        }
+    }
+
+    /// A step of the worker's status. One that cannot be changes nothing: what comes and
+    /// goes at a worker that has ended is no error of anybody's.
+    pub(crate) fn step(&mut self, step: WorkerStep) {
+        if let Ok(status) = self.record.status.after(step) {
+            self.record.status = status;
+        }
+    }
+}
+
+impl RoutineState {
+    /// One without work.
+    pub(crate) fn new(slots: &[(Arc<str>, SlotOptions)]) -> Self {
+        Self {
+            slots: slots
+                .iter()
+                .map(|(_, options)| SlotQueue::new(*options))
+                .collect(),
+            running: 0,
+            status: RoutineStatus::Pending,
+            last_micros: None,
+            released: false,
+            candidate: false,
+            blocked: false,
+            claims: BTreeMap::new(),
+            ask_at: None,
+        }
+    }
+
+    pub(crate) fn step(&mut self, step: RoutineStep) {
+        if let Ok(status) = self.status.after(step) {
+            self.status = status;
+        }
+    }
 }

@@ -463,7 +463,7 @@ impl ScopeHandle {
 }
 
 /// The sum, if it fits.
-pub(super) fn added(old: Option<i64>, by: i64, scope: &Scope, key: &str) -> Result<i64> {
+pub(crate) fn added(old: Option<i64>, by: i64, scope: &Scope, key: &str) -> Result<i64> {
     let old = old.unwrap_or(0);
     old.checked_add(by).ok_or_else(|| Error::LimitExceeded {
         limit: "integer",

@@ -105,11 +105,11 @@ impl fmt::Debug for Scan {
 }
 
 /// The range of keys that begin with a prefix.
-pub(crate) fn prefix_range(prefix: &str) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
-    let end = prefix_end(prefix.as_bytes());
+pub(crate) fn prefix_range(prefix: impl AsRef<[u8]>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let prefix = prefix.as_ref();
     (
-        Bound::Included(prefix.as_bytes().to_vec()),
-        end.map_or(Bound::Unbounded, Bound::Excluded),
+        Bound::Included(prefix.to_vec()),
+        prefix_end(prefix).map_or(Bound::Unbounded, Bound::Excluded),
     )
 }
 

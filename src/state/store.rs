@@ -28,6 +28,7 @@ use crate::state::watch::cursor::{self, Cursor};
 use crate::state::watch::filter::WatchFilter;
 use crate::state::watch::{self, Watch};
 use crate::sync::Mutex;
+use crate::sync::atomic::AtomicBool;
 use crate::wal::Seat;
 
 /// Within this time a commit at [`Durability::Memory`] is written and synced.
@@ -91,6 +92,8 @@ pub(crate) struct Shared {
     pub(super) migrated: Mutex<Option<MigrationReport>>,
     /// What it was restored from, the latest first.
     pub(super) origins: Vec<Origin>,
+    /// A runtime runs on it.
+    pub(crate) runs: AtomicBool,
 }
 
 impl Drop for Shared {
@@ -187,6 +190,7 @@ impl Store {
                 setting: Mutex::default(),
                 migrated: Mutex::default(),
                 origins,
+                runs: AtomicBool::new(false),
             }),
         }
     }

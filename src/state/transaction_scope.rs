@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::cell::has_expired;
 use crate::engine::Cell;
 use crate::engine::table::{Slot, Stored};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::Version;
 use crate::scope::Scope;
 use crate::state::cell;
@@ -79,21 +79,22 @@ impl<'a> TransactionScope<'a> {
     }
 
     pub(super) fn find(&self, key: &str) -> Result<Option<(Version, Cell)>> {
+        self.find_cell(key.as_bytes())
+    }
+
+    /// The cell of a key that need not be text.
+    pub(crate) fn find_cell(&self, key: &[u8]) -> Result<Option<(Version, Cell)>> {
         let slot = self.slot()?;
-        let written = self
-            .transaction
-            .state
-            .lock()
-            .written(slot, key.as_bytes());
+        let written = self.transaction.state.lock().written(slot, key);
         if let Some(cell) = written {
             // It has no version before the commit gives it one.
             let view = &self.transaction.view;
             let cell = cell.filter(|cell| !has_expired(cell, || view.time()));
             return Ok(cell.map(|cell| (Version::ZERO, Cell::Memory(cell))));
         }
-        let found = self.transaction.view.read(slot, key.as_bytes())?;
+        let found = self.transaction.view.read(slot, key)?;
         let mut state = self.transaction.state.lock();
-        state.read_key(slot, key.as_bytes());
+        state.read_key(slot, key);
         if let Some((_, cell)) = &found {
             state.read_cell(cell);
         }
@@ -150,20 +151,58 @@ impl<'a> TransactionScope<'a> {
         self.write(key, Some(cell))
     }
 
-    /// Makes a value out of the one that is there, and keeps its deadline.
-    fn change<T: DeserializeOwned, U: Serialize>(
+    /// Makes a value out of the one that is there, and keeps its deadline. Gives `None`,
+    /// and writes nothing, where the key was written in this transaction meanwhile: by
+    /// another thread that has a handle of it, or by `change` itself.
+    fn try_change<T: DeserializeOwned, U: Serialize>(
         &self,
         key: &str,
         change: impl FnOnce(Option<T>) -> Result<U>,
-    ) -> Result<U> {
+    ) -> Result<Option<U>> {
+        let slot = self.slot()?;
+        let before = self.transaction.state.lock().written(slot, key.as_bytes());
         let found = self.find(key)?;
         let old = found.as_ref().map(|(_, cell)| &**cell);
         let shared = &self.transaction.shared;
-        let deadline = shared.deadline_after(self.slot()?, old)?;
+        let deadline = shared.deadline_after(slot, old)?;
         let old = old.map(|cell| self.decode(key, cell)).transpose()?;
         let new = change(old)?;
-        self.put(key, &new, deadline)?;
-        Ok(new)
+        let cell = cell::encode(&new, deadline, &self.limits().codec())?;
+        check_key(key, self.limits(), &self.scope)?;
+        let bytes_max = self.limits().transaction_bytes;
+        let mut state = self.transaction.state.lock();
+        if !same(&before, &state.written(slot, key.as_bytes())) {
+            return Ok(None);
+        }
+        state.write(slot, key.as_bytes(), Some(cell), bytes_max)?;
+        Ok(Some(new))
+    }
+
+    /// As [`update`](Self::update), with a change that may fail, and that runs again where
+    /// other threads wrote the key in this transaction meanwhile.
+    ///
+    /// # Errors
+    /// As there; [`Error::Conflict`] where that happens each time.
+    pub(crate) fn change<T: DeserializeOwned, U: Serialize>(
+        &self,
+        key: &str,
+        mut change: impl FnMut(Option<T>) -> Result<U>,
+    ) -> Result<U> {
+        for _ in 0..self.limits().transaction_attempts {
+            if let Some(new) = self.try_change(key, &mut change)? {
+                return Ok(new);
+            }
+        }
+        Err(self.raced(key))
+    }
+
+    fn raced(&self, key: &str) -> Error {
+        Error::Conflict {
+            scope: self.scope.to_string(),
+            key: key.to_owned(),
+            expected: Version::ZERO,
+            found: Version::ZERO,
+        }
     }
 
     pub(super) fn write(&self, key: &str, cell: Stored) -> Result<()> {
@@ -181,7 +220,7 @@ impl<'a> TransactionScope<'a> {
     /// As [`crate::ScopeHandle::set`].
     ///
     /// # Errors
-    /// As there, and [`crate::Error::LimitExceeded`] for `transaction_bytes`.
+    /// As there, and [`Error::LimitExceeded`] for `transaction_bytes`.
     pub fn set<T: Serialize>(&self, key: impl AsRef<str>, value: T) -> Result<()> {
         self.set_with(key, value, SetOptions::new())
     }
@@ -189,7 +228,7 @@ impl<'a> TransactionScope<'a> {
     /// As [`crate::ScopeHandle::delete`].
     ///
     /// # Errors
-    /// As there, and [`crate::Error::LimitExceeded`] for `commit_bytes`: what one commit
+    /// As there, and [`Error::LimitExceeded`] for `commit_bytes`: what one commit
     /// can be at all, 256 MiB. Delete in several transactions, or clear.
     pub fn delete(&self, key: impl AsRef<str>) -> Result<()> {
         match can_be(key.as_ref()) {
@@ -224,24 +263,28 @@ impl<'a> TransactionScope<'a> {
     /// # Errors
     /// As there.
     pub fn merge<T: Serialize>(&self, key: impl AsRef<str>, patch: T) -> Result<()> {
+        let patch = Value::from_serialize(&patch)?;
         let merged = self.change(key.as_ref(), |old: Option<Value>| {
             let mut value = old.unwrap_or_default();
-            value.merge(Value::from_serialize(&patch)?);
+            value.merge(patch.clone());
             Ok(value)
         });
         merged.map(drop)
     }
 
-    /// As [`crate::ScopeHandle::update`].
+    /// As [`crate::ScopeHandle::update`], but the closure runs once.
     ///
     /// # Errors
-    /// As there.
+    /// As there, and [`Error::Conflict`], with nothing written, where the same key was
+    /// written in this transaction meanwhile, by another thread or by the closure.
     pub fn update<T: Serialize + DeserializeOwned>(
         &self,
         key: impl AsRef<str>,
         update: impl FnOnce(Option<T>) -> T,
     ) -> Result<T> {
-        self.change(key.as_ref(), |old| Ok(update(old)))
+        let key = key.as_ref();
+        self.try_change(key, |old| Ok(update(old)))?
+            .ok_or_else(|| self.raced(key))
     }
 
     /// As [`crate::ScopeHandle::compare_and_set`], but the new version is known only
@@ -292,6 +335,39 @@ impl<'a> TransactionScope<'a> {
         })
     }
 
+    /// Writes a cell under a key that need not be text, for the layers above, whose
+    /// records have such keys.
+    pub(crate) fn put_cell(&self, key: &[u8], cell: Arc<[u8]>) -> Result<()> {
+        let slot = self.slot()?;
+        let bytes_max = self.limits().transaction_bytes;
+        let mut state = self.transaction.state.lock();
+        state.write(slot, key, Some(cell), bytes_max)
+    }
+
+    /// Visits the cells whose keys begin with these bytes, in order, but for what this
+    /// transaction wrote itself. The whole range counts as read.
+    pub(crate) fn visit_cells(
+        &self,
+        prefix: &[u8],
+        mut visitor: impl FnMut(&[u8], &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let slot = self.slot()?;
+        let (mut from, end) = prefix_range(prefix);
+        self.transaction.state.lock().read_range(slot, &from, &end);
+        loop {
+            let (first, to) = (from.as_ref(), end.as_ref());
+            let (first, to) = (first.map(Vec::as_slice), to.map(Vec::as_slice));
+            let chunk = self.transaction.view.chunk(slot, first, to)?;
+            for (key, _, cell) in &chunk.entries {
+                visitor(key, cell)?;
+            }
+            match chunk.next {
+                Some(next) => from = Bound::Excluded(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
     /// As [`crate::ScopeHandle::keys`].
     ///
     /// # Errors
@@ -316,6 +392,15 @@ impl<'a> TransactionScope<'a> {
     /// As [`scan`](Self::scan).
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
+    }
+}
+
+/// True where a key was not written between the two.
+fn same(before: &Option<Stored>, now: &Option<Stored>) -> bool {
+    match (before, now) {
+        (Some(Some(before)), Some(Some(now))) => Arc::ptr_eq(before, now),
+        (Some(None), Some(None)) | (None, None) => true,
+        _ => false,
     }
 }
 

@@ -6,10 +6,17 @@ use std::time::{Duration, Instant};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-pub(crate) use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub(crate) use parking_lot::{
+    Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 pub(crate) use std::hash::RandomState as HashState;
-pub(crate) use std::sync::atomic;
+pub(crate) use std::sync::{OnceLock, atomic};
 pub(crate) use std::{thread, thread_local};
+
+/// How many threads can run at once.
+pub(crate) fn cores() -> usize {
+    thread::available_parallelism().map_or(2, std::num::NonZero::get)
+}
 
 /// The instant that the clock shows.
 #[inline]

@@ -21,6 +21,7 @@ use shuttle::rand::{Rng, thread_rng};
 pub(crate) use shuttle::sync::atomic;
 pub(crate) use shuttle::sync::{RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use shuttle::{thread, thread_local};
+pub(crate) use std::sync::OnceLock;
 
 /// Hashes the same in every run: which scopes share a lock is part of a schedule.
 pub(crate) type HashState = BuildHasherDefault<DefaultHasher>;
@@ -38,6 +39,11 @@ std::thread_local! {
     /// runs beside each other are several, so this is the clock of a run.
     static START: OnceCell<Instant> = const { OnceCell::new() };
     static PASSED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// How many threads can run at once: any number, one of them at a time.
+pub(crate) fn cores() -> usize {
+    2
 }
 
 /// The instant of the run. Time passes only by deadlines that come.

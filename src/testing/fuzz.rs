@@ -27,6 +27,7 @@ mod log;
 mod merge;
 mod migrations;
 mod operations;
+mod runtime_records;
 mod seal;
 mod seeds;
 mod tree;
@@ -99,6 +100,12 @@ pub const TARGETS: &[Target] = &[
         run: migrations,
         input_bytes_max: 1024,
         seeds: seeds::migrations,
+    },
+    Target {
+        name: "runtime_records",
+        run: runtime_records,
+        input_bytes_max: 4 * 1024,
+        seeds: runtime_records::seeds,
     },
 ];
 
@@ -190,4 +197,15 @@ pub fn document(data: &[u8]) {
 /// If any of that is not so.
 pub fn migrations(data: &[u8]) {
     migrations::run(first(data, "migrations"));
+}
+
+/// What the runtime keeps in the store: any bytes are the one key that is written so, or
+/// none; any bytes are a record, which is the same when it is written and read again, or
+/// damage; no two names share a key; and where jobs, idempotency keys and dead letters are
+/// any bytes, they are read or reported.
+///
+/// # Panics
+/// If any of that is not so.
+pub fn runtime_records(data: &[u8]) {
+    runtime_records::run(first(data, "runtime_records"));
 }

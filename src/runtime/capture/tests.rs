@@ -1,8 +1,8 @@
 //! What logic prints, and where it ends up. Here is also the run by hand that the tests of
 //! this, of hooks and of telemetry share.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 
 use super::*;
 use crate::engine::{Batch, Op, SlotBatch};
@@ -49,23 +49,7 @@ fn worker(store: &Store) -> Worker {
             .shared()
             .engine
             .slot(&record::worker("worker").encode()),
-        inner: Mutex::new(Inner {
-            record,
-            plan: None,
-            routines: Vec::new(),
-            jobs: HashMap::new(),
-            running: HashMap::new(),
-            in_line: false,
-            turn: 0,
-            parked: BTreeMap::new(),
-            timers: BTreeMap::new(),
-            next_timer: 0,
-            history: VecDeque::new(),
-            activations: 0,
-            processed: 0,
-            failed: 0,
-            dropped: 0,
-        }),
+        inner: Mutex::new(Inner::new(record)),
         room: Condvar::default(),
     }
 }
@@ -82,7 +66,9 @@ pub(crate) fn run_of(store: &Store, jobs: &[Arc<Job>]) -> Arc<Run> {
             lsn: crate::ids::Lsn::ZERO,
         })
     };
+    let messages: Vec<_> = jobs.iter().map(message).collect();
     Arc::new(Run::new(Begin {
+        core: Weak::new(),
         store: store.clone(),
         worker: Arc::new(worker(store)),
         plan: Arc::new(Plan::of(&flow)),
@@ -95,7 +81,8 @@ pub(crate) fn run_of(store: &Store, jobs: &[Arc<Job>]) -> Arc<Run> {
         claimed: false,
         given: vec![Given {
             slot: 0,
-            messages: jobs.iter().map(message).collect(),
+            consumes: messages.clone(),
+            messages,
             taken: Vec::new(),
         }],
         begun_micros: 30,

@@ -61,17 +61,22 @@ impl Registry {
         kind: impl Into<String>,
         make: impl Fn(&Value) -> Result<R, Failure> + Send + Sync + 'static,
     ) -> Result<&mut Self> {
-        let make = move |config: &Value| {
-            let routine: Arc<dyn Routine> = Arc::new(make(config)?);
-            Ok(routine)
-        };
         once(
             &mut self.kinds,
             "kind of routine",
             kind.into(),
-            Arc::new(make),
+            factory(make),
         )?;
         Ok(self)
+    }
+
+    /// As [`routine`](Self::routine), in place of one of this name.
+    pub(crate) fn kind<R: Routine>(
+        &mut self,
+        kind: &str,
+        make: impl Fn(&Value) -> Result<R, Failure> + Send + Sync + 'static,
+    ) {
+        self.kinds.insert(kind.to_owned(), factory(make));
     }
 
     /// Registers a condition.
@@ -139,6 +144,15 @@ impl Registry {
     pub(crate) fn checks(&self) -> Vec<String> {
         self.checks.keys().cloned().collect()
     }
+}
+
+fn factory<R: Routine>(
+    make: impl Fn(&Value) -> Result<R, Failure> + Send + Sync + 'static,
+) -> Arc<Factory> {
+    Arc::new(move |config: &Value| {
+        let routine: Arc<dyn Routine> = Arc::new(make(config)?);
+        Ok(routine)
+    })
 }
 
 fn once<V>(

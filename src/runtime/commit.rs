@@ -1,0 +1,344 @@
+//! Owns the commit of an activation: consumed input, changed state, emitted events with
+//! their places in the slots, timers, and what its jobs note, all at once.
+//! Imports `core`, `run`, `settle`.
+
+use std::sync::Arc;
+
+use crate::engine::{Batch, Claim};
+use crate::error::{Error, Result, WorkError};
+use crate::ids::Lsn;
+use crate::runtime::core::Core;
+use crate::runtime::event::{Event, JobView};
+use crate::runtime::failure::Failure;
+use crate::runtime::idempotency;
+use crate::runtime::job::Job;
+use crate::runtime::job_context::JobContext;
+use crate::runtime::ops::Ops;
+use crate::runtime::record::{self, MessageRecord};
+use crate::runtime::run::{Done, Emit, Fate, Run};
+use crate::runtime::settle::{Delivery, Settled, Settlement};
+use crate::runtime::slot::{Full, Room};
+use crate::runtime::status::RoutineStep;
+use crate::runtime::worker::{Inner, Worker};
+use crate::state::transaction;
+
+/// The kind of a failure that is a slot without room.
+pub(crate) const SLOT_FULL: &str = "slot full";
+/// The kind of a failure that took too long.
+pub(crate) const TIMEOUT: &str = "timeout";
+
+/// What the end of a run's logic came to.
+pub(crate) enum Outcome {
+    Committed,
+    /// Somebody changed what it read: these keys it touches.
+    Lost(Vec<Claim>),
+    Failed(Failure),
+    /// It cannot be committed any more: its fate says why.
+    Gone,
+    /// The store takes nothing now: it will be tried again.
+    Left,
+}
+
+/// How an activation ended, as the history has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Ended {
+    Committed = 0,
+    Failed = 1,
+    Continued = 2,
+    Skipped = 3,
+    Retried = 4,
+}
+
+impl Core {
+    /// Commits a run whose logic succeeded.
+    pub(crate) fn finish(&self, run: &Arc<Run>, ticket: Option<u64>) -> Outcome {
+        let deliveries = match self.deliveries(run) {
+            Ok(deliveries) => deliveries,
+            Err(failure) => return Outcome::Failed(failure),
+        };
+        if !run.end(Fate::Over) {
+            return Outcome::Gone;
+        }
+        let transaction = run.begun_transaction();
+        let mut batch = transaction.map(|tx| tx.take_batch()).unwrap_or_default();
+        let view = transaction.map_or(Lsn::ZERO, |tx| tx.lsn());
+        let claims = transaction::claims(&batch);
+        let engine = self.engine();
+        if engine.reservations.any() {
+            engine.reservations.wait_for(ticket, &claims);
+        }
+        // Whoever has reserved a key may need this worker's lock.
+        batch.yields = true;
+        let done = std::mem::take(&mut *run.done.lock());
+        let mut reserved = Vec::new();
+        for post in &done.posts {
+            if let Err(e) = self.reserve_id(&post.job) {
+                self.free_ids(&reserved);
+                return Outcome::Failed(e.into());
+            }
+            reserved.push(Arc::clone(&post.job));
+        }
+        let outcome = self.commit_run(run, done, deliveries, (batch, view, ticket));
+        if !matches!(outcome, Outcome::Committed) {
+            self.free_ids(&reserved);
+        }
+        match outcome {
+            Outcome::Lost(_) => Outcome::Lost(claims),
+            outcome => outcome,
+        }
+    }
+
+    fn free_ids(&self, jobs: &[Arc<Job>]) {
+        for job in jobs {
+            self.free_id(job);
+        }
+    }
+
+    /// The part of the commit that is under the locks of the workers: of its own, and of
+    /// those that it posts to, in the order of their ids.
+    fn commit_run(
+        &self,
+        run: &Arc<Run>,
+        done: Done,
+        mut deliveries: Vec<Delivery>,
+        (mut batch, view, ticket): (Batch, Lsn, Option<u64>),
+    ) -> Outcome {
+        let mut workers = vec![&run.worker];
+        workers.extend(done.posts.iter().map(|post| &post.target.worker));
+        workers.sort_by(|a, b| a.id.cmp(&b.id));
+        workers.dedup_by(|a, b| a.id == b.id);
+        let mut inners: Vec<_> = workers.iter().map(|worker| worker.inner.lock()).collect();
+        let is_own = |worker: &&Arc<Worker>| worker.id == run.worker.id;
+        let own = workers
+            .iter()
+            .position(|worker| is_own(&worker))
+            .unwrap_or_default();
+        if is_gone(run, &inners[own]) {
+            return Outcome::Gone;
+        }
+        if run
+            .deadline_micros
+            .is_some_and(|deadline| deadline <= self.now())
+        {
+            return Outcome::Failed(too_late());
+        }
+        let mut settlements: Vec<_> = workers
+            .iter()
+            .map(|worker| Settlement::new(self, worker))
+            .collect();
+        let mut ops = Ops::default();
+        for (at, worker) in workers.iter().enumerate() {
+            let (settlement, inner) = (&mut settlements[at], &inners[at]);
+            let mut deliveries = match at == own {
+                true => std::mem::take(&mut deliveries),
+                false => Vec::new(),
+            };
+            for post in done
+                .posts
+                .iter()
+                .filter(|post| post.target.worker.id == worker.id)
+            {
+                match self.settle_post(settlement, inner, post) {
+                    Ok(delivery) => deliveries.push(delivery),
+                    Err(e) => return Outcome::Failed(e.into()),
+                }
+            }
+            if at == own {
+                settlement.consume(run);
+                settlement.forget_attempts(inner, run.id, run.is_claimed());
+                settlement.results(&run.jobs, &done.results);
+                settlement.note(run, Ended::Committed as u8);
+            }
+            if let Err(full) = settlement.deliver(inner, deliveries, Room::Hard) {
+                return Outcome::Failed(no_room(worker, inner, full));
+            }
+            let own_done = (at == own).then_some(&done);
+            if let Err(e) = prepare(settlement, inner, run, own_done) {
+                return Outcome::Failed(e.into());
+            }
+            ops.merge(std::mem::take(&mut settlement.ops));
+        }
+        ops.add_to(&mut batch);
+        let lsn = match self.engine().commit_read(&batch, view, ticket) {
+            Ok(Some(lsn)) => lsn,
+            Ok(None) => return Outcome::Lost(Vec::new()),
+            Err(e) if idempotency::is_taken(&e) => return Outcome::Lost(Vec::new()),
+            Err(e) if is_its_own(&e) => return Outcome::Failed(e.into()),
+            Err(_) => {
+                self.leave(run, &mut inners[own]);
+                return Outcome::Left;
+            }
+        };
+        let mut settled = Vec::with_capacity(settlements.len());
+        for (at, settlement) in settlements.into_iter().enumerate() {
+            settled.push(settlement.apply(&mut inners[at], lsn));
+            match at == own {
+                true => self.over(run, &mut inners[at], RoutineStep::Succeed),
+                false => self.line_up(workers[at], &mut inners[at], false),
+            }
+        }
+        drop(inners);
+        for settled in settled {
+            self.settled(settled);
+        }
+        Outcome::Committed
+    }
+
+    /// A run is over, and its routine can go on.
+    pub(crate) fn over(&self, run: &Run, inner: &mut Inner, step: RoutineStep) {
+        inner.running.remove(&run.id);
+        let routine = &mut inner.routines[run.at];
+        routine.running = routine.running.saturating_sub(1);
+        routine.candidate = true;
+        if routine.running == 0 || step != RoutineStep::Succeed {
+            routine.step(step);
+        }
+        self.line_up(&run.worker, inner, true);
+        if run.deadline_micros.is_some() {
+            self.timed.lock().retain(|timed| timed.id != run.id);
+        }
+    }
+
+    /// Tells what has ended with a settlement, outside of the worker's lock.
+    pub(crate) fn settled(&self, settled: Settled) {
+        if !settled.ended.is_empty() {
+            let mut live = self.live.lock();
+            for (job, _) in &settled.ended {
+                live.remove(&job.id);
+            }
+            drop(live);
+            self.keep_finished(&settled.ended);
+        }
+        // What fails here has poisoned the store, and the next call says so.
+        let _ = self.committed();
+        if settled.at_rest || !settled.ended.is_empty() {
+            self.tell();
+        }
+    }
+
+    /// Where what a run emitted goes to. Conditions see what it has written.
+    fn deliveries(&self, run: &Arc<Run>) -> Result<Vec<Delivery>, Failure> {
+        let emits = run.done.lock().emits.clone();
+        let mut deliveries = Vec::with_capacity(emits.len());
+        for emit in emits {
+            let jobs = emit
+                .job
+                .as_ref()
+                .map_or(&run.jobs[..], std::slice::from_ref);
+            let of_event = |out: &&crate::runtime::plan::Out| {
+                Some(out.connection.event()) == emit.event.event_name()
+            };
+            for out in run.routine().outs.iter().filter(of_event) {
+                let passing = match out.connection.is_conditional() {
+                    false => jobs.to_vec(),
+                    true => passing(run, &emit, jobs, &out.connection)?,
+                };
+                if passing.is_empty() && !jobs.is_empty() {
+                    continue;
+                }
+                let cell = match passing.len() == jobs.len() {
+                    true => Arc::clone(&emit.cell),
+                    false => {
+                        record::encode(&message_record(&emit.event, &passing), &self.limits())?
+                    }
+                };
+                deliveries.push(Delivery {
+                    target: out.target,
+                    slot: out.slot,
+                    event: Arc::clone(&emit.event),
+                    jobs: passing,
+                    cell,
+                });
+            }
+        }
+        Ok(deliveries)
+    }
+}
+
+/// What a run did, as writes; of a worker that it only posts to, nothing but the posts.
+fn prepare(
+    settlement: &mut Settlement<'_>,
+    inner: &Inner,
+    run: &Run,
+    done: Option<&Done>,
+) -> Result<()> {
+    if let Some(done) = done {
+        for name in &done.cancelled_timers {
+            settlement.remove_timer(inner, &run.routine().id, name);
+        }
+        for timer in &done.timers {
+            settlement.set_timer(inner, timer.record.clone(), &timer.jobs)?;
+        }
+        settlement.trace(run.id, &done.traces)?;
+    }
+    settlement.prepare(inner)
+}
+
+/// The jobs for which a condition holds.
+fn passing(
+    run: &Arc<Run>,
+    emit: &Emit,
+    jobs: &[Arc<Job>],
+    connection: &crate::runtime::flow::Connection,
+) -> Result<Vec<Arc<Job>>, Failure> {
+    let mut passing = Vec::new();
+    for job in jobs {
+        let context = JobContext::inside(run, job);
+        if connection.passes(&emit.event, &JobView::new(&context))? {
+            passing.push(Arc::clone(job));
+        }
+    }
+    Ok(passing)
+}
+
+/// An event as a slot has it.
+pub(crate) fn message_record(event: &Event, jobs: &[Arc<Job>]) -> MessageRecord {
+    MessageRecord {
+        data: event.data().clone(),
+        at: event.emitted_at_micros(),
+        from: event.emitted_from().map(str::to_owned),
+        event: event.event_name().map(str::to_owned),
+        jobs: jobs.iter().map(|job| job.id.to_string()).collect(),
+    }
+}
+
+/// Whether a run can be committed no more: it is not its worker's any more, or all its
+/// jobs have ended.
+pub(crate) fn is_gone(run: &Run, inner: &Inner) -> bool {
+    let over = |job: &Arc<Job>| job.state.lock().status.is_final();
+    inner.record.status.is_final()
+        || !inner.running.contains_key(&run.id)
+        || (!run.jobs.is_empty() && run.jobs.iter().all(over))
+}
+
+/// Whether a commit failed by what is in it, and not since the store takes nothing now.
+fn is_its_own(error: &Error) -> bool {
+    matches!(error, Error::LimitExceeded { .. } | Error::Serialize { .. })
+}
+
+/// The failure of what took longer than its timeout.
+pub(crate) fn too_late() -> Failure {
+    Failure::new("it took longer than its timeout").kind(TIMEOUT)
+}
+
+fn no_room(worker: &Worker, inner: &Inner, (at, slot, full): (usize, usize, Full)) -> Failure {
+    let error = slot_full(worker, inner, (at, slot, full));
+    Failure::from(Error::from(error)).kind(SLOT_FULL)
+}
+
+/// The error of a slot without room.
+pub(crate) fn slot_full(
+    worker: &Worker,
+    inner: &Inner,
+    (at, slot, full): (usize, usize, Full),
+) -> WorkError {
+    let routine = inner.plan.as_ref().map(|plan| &plan.routines[at]);
+    WorkError::SlotFull {
+        worker: worker.id.to_string(),
+        routine: routine.map_or_else(String::new, |routine| routine.id.to_string()),
+        slot: routine.map_or_else(String::new, |routine| routine.slots[slot].0.to_string()),
+        waiting: full.waiting,
+        max: full.max,
+    }
+}

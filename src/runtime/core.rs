@@ -1,0 +1,336 @@
+//! Owns what all parts of a runtime share: the store, the flows that are registered, the
+//! workers, the jobs that have not ended, and the threads. Imports `alarm`, `job`, `line`,
+//! `plan`, `record`, `settings`, `worker`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crate::clock;
+use crate::codec::CodecLimits;
+use crate::engine::Engine;
+use crate::engine::table::Slot;
+use crate::error::{Error, Result, WorkError};
+use crate::ids::Lsn;
+use crate::runtime::alarm::Alarm;
+use crate::runtime::dead::DeadLetters;
+use crate::runtime::job::Job;
+use crate::runtime::line::Line;
+use crate::runtime::plan::Plan;
+use crate::runtime::record::{self, ActivationId, FlowRecord};
+use crate::runtime::retention::FinishedJobs;
+use crate::runtime::run::{Fate, Run};
+use crate::runtime::settings::Settings;
+use crate::runtime::worker::{Inner, Worker};
+use crate::state::{Durability, Store};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard, RwLock};
+
+/// Within this time what activations committed is synced, if nobody waits for it: so a
+/// chain of hops costs a sync at its end and not one for each.
+const SYNCED_WITHIN: Duration = Duration::from_millis(5);
+
+/// How many lines say what holds something up.
+pub(crate) const HOLDING_MAX: usize = 100;
+
+/// A runtime that runs.
+#[derive(Debug)]
+pub(crate) struct Core {
+    /// Itself, for what it gives out.
+    pub(crate) me: Weak<Self>,
+    pub(crate) store: Store,
+    pub(crate) settings: Settings,
+    pub(crate) flows: RwLock<HashMap<String, Arc<Plan>>>,
+    /// As the store has them, also those that are not registered now.
+    pub(crate) known_flows: Mutex<BTreeMap<String, FlowRecord>>,
+    pub(crate) workers: RwLock<BTreeMap<Arc<str>, Arc<Worker>>>,
+    /// Jobs that have not ended.
+    pub(crate) live: Mutex<HashMap<Arc<str>, Arc<Job>>>,
+    /// A job ended, a worker came to rest, or the runtime is shut down.
+    pub(crate) changed: Condvar,
+    /// How many wait for that.
+    pub(crate) watchers: AtomicU64,
+    pub(crate) line: Line,
+    pub(crate) alarm: Alarm,
+    /// Runs that have a timeout.
+    pub(crate) timed: Mutex<Vec<Arc<Run>>>,
+    /// Jobs that have ended and whose records are kept.
+    pub(crate) finished: Mutex<FinishedJobs>,
+    pub(crate) dead: DeadLetters,
+    pub(crate) slots: Slots,
+    /// The number of this start: no other one of this store has it.
+    pub(crate) session: u64,
+    next_activation: AtomicU64,
+    next_job: AtomicU64,
+    /// Nothing is posted any more.
+    draining: AtomicBool,
+    /// No activation is started any more.
+    closing: AtomicBool,
+    random: AtomicU64,
+}
+
+/// The scopes that all share.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    pub(crate) flows: Arc<Slot>,
+    pub(crate) workers: Arc<Slot>,
+    pub(crate) jobs: Arc<Slot>,
+    pub(crate) keys: Arc<Slot>,
+}
+
+impl Core {
+    pub(crate) fn new(store: Store, settings: Settings) -> Result<Arc<Self>> {
+        let engine = store.engine()?;
+        let slot = |scope: crate::scope::Scope| engine.slot(&scope.encode());
+        let slots = Slots {
+            flows: slot(record::flows()),
+            workers: slot(record::workers()),
+            jobs: slot(record::jobs()),
+            keys: slot(record::keys()),
+        };
+        let session = begin_session(&store)?;
+        let seed = clock::random_bytes().map_err(|e| Error::io("read random bytes", "", e))?;
+        let random = u64::from_le_bytes(*seed.first_chunk().unwrap_or(&[1; 8])) | 1;
+        let finished = Mutex::new(FinishedJobs::new(settings.keep_jobs));
+        let dead = DeadLetters::open(&store, settings.keep_dead)?;
+        Ok(Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            store,
+            settings,
+            flows: RwLock::default(),
+            known_flows: Mutex::default(),
+            workers: RwLock::default(),
+            live: Mutex::default(),
+            changed: Condvar::default(),
+            watchers: AtomicU64::new(0),
+            line: Line::default(),
+            alarm: Alarm::default(),
+            timed: Mutex::default(),
+            finished,
+            dead,
+            slots,
+            session,
+            next_activation: AtomicU64::new(1),
+            next_job: AtomicU64::new(1),
+            draining: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            random: AtomicU64::new(random),
+        }))
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.store.shared().engine
+    }
+
+    pub(crate) fn limits(&self) -> CodecLimits {
+        self.store.shared().settings.limits.codec()
+    }
+
+    /// Store time.
+    pub(crate) fn now(&self) -> u64 {
+        self.engine().now()
+    }
+
+    pub(crate) fn next_activation(&self) -> ActivationId {
+        ActivationId {
+            session: self.session,
+            number: self.next_activation.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// An id that no job of this store has had, unless somebody gave it one like it.
+    pub(crate) fn next_job_id(&self) -> String {
+        let number = self.next_job.fetch_add(1, Ordering::Relaxed);
+        format!("{:08x}-{number:08x}", self.session)
+    }
+
+    /// A random number, for jitter: xorshift, since it is no secret.
+    pub(crate) fn random(&self) -> u64 {
+        let next = |mut x: u64| {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^ (x << 17)
+        };
+        let stirred = |x| Some(next(x));
+        let before = self
+            .random
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, stirred);
+        next(before.unwrap_or(1))
+    }
+
+    /// Whether it takes anything.
+    ///
+    /// # Errors
+    /// [`WorkError::ShutDown`], and as the store.
+    pub(crate) fn enter(&self) -> Result<()> {
+        match self.is_closing() {
+            true => Err(WorkError::ShutDown.into()),
+            false => self.store.engine().map(|_| ()),
+        }
+    }
+
+    /// Whether anything can be posted.
+    ///
+    /// # Errors
+    /// As [`Core::enter`].
+    pub(crate) fn enter_to_post(&self) -> Result<()> {
+        match self.draining.load(Ordering::SeqCst) {
+            true => Err(WorkError::ShutDown.into()),
+            false => self.enter(),
+        }
+    }
+
+    /// Takes nothing more from outside, and waits until all that waits was run.
+    ///
+    /// # Errors
+    /// As `Runtime::shutdown`.
+    pub(crate) fn drain(&self) -> Result<()> {
+        self.draining.store(true, Ordering::SeqCst);
+        let drained = self.wait_for_workers(self.settings.drain_wait, true);
+        if drained.is_err() {
+            self.draining.store(false, Ordering::SeqCst);
+        }
+        drained
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+
+    /// Starts no activation any more, and wakes all that wait.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.line.close();
+        self.alarm.close();
+        for worker in self.all_workers() {
+            drop(worker.inner.lock());
+            worker.room.notify_all();
+        }
+        drop(self.live.lock());
+        self.changed.notify_all();
+    }
+
+    /// Ends all runs: they cannot commit any more.
+    pub(crate) fn abort(&self) {
+        for worker in self.all_workers() {
+            let inner = worker.inner.lock();
+            for run in inner.running.values() {
+                run.end(Fate::Aborted);
+            }
+        }
+    }
+
+    pub(crate) fn all_workers(&self) -> Vec<Arc<Worker>> {
+        self.workers.read().values().cloned().collect()
+    }
+
+    /// A worker.
+    ///
+    /// # Errors
+    /// [`WorkError::Unknown`].
+    pub(crate) fn worker(&self, id: &str) -> Result<Arc<Worker>> {
+        let found = self.workers.read().get(id).cloned();
+        found.ok_or_else(|| {
+            WorkError::Unknown {
+                what: "worker",
+                name: id.to_owned(),
+                hint: "`exec` or `exec_as` starts one".into(),
+            }
+            .into()
+        })
+    }
+
+    /// A flow that is registered.
+    ///
+    /// # Errors
+    /// [`WorkError::Unknown`].
+    pub(crate) fn plan(&self, flow: &str) -> Result<Arc<Plan>> {
+        let found = self.flows.read().get(flow).cloned();
+        found.ok_or_else(|| {
+            WorkError::Unknown {
+                what: "flow",
+                name: flow.to_owned(),
+                hint: "register it first".into(),
+            }
+            .into()
+        })
+    }
+
+    /// Puts a worker in line, if it may have something to run and does not stand there.
+    pub(crate) fn line_up(&self, worker: &Arc<Worker>, inner: &mut Inner, will_ask: bool) {
+        if !inner.in_line && inner.may_run() {
+            inner.in_line = true;
+            self.line.push(Arc::clone(worker), will_ask);
+        }
+    }
+
+    /// Something was committed that nobody waits for here.
+    ///
+    /// # Errors
+    /// As the store.
+    pub(crate) fn committed(&self) -> Result<()> {
+        let within = match self.store.durability() {
+            Durability::Sync => SYNCED_WITHIN,
+            Durability::Interval(within) => within,
+            Durability::Memory => crate::state::store::MEMORY_WITHIN,
+        };
+        self.engine().sync_within(within)
+    }
+
+    /// Waits until a commit is as durable as the store says.
+    ///
+    /// # Errors
+    /// As the store.
+    pub(crate) fn acknowledge(&self, lsn: Lsn) -> Result<()> {
+        let shared = self.store.shared();
+        shared.acknowledge(lsn, self.store.durability(), None)
+    }
+
+    /// Tells those that wait for jobs or workers that something has changed.
+    pub(crate) fn tell(&self) {
+        if self.watchers.load(Ordering::SeqCst) > 0 {
+            drop(self.live.lock());
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until something holds; `false` where the time is over. What is asked is asked
+    /// whenever a job ends or a worker comes to rest.
+    ///
+    /// # Errors
+    /// [`WorkError::ShutDown`], and what is asked fails with.
+    pub(crate) fn wait_until(
+        &self,
+        timeout: Duration,
+        mut holds: impl FnMut(&mut MutexGuard<'_, HashMap<Arc<str>, Arc<Job>>>) -> Result<bool>,
+    ) -> Result<bool> {
+        let deadline: Instant = clock::deadline(timeout);
+        self.watchers.fetch_add(1, Ordering::SeqCst);
+        let mut live = self.live.lock();
+        let outcome = loop {
+            match holds(&mut live) {
+                Ok(false) => {}
+                outcome => break outcome,
+            }
+            if self.is_closing() {
+                break Err(WorkError::ShutDown.into());
+            }
+            if self.changed.wait_until(&mut live, deadline).timed_out() {
+                break holds(&mut live);
+            }
+        };
+        drop(live);
+        self.watchers.fetch_sub(1, Ordering::SeqCst);
+        outcome
+    }
+}
+
+/// Counts the starts of runtimes on this store.
+///
+/// # Errors
+/// As a commit.
+fn begin_session(store: &Store) -> Result<u64> {
+    let sessions = store.scope(record::sessions());
+    let number = sessions.increment("started", 1)?;
+    u64::try_from(number).map_err(|_| record::damaged(&record::sessions(), "a negative number"))
+}

@@ -1,0 +1,248 @@
+//! Owns what follows from an activation that failed or cannot be committed: another
+//! attempt, dead letters, the end of its jobs, or its input waiting again.
+//! Imports `commit`, `core`, `handler`, `settle`.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::runtime::activation::micros;
+use crate::runtime::commit::{Ended, is_gone, message_record, too_late};
+use crate::runtime::core::Core;
+use crate::runtime::execute::is_over;
+use crate::runtime::failure::Failure;
+use crate::runtime::handler::Reaction;
+use crate::runtime::job::{Job, Message};
+use crate::runtime::record::{ClaimRecord, DeadRecord};
+use crate::runtime::run::{Fate, Run};
+use crate::runtime::settle::{JobEnd, Settlement};
+use crate::runtime::status::{JobStatus, RoutineStep, WorkerStatus};
+use crate::runtime::worker::{Given, Inner};
+
+/// After this time what could not be committed for no fault of its own is tried again.
+const AGAIN_AFTER_MICROS: u64 = 100_000;
+
+impl Core {
+    /// The logic of a run failed, or its commit did.
+    pub(crate) fn failed(&self, run: &Arc<Run>, failure: Failure) {
+        // Whoever cancelled it made it fail.
+        run.end(Fate::Over);
+        let failure = match run.fate() {
+            Fate::Running | Fate::Over if is_over(&failure) => return self.gone(run),
+            Fate::Running | Fate::Over => failure,
+            Fate::TimedOut => too_late(),
+            Fate::Cancelled | Fate::Aborted => return self.gone(run),
+        };
+        let reaction = run
+            .routine()
+            .handler
+            .on_failure(&failure, run.attempt, self.random());
+        let mut inner = run.worker.inner.lock();
+        if is_gone(run, &inner) {
+            drop(inner);
+            return self.gone(run);
+        }
+        let settled = self.settle_failure(run, &mut inner, &failure, reaction);
+        match settled {
+            Ok(()) => {}
+            Err(_) => self.leave(run, &mut inner),
+        }
+    }
+
+    fn settle_failure(
+        &self,
+        run: &Arc<Run>,
+        inner: &mut Inner,
+        failure: &Failure,
+        reaction: Reaction,
+    ) -> Result<()> {
+        let mut settlement = Settlement::new(self, &run.worker);
+        let traces = std::mem::take(&mut run.done.lock().traces);
+        let step = match reaction {
+            Reaction::Retry { after } => {
+                let due = settlement.now().saturating_add(micros(after));
+                let mut record = claim_of(run, run.attempt, due);
+                record.error = Some(failure.to_string());
+                settlement.claim(run, record)?;
+                settlement.note(run, Ended::Retried as u8);
+                RoutineStep::GiveBack
+            }
+            Reaction::Fail { .. } | Reaction::Continue | Reaction::Skip => {
+                settlement.consume(run);
+                settlement.forget_attempts(inner, run.id, run.is_claimed());
+                let (ended, step) = match reaction {
+                    Reaction::Continue => (Ended::Continued, RoutineStep::Continue),
+                    Reaction::Skip => (Ended::Skipped, RoutineStep::Skip),
+                    Reaction::Fail { .. } | Reaction::Retry { .. } => {
+                        (Ended::Failed, RoutineStep::Fail)
+                    }
+                };
+                settlement.note(run, ended as u8);
+                step
+            }
+        };
+        if let Reaction::Fail { worker } = reaction {
+            let error = format!("routine {:?}: {failure}", run.routine().id);
+            let end = JobEnd {
+                status: JobStatus::Failed,
+                error: Some(error.clone()),
+            };
+            for job in &run.jobs {
+                settlement.end_job(job, end.clone());
+            }
+            if worker {
+                self.end_worker(&mut settlement, inner, WorkerStatus::Failed, Some(error))?;
+            }
+        }
+        settlement.trace(run.id, &traces)?;
+        settlement.prepare(inner)?;
+        let mut batch = std::mem::take(&mut settlement.ops).into_batch();
+        let letters = match reaction {
+            Reaction::Retry { .. } => Vec::new(),
+            _ => letters(run, failure, settlement.now()),
+        };
+        let mut letters = self.dead.put(letters, settlement.now())?;
+        let writes = letters.take_writes();
+        if !writes.ops.is_empty() {
+            batch.writes.push(writes);
+        }
+        let lsn = self.engine().commit(&batch)?;
+        letters.committed();
+        let settled = settlement.apply(inner, lsn);
+        if let Reaction::Fail { worker: true } = reaction {
+            self.apply_worker_end(inner, WorkerStatus::Failed);
+        }
+        cancel_runs(inner);
+        self.over(run, inner, step);
+        self.settled(settled);
+        Ok(())
+    }
+
+    /// A run that cannot be committed any more: what it had taken of jobs that all have
+    /// ended goes with them, all else waits again.
+    pub(crate) fn gone(&self, run: &Arc<Run>) {
+        if run.fate() == Fate::TimedOut {
+            run.end(Fate::Over);
+            return self.failed_late(run);
+        }
+        let mut inner = run.worker.inner.lock();
+        if !inner.running.contains_key(&run.id) {
+            return;
+        }
+        if self.settle_gone(run, &mut inner).is_err() {
+            self.leave(run, &mut inner);
+        }
+    }
+
+    fn settle_gone(&self, run: &Arc<Run>, inner: &mut Inner) -> Result<()> {
+        let over = |job: &Arc<Job>| job.state.lock().status.is_final();
+        let mut settlement = Settlement::new(self, &run.worker);
+        let dropped =
+            (!run.jobs.is_empty() && run.jobs.iter().all(over)) || inner.record.status.is_final();
+        match dropped {
+            true => {
+                settlement.consume(run);
+                settlement.forget_attempts(inner, run.id, run.is_claimed());
+            }
+            false if run.is_claimed() => return self.keep_claim(run, inner),
+            false => settlement.give_back(run),
+        }
+        settlement.prepare(inner)?;
+        let batch = std::mem::take(&mut settlement.ops).into_batch();
+        let lsn = match batch.writes.is_empty() {
+            true => self.engine().visible(),
+            false => self.engine().commit(&batch)?,
+        };
+        let settled = settlement.apply(inner, lsn);
+        self.over(run, inner, RoutineStep::GiveBack);
+        self.settled(settled);
+        Ok(())
+    }
+
+    /// Its messages are fixed: the next attempt has them again.
+    fn keep_claim(&self, run: &Arc<Run>, inner: &mut Inner) -> Result<()> {
+        let mut settlement = Settlement::new(self, &run.worker);
+        let record = claim_of(run, run.attempt.saturating_sub(1), settlement.now());
+        settlement.claim(run, record)?;
+        let batch = std::mem::take(&mut settlement.ops).into_batch();
+        let lsn = self.engine().commit(&batch)?;
+        let settled = settlement.apply(inner, lsn);
+        self.over(run, inner, RoutineStep::GiveBack);
+        self.settled(settled);
+        Ok(())
+    }
+
+    /// It took too long, whatever its logic came to.
+    fn failed_late(&self, run: &Arc<Run>) {
+        self.failed(run, too_late());
+    }
+
+    /// Nothing can be committed: the store is closed, poisoned or full. In memory the run
+    /// is over; the store has all that it had before, and the next opening goes on there.
+    pub(crate) fn leave(&self, run: &Arc<Run>, inner: &mut Inner) {
+        let mut settlement = Settlement::new(self, &run.worker);
+        let again = settlement.now().saturating_add(AGAIN_AFTER_MICROS);
+        let record = claim_of(run, run.attempt.saturating_sub(1), again);
+        // What cannot be encoded was never claimed.
+        if !run.is_claimed() || settlement.claim(run, record).is_err() {
+            settlement.give_back(run);
+        }
+        settlement.apply(inner, self.engine().visible());
+        inner.running.remove(&run.id);
+        let routine = &mut inner.routines[run.at];
+        routine.running = routine.running.saturating_sub(1);
+        routine.step(RoutineStep::GiveBack);
+        routine.candidate = false;
+        routine.ask_at = Some(again);
+        self.alarm.set(again, &run.worker);
+        self.tell();
+    }
+}
+
+/// The messages of a run that failed for good.
+fn letters(run: &Run, failure: &Failure, now: u64) -> Vec<DeadRecord> {
+    let slots = &run.routine().slots;
+    let given = run.given.iter().flat_map(|given| {
+        let messages = given.consumes.iter();
+        messages.map(move |message| (given.slot, message))
+    });
+    let letter = |(slot, message): (usize, &Arc<Message>)| DeadRecord {
+        flow: run.plan.flow.to_string(),
+        worker: run.worker.id.to_string(),
+        routine: run.routine().id.to_string(),
+        slot: slots[slot].0.to_string(),
+        message: message_record(&message.event, &message.jobs),
+        error: failure.to_string(),
+        kind: failure.kind_name().map(str::to_owned),
+        attempts: run.attempt,
+        at: now,
+        edited: None,
+    };
+    given.map(letter).collect()
+}
+
+/// Which messages an activation consumes, as the store keeps it.
+pub(crate) fn claim_of(run: &Run, failed: u32, due: u64) -> ClaimRecord {
+    let slots = &run.routine().slots;
+    let of = |given: &Given| {
+        let seqs = given.taken.iter().map(|seq| seq.0).collect();
+        (slots[given.slot].0.to_string(), seqs)
+    };
+    ClaimRecord {
+        routine: run.routine().id.to_string(),
+        failed,
+        due,
+        error: None,
+        messages: run.given.iter().map(of).collect(),
+    }
+}
+
+/// Runs whose jobs all have ended, and those of a worker that has, cannot commit.
+pub(crate) fn cancel_runs(inner: &Inner) {
+    let over = |job: &Arc<Job>| job.state.lock().status.is_final();
+    for run in inner.running.values() {
+        let orphaned = !run.jobs.is_empty() && run.jobs.iter().all(over);
+        if orphaned || inner.record.status.is_final() {
+            run.end(Fate::Cancelled);
+        }
+    }
+}

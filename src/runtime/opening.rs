@@ -1,0 +1,396 @@
+//! Owns finding work again: what the store has of workers, jobs, queues, timers and
+//! attempts becomes what memory has of them. Imports `core`, `record`, `settle`, `worker`.
+//!
+//! What must stay true: what is found is looked at as state, never as an edge that may
+//! have been missed: a job without anything outstanding is completed, an attempt that was
+//! due is due now, and whatever had been taken when the program ended waits again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::engine::table::Slot;
+use crate::error::{Error, Result, WorkError};
+use crate::runtime::core::Core;
+use crate::runtime::event::Event;
+use crate::runtime::flow::Flow;
+use crate::runtime::job::{Job, Message};
+use crate::runtime::plan::Plan;
+use crate::runtime::record::{
+    self, ClaimRecord, FlowRecord, HistoryRecord, JobRecord, MessageRecord, OnceRecord,
+    TimerRecord, WorkerKey, WorkerRecord,
+};
+use crate::runtime::retention;
+use crate::runtime::settle::Settlement;
+use crate::runtime::slot::{Held, Seq, SlotQueue};
+use crate::runtime::status::{JobStatus, WorkerStep};
+use crate::runtime::worker::{Claimed, Given, Inner, RoutineState, Worker};
+use crate::scope::Scope;
+
+/// What a worker's scope has.
+#[derive(Default)]
+struct Found {
+    messages: BTreeMap<(Arc<str>, Arc<str>), Vec<(u64, MessageRecord)>>,
+    claims: Vec<(record::ActivationId, ClaimRecord)>,
+    effects: HashMap<record::ActivationId, BTreeMap<String, OnceRecord>>,
+    timers: BTreeMap<u64, TimerRecord>,
+    history: Vec<HistoryRecord>,
+}
+
+impl Core {
+    /// Loads flows, workers and the jobs that have not ended.
+    ///
+    /// # Errors
+    /// As a scan; [`Error::Corrupt`] for a record that is none.
+    pub(crate) fn load(&self) -> Result<()> {
+        let limits = self.limits();
+        let mut flows = BTreeMap::new();
+        self.scan(&self.slots.flows, |key, cell| {
+            let record: FlowRecord = record::decode(cell, &limits, &record::flows())?;
+            flows.insert(text(key, &record::flows())?, record);
+            Ok(())
+        })?;
+        *self.known_flows.lock() = flows;
+        let mut workers = BTreeMap::new();
+        self.scan(&self.slots.workers, |key, cell| {
+            let record: WorkerRecord = record::decode(cell, &limits, &record::workers())?;
+            let worker = self.new_worker(&text(key, &record::workers())?, record);
+            workers.insert(Arc::clone(&worker.id), Arc::new(worker));
+            Ok(())
+        })?;
+        let jobs = retention::load_jobs(&self.store)?;
+        let mut finished = self.finished.lock();
+        for job in jobs.finished {
+            finished.put(job);
+        }
+        drop(finished);
+        let live = jobs
+            .live
+            .into_iter()
+            .map(|(id, record)| (Arc::clone(&id), live_job(id, record)));
+        let live: HashMap<_, _> = live.collect();
+        for job in live.values() {
+            match workers.get(&job.worker) {
+                Some(worker) => {
+                    let mut inner = worker.inner.lock();
+                    inner.jobs.insert(Arc::clone(&job.id), Arc::clone(job));
+                }
+                None => {
+                    let what = format!(
+                        "job {:?} is of worker {:?}, which is not there",
+                        job.id, job.worker
+                    );
+                    return Err(record::damaged(&record::jobs(), &what));
+                }
+            }
+        }
+        *self.live.lock() = live;
+        *self.workers.write() = workers;
+        Ok(())
+    }
+
+    /// Visits the entries of a scope of the runtime's own, as they are at one moment.
+    pub(crate) fn scan(
+        &self,
+        slot: &Slot,
+        mut visitor: impl FnMut(&[u8], &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        // Nothing else writes to it now, so a view that had to make room can be resumed:
+        // what was visited is visited again, and comes to the same.
+        loop {
+            let view = self.engine().view();
+            match view.for_each(slot, |key, _, cell| visitor(key, cell)) {
+                Err(Error::ViewExpired) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Registers a flow, and goes on with what its workers have.
+    ///
+    /// # Errors
+    /// [`Error::InvalidFlow`], [`WorkError::FlowChanged`], [`WorkError::FlowOutdated`]; as a
+    /// commit and a scan.
+    pub(crate) fn register(&self, flow: &Flow) -> Result<()> {
+        self.enter()?;
+        flow.check()?;
+        let plan = Arc::new(Plan::of(flow));
+        let record = FlowRecord {
+            version: flow.version,
+            hash: flow.description_hash(),
+            routines: flow.routine_ids().map(str::to_owned).collect(),
+        };
+        let mut known = self.known_flows.lock();
+        let seen = known.get(&flow.name);
+        if let Some(seen) = seen {
+            if seen.version > record.version {
+                return Err(WorkError::FlowOutdated {
+                    flow: flow.name.clone(),
+                    version: record.version,
+                    seen: seen.version,
+                }
+                .into());
+            }
+            if seen.version == record.version && seen.hash != record.hash {
+                return Err(WorkError::FlowChanged {
+                    flow: flow.name.clone(),
+                    version: record.version,
+                }
+                .into());
+            }
+        }
+        let mut written = None;
+        if seen.is_none_or(|seen| seen.version != record.version) {
+            let mut ops = crate::runtime::ops::Ops::default();
+            let cell = record::encode(&record, &self.limits())?;
+            ops.put(&self.slots.flows, flow.name.as_bytes().into(), cell);
+            written = Some(self.engine().commit(&ops.into_batch())?);
+            known.insert(flow.name.clone(), record);
+        }
+        self.flows
+            .write()
+            .insert(flow.name.clone(), Arc::clone(&plan));
+        for worker in self.all_workers() {
+            if *worker.flow == *flow.name {
+                self.attach(&worker, &plan)?;
+            }
+        }
+        drop(known);
+        written.map_or(Ok(()), |lsn| self.acknowledge(lsn))
+    }
+
+    /// Gives a worker its flow, and with it its queues. What it had in memory is read back
+    /// from the store, so nothing of it runs meanwhile: what runs is waited for.
+    fn attach(&self, worker: &Arc<Worker>, plan: &Arc<Plan>) -> Result<()> {
+        let mut inner = worker.inner.lock();
+        let before = inner.plan.take();
+        while !inner.running.is_empty() {
+            if self.is_closing() {
+                return Err(WorkError::ShutDown.into());
+            }
+            worker.room.wait(&mut inner);
+        }
+        if inner.record.status.is_final() {
+            inner.routines = plan
+                .routines
+                .iter()
+                .map(|r| RoutineState::new(&r.slots))
+                .collect();
+            inner.plan = Some(Arc::clone(plan));
+            return Ok(());
+        }
+        let found = match self.find(worker) {
+            Ok(found) => found,
+            Err(e) => {
+                inner.plan = before;
+                return Err(e);
+            }
+        };
+        inner.plan = Some(Arc::clone(plan));
+        self.restore(&mut inner, plan, found);
+        self.complete_empty(worker, &mut inner)?;
+        for routine in &mut inner.routines {
+            routine.candidate = true;
+            for claimed in routine.claims.values() {
+                self.alarm.set(claimed.record.due, worker);
+            }
+        }
+        for timer in inner.timers.values() {
+            self.alarm.set(timer.due, worker);
+        }
+        inner.step(WorkerStep::Drain);
+        if !inner.is_at_rest() {
+            inner.step(WorkerStep::Work);
+        }
+        self.line_up(worker, &mut inner, false);
+        Ok(())
+    }
+
+    /// Reads the scope of a worker.
+    fn find(&self, worker: &Worker) -> Result<Found> {
+        let (scope, limits) = (record::worker(&worker.id), self.limits());
+        let mut found = Found::default();
+        self.scan(&worker.slot, |key, cell| {
+            let key = WorkerKey::decode(key)
+                .ok_or_else(|| record::damaged(&scope, "a key that is none"))?;
+            match key {
+                WorkerKey::Message { routine, slot, seq } => {
+                    let record = record::decode(cell, &limits, &scope)?;
+                    found
+                        .messages
+                        .entry((routine, slot))
+                        .or_default()
+                        .push((seq, record));
+                }
+                WorkerKey::Claim(id) => {
+                    found
+                        .claims
+                        .push((id, record::decode(cell, &limits, &scope)?));
+                }
+                WorkerKey::Once(id, name) => {
+                    let record = record::decode(cell, &limits, &scope)?;
+                    found.effects.entry(id).or_default().insert(name, record);
+                }
+                WorkerKey::Timer(number) => {
+                    found
+                        .timers
+                        .insert(number, record::decode(cell, &limits, &scope)?);
+                }
+                WorkerKey::History(_) => {
+                    found.history.push(record::decode(cell, &limits, &scope)?);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Makes memory what was found.
+    fn restore(&self, inner: &mut Inner, plan: &Plan, mut found: Found) {
+        for job in inner.jobs.values() {
+            let mut state = job.state.lock();
+            state.outstanding = 0;
+            state.status = JobStatus::Pending;
+        }
+        inner.parked.clear();
+        let mut routines = Vec::with_capacity(plan.routines.len());
+        for routine in &plan.routines {
+            let mut state = RoutineState::new(&routine.slots);
+            for (at, (name, options)) in routine.slots.iter().enumerate() {
+                let key = (Arc::clone(&routine.id), Arc::clone(name));
+                let records = found.messages.remove(&key).unwrap_or_default();
+                let waiting = records
+                    .into_iter()
+                    .map(|(seq, record)| held(inner, seq, record));
+                let waiting: Vec<_> = waiting.collect();
+                state.slots[at] = SlotQueue::restore(*options, Seq(0), waiting);
+            }
+            routines.push(state);
+        }
+        for ((routine, slot), records) in found.messages {
+            for (seq, record) in records {
+                count(inner, &record);
+                let key = (Arc::clone(&routine), Arc::clone(&slot), seq);
+                inner.parked.insert(key, record);
+            }
+        }
+        for (id, record) in found.claims {
+            let Some(at) = plan.routine(&record.routine) else {
+                continue;
+            };
+            let state = &mut routines[at];
+            let mut given = Vec::new();
+            for (name, seqs) in &record.messages {
+                let Some(slot) = plan.routines[at].slot(name) else {
+                    continue;
+                };
+                let seqs: Vec<_> = seqs.iter().map(|seq| Seq(*seq)).collect();
+                let taking = state.slots[slot].take_again(&seqs);
+                let messages: Vec<_> = taking.given.into_iter().map(|held| held.item).collect();
+                given.push(Given {
+                    slot,
+                    consumes: messages.clone(),
+                    messages,
+                    taken: taking.taken,
+                });
+            }
+            for job in given
+                .iter()
+                .flat_map(|given| &given.consumes)
+                .flat_map(|m| &m.jobs)
+            {
+                job.state.lock().status = JobStatus::Running;
+            }
+            state.claims.insert(id, Claimed { record, given });
+        }
+        for timer in found.timers.values() {
+            for id in &timer.jobs {
+                if let Some(job) = inner.jobs.get(id.as_str()) {
+                    let mut state = job.state.lock();
+                    state.outstanding += 1;
+                    state.status = JobStatus::Running;
+                }
+            }
+        }
+        inner.routines = routines;
+        inner.effects = found.effects;
+        inner.next_timer = found
+            .timers
+            .last_key_value()
+            .map_or(0, |(number, _)| number + 1);
+        inner.timers = found.timers;
+        found.history.sort_unstable_by_key(|entry| entry.number);
+        if let Some(last) = found.history.last() {
+            inner.activations = last.number;
+            inner.processed = last.processed;
+            inner.failed = last.failed;
+            inner.dropped = last.dropped;
+        }
+        inner.history = found.history.into();
+    }
+
+    /// Completes the jobs that have nothing outstanding.
+    fn complete_empty(&self, worker: &Arc<Worker>, inner: &mut Inner) -> Result<()> {
+        let mut settlement = Settlement::new(self, worker);
+        for job in inner.jobs.values() {
+            settlement.look_at(job);
+        }
+        settlement.prepare(inner)?;
+        let batch = std::mem::take(&mut settlement.ops).into_batch();
+        if !batch.writes.is_empty() {
+            let lsn = self.engine().commit(&batch)?;
+            let settled = settlement.apply(inner, lsn);
+            self.settled(settled);
+        }
+        Ok(())
+    }
+}
+
+/// A job that has not ended. What it has beside its record nobody knows; it goes with it
+/// anyway.
+fn live_job(id: Arc<str>, record: JobRecord) -> Arc<Job> {
+    let job = retention::job_of(id, record, None);
+    job.state.lock().parts = true;
+    job
+}
+
+/// A message as it waits, counted in its jobs. Jobs that have ended are not in it.
+fn held(inner: &Inner, seq: u64, record: MessageRecord) -> Held<Arc<Message>> {
+    count(inner, &record);
+    let jobs = record
+        .jobs
+        .iter()
+        .filter_map(|id| inner.jobs.get(id.as_str()));
+    let jobs = jobs.cloned().collect();
+    let at = record.at;
+    let event = match (record.from, record.event) {
+        (Some(from), Some(event)) => Event::emitted(from, event, record.data, at),
+        _ => Event::posted(record.data, at),
+    };
+    Held {
+        seq: Seq(seq),
+        at_micros: at,
+        item: Arc::new(Message {
+            event: Arc::new(event),
+            jobs,
+            lsn: crate::ids::Lsn::ZERO,
+        }),
+    }
+}
+
+/// Counts a message in its jobs.
+fn count(inner: &Inner, record: &MessageRecord) {
+    for id in &record.jobs {
+        if let Some(job) = inner.jobs.get(id.as_str()) {
+            let mut state = job.state.lock();
+            state.outstanding += 1;
+            if record.from.is_some() {
+                state.status = JobStatus::Running;
+            }
+        }
+    }
+}
+
+fn text(key: &[u8], scope: &Scope) -> Result<String> {
+    let text = std::str::from_utf8(key).map(str::to_owned);
+    text.map_err(|_| record::damaged(scope, "a key that is no text"))
+}

@@ -1,0 +1,359 @@
+//! Owns jobs that have ended: how long their records stay, what goes with them, and how
+//! all jobs are found again at opening. Imports `job`, `record`.
+//!
+//! What must stay true: all that belongs to a job goes in one commit, so that no part of
+//! it is ever there without its record.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::engine::table::Slot;
+use crate::engine::{Batch, Engine, Op, SlotBatch};
+use crate::error::Result;
+use crate::runtime::job::{Job, JobState};
+use crate::runtime::record::{self, JOB_ENDS, JobEndRecord, JobKey, JobRecord};
+use crate::scope::Scope;
+use crate::state::Store;
+use crate::sync::Mutex;
+
+/// The longest time for which anything about a job that has ended is kept.
+const TIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// The most jobs that are kept when they have ended.
+const NUMBER_MAX: usize = 10_000_000;
+
+/// How long jobs stay that have ended. What comes first counts, the time or the number;
+/// then a job goes with its data, trace, results and output, in one transaction.
+///
+/// ```
+/// use evenkeel::KeepJobs;
+/// use std::time::Duration;
+/// let keep = KeepJobs::new().number(500);
+/// assert_eq!((keep.number, keep.time), (500, Duration::from_secs(24 * 60 * 60)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeepJobs {
+    /// How long after its end, by store time. Default 24 hours, at most 100 years; zero for
+    /// no longer than it takes to remove it.
+    pub time: Duration,
+    /// How many, over all workers; the one that ended first goes first. Default 10,000, at
+    /// most 10 million. Each takes about 150 bytes of memory.
+    pub number: usize,
+    /// How long after the end of its job an idempotency key is remembered, by store time:
+    /// until then the same key gives the same job, whether its record is still there or
+    /// not. Default 24 hours, at most 100 years; never less than `time`, whatever it says.
+    pub keys: Duration,
+}
+
+impl KeepJobs {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        let day = Duration::from_secs(24 * 60 * 60);
+        Self {
+            time: day,
+            number: 10_000,
+            keys: day,
+        }
+    }
+
+    /// Sets how long after its end a job is kept.
+    #[must_use]
+    pub fn time(mut self, time: Duration) -> Self {
+        self.time = time;
+        self
+    }
+
+    /// Sets how many jobs are kept that have ended.
+    #[must_use]
+    pub fn number(mut self, number: usize) -> Self {
+        self.number = number;
+        self
+    }
+
+    /// Sets how long after the end of its job an idempotency key is remembered.
+    #[must_use]
+    pub fn keys(mut self, keys: Duration) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// What is wrong with them.
+    pub(crate) fn fault(&self) -> Option<String> {
+        if self.number > NUMBER_MAX {
+            Some(format!(
+                "{} jobs are to be kept that have ended; {NUMBER_MAX} may be",
+                self.number
+            ))
+        } else if self.time.max(self.keys) > TIME_MAX {
+            Some(format!(
+                "jobs or keys are to be kept for {:?}; {TIME_MAX:?} at most",
+                self.time.max(self.keys)
+            ))
+        } else {
+            None
+        }
+    }
+
+    /// When the record of a job goes that ended then.
+    fn until(&self, completed_micros: u64) -> u64 {
+        completed_micros.saturating_add(micros(self.time))
+    }
+
+    /// When the idempotency key of such a job is free again.
+    pub(crate) fn key_until(&self, completed_micros: u64) -> u64 {
+        completed_micros.saturating_add(micros(self.time.max(self.keys)))
+    }
+}
+
+impl Default for KeepJobs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// As store time counts.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A job that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FinishedJob {
+    pub(crate) id: Arc<str>,
+    pub(crate) completed_micros: u64,
+    /// Whether it may have anything beside its record.
+    pub(crate) parts: bool,
+}
+
+/// The jobs that have ended and are still there, in the order in which they ended; of
+/// those that ended in the same microsecond, in the order of their ids.
+#[derive(Debug)]
+pub(crate) struct FinishedJobs {
+    keep: KeepJobs,
+    jobs: BTreeMap<(u64, Arc<str>), bool>,
+}
+
+impl FinishedJobs {
+    /// None yet.
+    pub(crate) fn new(keep: KeepJobs) -> Self {
+        let jobs = BTreeMap::new();
+        Self { keep, jobs }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// A job has ended; or could not be removed, and is to be removed another time.
+    pub(crate) fn put(&mut self, job: FinishedJob) {
+        self.jobs.insert((job.completed_micros, job.id), job.parts);
+    }
+
+    /// Somebody gave something to a job that had ended already.
+    pub(crate) fn has_parts(&mut self, id: &Arc<str>, completed_micros: u64) {
+        if let Some(parts) = self.jobs.get_mut(&(completed_micros, Arc::clone(id))) {
+            *parts = true;
+        }
+    }
+
+    /// Takes out those that are to go now: the first that ended, and no more than
+    /// `at_most`. Whoever cannot remove them [puts](Self::put) them back.
+    pub(crate) fn due(&mut self, now_micros: u64, at_most: usize) -> Vec<FinishedJob> {
+        let mut due = Vec::new();
+        while due.len() < at_most
+            && let Some(first) = self.jobs.first_entry()
+            && (self.keep.until(first.key().0) <= now_micros || self.jobs.len() > self.keep.number)
+            && let Some(((completed_micros, id), parts)) = self.jobs.pop_first()
+        {
+            due.push(FinishedJob {
+                id,
+                completed_micros,
+                parts,
+            });
+        }
+        due
+    }
+
+    /// When the next one is to go, if no other ends before; `Some(0)` for at once.
+    pub(crate) fn next_due(&self) -> Option<u64> {
+        let ((completed, _), _) = self.jobs.first_key_value()?;
+        Some(match self.jobs.len() > self.keep.number {
+            true => 0,
+            false => self.keep.until(*completed),
+        })
+    }
+
+    /// When and which: those that ended behind this place, up to `limit` of them. The last
+    /// one is the place to go on from.
+    pub(crate) fn page(&self, after: Option<(u64, &str)>, limit: usize) -> Vec<(u64, Arc<str>)> {
+        let from = match after {
+            Some((completed, id)) => Bound::Excluded((completed, id.into())),
+            None => Bound::Unbounded,
+        };
+        let behind = self.jobs.range((from, Bound::Unbounded));
+        behind.take(limit).map(|(place, _)| place.clone()).collect()
+    }
+}
+
+/// What removes these jobs and all that belongs to them.
+pub(crate) fn removal_batch(engine: &Engine, jobs: &[FinishedJob]) -> Batch {
+    let mut ops: BTreeMap<Box<[u8]>, Op> = BTreeMap::new();
+    let mut writes = Vec::new();
+    for job in jobs {
+        let keys = [JobKey::Begin(&job.id), JobKey::End(&job.id)];
+        // A job stands at most once in the batch, and so does each of its scopes.
+        let known = keys.map(|key| ops.insert(key.encode(), Op::Delete));
+        if job.parts && known.iter().all(Option::is_none) {
+            let scopes = scopes_of(&job.id);
+            writes.extend(scopes.iter().map(|scope| clear(engine, scope)));
+        }
+    }
+    let records = engine.slot(&record::jobs().encode());
+    writes.push(SlotBatch {
+        slot: records,
+        clear: false,
+        ops: ops.into_iter().collect(),
+    });
+    Batch {
+        writes,
+        ..Batch::default()
+    }
+}
+
+/// All that belongs to a job beside its record.
+fn scopes_of(id: &str) -> [Scope; 4] {
+    let data = Scope::job(id);
+    let caches = data.caches();
+    [data, caches, record::job(id), record::routine_data(id)]
+}
+
+fn clear(engine: &Engine, scope: &Scope) -> SlotBatch {
+    SlotBatch {
+        slot: engine.slot(&scope.encode()),
+        clear: true,
+        ops: Vec::new(),
+    }
+}
+
+/// All jobs of a store.
+#[derive(Debug)]
+pub(crate) struct LoadedJobs {
+    /// Those that have not ended, in the order of their ids.
+    pub(crate) live: Vec<(Arc<str>, JobRecord)>,
+    /// Those that have, in the same order.
+    pub(crate) finished: Vec<FinishedJob>,
+}
+
+/// Of a [`JobEndRecord`], what is wanted of all of them.
+#[derive(Deserialize)]
+struct Ended {
+    #[serde(rename = "z")]
+    completed: u64,
+}
+
+/// Reads all jobs. Both kinds of keys are in the order of ids, so ends and beginnings are
+/// gone through side by side.
+///
+/// # Errors
+/// As reading has them; [`crate::Error::Corrupt`] where something is no record, or there
+/// is an end without a beginning.
+pub(crate) fn load_jobs(store: &Store) -> Result<LoadedJobs> {
+    let (scope, limits) = (record::jobs(), store.shared.settings.limits.codec());
+    let engine = &store.shared.engine;
+    let slot = engine.slot(&scope.encode());
+    let view = engine.view();
+    let (none, ends) = (Bound::Unbounded, &JOB_ENDS[..]);
+    let other = |key: &[u8]| record::damaged(&scope, &format!("{key:02x?} is no key of a job"));
+
+    let mut finished = Vec::new();
+    view.for_each_of(&slot, (Bound::Included(ends), none), |key, _, cell| {
+        let Some(JobKey::End(id)) = JobKey::decode(key) else {
+            return Err(other(key));
+        };
+        let end: Ended = record::decode(cell, &limits, &scope)?;
+        finished.push(FinishedJob {
+            id: id.into(),
+            completed_micros: end.completed,
+            // What it has is not written down for those few that outlive an opening.
+            parts: true,
+        });
+        Ok(())
+    })?;
+
+    let mut live = Vec::new();
+    let mut ended = finished.iter().map(|job| &*job.id).peekable();
+    let without = |id: &str| record::damaged(&scope, &format!("job {id:?} ended and never began"));
+    view.for_each_of(&slot, (none, Bound::Excluded(ends)), |key, _, cell| {
+        let Some(JobKey::Begin(id)) = JobKey::decode(key) else {
+            return Err(other(key));
+        };
+        if let Some(lost) = ended.next_if(|ended| **ended < *id) {
+            return Err(without(lost));
+        }
+        if ended.next_if_eq(&id).is_none() {
+            live.push((id.into(), record::decode(cell, &limits, &scope)?));
+        }
+        Ok(())
+    })?;
+    if let Some(lost) = ended.next() {
+        return Err(without(lost));
+    }
+    Ok(LoadedJobs { live, finished })
+}
+
+/// What the store has of a job, both as of the same commit; `None` where it has none of
+/// this id.
+///
+/// # Errors
+/// As reading has them; [`crate::Error::Corrupt`] where it is no record of a job.
+pub(crate) fn find_job(
+    store: &Store,
+    id: &str,
+) -> Result<Option<(JobRecord, Option<JobEndRecord>)>> {
+    let (scope, limits) = (record::jobs(), store.shared.settings.limits.codec());
+    let engine = &store.shared.engine;
+    let slot: Arc<Slot> = engine.slot(&scope.encode());
+    let view = engine.view();
+    let Some((_, begin)) = view.read(&slot, &JobKey::Begin(id).encode())? else {
+        return Ok(None);
+    };
+    let begin = record::decode(&begin, &limits, &scope)?;
+    let end = view.read(&slot, &JobKey::End(id).encode())?;
+    let end = end.map(|(_, cell)| record::decode(&cell, &limits, &scope));
+    Ok(Some((begin, end.transpose()?)))
+}
+
+/// A job as its records have it, to be looked at: how much of it is outstanding they do
+/// not say.
+pub(crate) fn job_of(id: Arc<str>, begin: JobRecord, end: Option<JobEndRecord>) -> Arc<Job> {
+    let state = match end {
+        None => JobState::default(),
+        Some(end) => JobState {
+            status: end.status,
+            dropped: end.dropped,
+            results: end.results,
+            completed: Some(end.completed),
+            error: end.error,
+            parts: true,
+            ..JobState::default()
+        },
+    };
+    Arc::new(Job {
+        id,
+        flow: begin.flow.into(),
+        worker: begin.worker.into(),
+        created: begin.created,
+        metadata: Arc::new(begin.metadata),
+        key: begin.key,
+        state: Mutex::new(state),
+    })
+}
+
+#[cfg(test)]
+mod tests;
