@@ -41,6 +41,7 @@ mod opening;
 mod ops;
 mod options;
 mod output;
+mod park;
 mod plan;
 mod policy;
 mod post;
@@ -79,8 +80,8 @@ pub use document::registry::Registry;
 pub use endpoint::Endpoint;
 pub use event::{Event, JobView, Verdict};
 pub use failure::Failure;
-pub use flow::{Connection, Flow};
 pub use flow::problem::{FlowProblem, FlowProblems};
+pub use flow::{Connection, Flow};
 pub use handle::{Runtime, RuntimeBuilder, Shutdown};
 pub use handler::{ErrorHandler, ErrorStrategy};
 pub use history::{ExecutionEntry, ExecutionOutcome};
@@ -88,7 +89,9 @@ pub use hooks::{
     BeforeEnqueue, EventEmitted, Hooks, JobEnded, JobIds, JobStarted, Refusal, RoutineEnded,
     RoutineStarts, WorkerStarted, WorkerStopped,
 };
-pub use inspect::{ParkedMessage, RetryDetails, RunDetails, SlotDetails, TimerDetails, WorkerDetails};
+pub use inspect::{
+    ParkedMessage, RetryDetails, RunDetails, SlotDetails, TimerDetails, WorkerDetails,
+};
 pub use job_context::{JobContext, TraceEntry};
 pub use once::{Resolution, UncertainEffect};
 pub use options::{AtCapacity, Pressure, SlotOptions};

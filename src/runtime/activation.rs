@@ -320,9 +320,9 @@ impl Activation {
         let core = self.run.core()?;
         let post = core.make_post(flow, (routine, slot), &data, options)?;
         if let Some(first) = core.first_under(&post)? {
-            return Ok(JobContext::outside(&self.run.store, &first));
+            return Ok(JobContext::of(&core, &first));
         }
-        let context = JobContext::outside(&self.run.store, &post.job);
+        let context = JobContext::of(&core, &post.job);
         self.run.change(|done| done.posts.push(post))?;
         Ok(context)
     }

@@ -1,8 +1,8 @@
 //! Owns what tests of handles stand on: a worker, jobs and runs made by hand over a store,
 //! committed as the core commits them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 
 use crate::engine::{Batch, Op, SlotBatch};
 use crate::ids::Lsn;
@@ -58,23 +58,8 @@ impl Fixture {
             completed: None,
             error: None,
         };
-        let inner = Inner {
-            record,
-            plan: Some(Arc::clone(&plan)),
-            routines: Vec::new(),
-            jobs: HashMap::new(),
-            running: HashMap::new(),
-            in_line: false,
-            turn: 0,
-            parked: BTreeMap::new(),
-            timers: BTreeMap::new(),
-            next_timer: 0,
-            history: VecDeque::new(),
-            activations: 0,
-            processed: 0,
-            failed: 0,
-            dropped: 0,
-        };
+        let mut inner = Inner::new(record);
+        inner.plan = Some(Arc::clone(&plan));
         let slot = store.shared().engine.slot(&record::worker("w").encode());
         let worker = Arc::new(Worker {
             id: "w".into(),
@@ -184,12 +169,15 @@ impl Fixture {
                 lsn: Lsn::ZERO,
             })
         };
+        let messages: Vec<_> = jobs.iter().map(message).collect();
         let given = Given {
             slot: 0,
-            messages: jobs.iter().map(message).collect(),
+            consumes: messages.clone(),
+            messages,
             taken: Vec::new(),
         };
         Arc::new(Run::new(Begin {
+            core: Weak::new(),
             store: self.store.clone(),
             worker: Arc::clone(&self.worker),
             plan: Arc::clone(&self.plan),

@@ -263,31 +263,15 @@ mod tests {
     }
 
     fn inner() -> Inner {
-        Inner {
-            record: WorkerRecord {
-                flow: "f".into(),
-                status: WorkerStatus::Idle,
-                created: 0,
-                updated: 0,
-                started: None,
-                completed: None,
-                error: None,
-            },
-            plan: None,
-            routines: Vec::new(),
-            jobs: HashMap::new(),
-            running: HashMap::new(),
-            in_line: false,
-            turn: 0,
-            parked: BTreeMap::new(),
-            timers: BTreeMap::new(),
-            next_timer: 0,
-            history: VecDeque::new(),
-            activations: 0,
-            processed: 0,
-            failed: 0,
-            dropped: 0,
-        }
+        Inner::new(WorkerRecord {
+            flow: "f".into(),
+            status: WorkerStatus::Idle,
+            created: 0,
+            updated: 0,
+            started: None,
+            completed: None,
+            error: None,
+        })
     }
 
     fn routine() -> RoutineState {
@@ -317,6 +301,7 @@ mod tests {
             last_micros: None,
             released: false,
             candidate: false,
+            blocked: false,
             claims: BTreeMap::from([(
                 ID,
                 Claimed {
@@ -384,6 +369,7 @@ mod tests {
         let run = |number, begun_micros| {
             let id = ActivationId { number, ..ID };
             let run = Run::new(Begin {
+                core: std::sync::Weak::new(),
                 store: store.clone(),
                 worker: Arc::clone(&worker),
                 plan: Arc::clone(&plan),

@@ -315,6 +315,13 @@ impl<'c> Settlement<'c> {
         Ok(())
     }
 
+    /// A message of these jobs leaves the place where it was.
+    pub(crate) fn leaves(&mut self, jobs: &[Arc<Job>]) {
+        for job in jobs {
+            self.count(job, -1);
+        }
+    }
+
     /// A job begins.
     pub(crate) fn begin_job(&mut self, job: &Arc<Job>) {
         self.begins.push(Arc::clone(job));

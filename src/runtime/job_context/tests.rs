@@ -157,7 +157,10 @@ fn what_a_run_did_for_a_job_it_sees_and_nobody_else_before_its_commit() {
     // What the job printed stands beside its trace.
     let piece = JobPart::Output.key(1, fixture.run("a", &[]).id, 0);
     let printed = record::encode(&"printed", &outside.limits()).unwrap();
-    let put = |tx: &Transaction| tx.scope(record::job("j")).put_cell(&piece, Arc::clone(&printed));
+    let put = |tx: &Transaction| {
+        tx.scope(record::job("j"))
+            .put_cell(&piece, Arc::clone(&printed))
+    };
     fixture.store.transact(put).unwrap();
     for commits in [false, true] {
         let run = fixture.run("a", &[&job]);
@@ -252,6 +255,29 @@ fn eight_threads_lose_no_trace_and_no_update_at_one_moment_of_store_time() {
         let expected = (0..ROUNDS).map(|round| format!("{at}-{round}"));
         assert!(own.cloned().eq(expected), "{at}: {actions:?}");
     }
+}
+
+#[test]
+fn of_two_traces_at_one_moment_and_behind_one_commit_one_runs_again() {
+    let fixture = Fixture::new(&["a"]);
+    let job = fixture.outside(&fixture.job("j", &[]));
+    let trace = TraceRecord {
+        at: 5,
+        routine: "main".into(),
+        action: "noted".into(),
+        details: Value::Null,
+    };
+    let cell = record::encode(&trace, &job.limits()).unwrap();
+    let both = [fixture.store.begin(), fixture.store.begin()];
+    for tx in &both {
+        job.note(tx, 5, &cell).unwrap();
+    }
+    let engine = &fixture.store.shared().engine;
+    let committed = both.map(|tx| engine.commit_read(&tx.take_batch(), tx.lsn(), None));
+    let committed = committed.map(|outcome| outcome.unwrap().is_some());
+    assert_eq!(committed, [true, false]);
+    fixture.store.transact(|tx| job.note(tx, 5, &cell)).unwrap();
+    assert_eq!(actions(&job), ["noted", "noted"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::key::once_prefix;
 use super::*;
 use crate::codec::DecodeErrorKind;
 

@@ -241,6 +241,7 @@ pub(super) fn seeds() -> Seeds {
         join(&[&[scope, key.len() as u8], key, &len, cell])
     };
     let (begin, end) = (cell(&begin, &limits), cell(&end, &limits));
+    let message = cell(&letter().message, &limits);
     let letter = cell(&letter(), &limits);
     let number = DeadKey::Letter(0).encode();
     let both = [
@@ -252,7 +253,7 @@ pub(super) fn seeds() -> Seeds {
         ("key", join(&[&[0], &message_key])),
         ("job", join(&[&[1], &begin])),
         ("job-end", join(&[&[1], &end])),
-        ("message", join(&[&[1], &cell(&letter().message, &limits)])),
+        ("message", join(&[&[1], &message])),
         ("once", join(&[&[1], &cell(&once, &limits)])),
         ("dead-letter", join(&[&[1], &letter])),
         (
