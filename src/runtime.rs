@@ -9,9 +9,11 @@ mod access;
 mod activation;
 mod alarm;
 mod builtin;
+mod capture;
 mod choose;
 mod commit;
 mod core;
+mod current;
 pub(crate) mod dead;
 mod document;
 mod endpoint;
@@ -26,6 +28,7 @@ mod flow;
 mod handle;
 mod handler;
 mod history;
+mod hooks;
 pub(crate) mod idempotency;
 mod inspect;
 mod job;
@@ -37,6 +40,7 @@ mod once;
 mod opening;
 mod ops;
 mod options;
+mod output;
 mod park;
 mod plan;
 mod policy;
@@ -50,6 +54,7 @@ mod settle;
 mod slot;
 mod state_accessor;
 mod status;
+mod telemetry;
 mod timer;
 mod worker;
 mod worker_state;
@@ -66,6 +71,10 @@ pub use builtin::retry::Retry;
 pub use builtin::router::Router;
 pub use builtin::splitter::Splitter;
 pub use builtin::validator::{FieldType, SchemaValidator};
+pub use capture::job_print_line;
+#[cfg(feature = "tracing")]
+pub use capture::layer::JobOutputLayer;
+pub use current::current_job;
 pub use dead::{DeadLetter, KeepDeadLetters};
 pub use document::registry::Registry;
 pub use endpoint::Endpoint;
@@ -76,6 +85,10 @@ pub use flow::{Connection, Flow};
 pub use handle::{Runtime, RuntimeBuilder, Shutdown};
 pub use handler::{ErrorHandler, ErrorStrategy};
 pub use history::{ExecutionEntry, ExecutionOutcome};
+pub use hooks::{
+    BeforeEnqueue, EventEmitted, Hooks, JobEnded, JobIds, JobStarted, Refusal, RoutineEnded,
+    RoutineStarts, WorkerStarted, WorkerStopped,
+};
 pub use inspect::{
     ParkedMessage, RetryDetails, RunDetails, SlotDetails, TimerDetails, WorkerDetails,
 };
@@ -89,4 +102,5 @@ pub use retention::KeepJobs;
 pub use routine::{Routine, RoutineSettings};
 pub use state_accessor::RoutineStateAccessor;
 pub use status::{JobStatus, RoutineStatus, WorkerStatus};
+pub use telemetry::RuntimeStats;
 pub use worker_state::WorkerState;

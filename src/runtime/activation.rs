@@ -145,10 +145,7 @@ impl Activation {
     /// Its only job; `None` where it has several, or none.
     #[must_use]
     pub fn current_job(&self) -> Option<JobContext> {
-        match &self.run.jobs[..] {
-            [job] => Some(self.context(job)),
-            _ => None,
-        }
+        self.run.only_job().map(|job| self.context(job))
     }
 
     fn context(&self, job: &Arc<Job>) -> JobContext {
