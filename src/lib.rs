@@ -82,16 +82,9 @@ pub use migrate::{
     RehearsedInvariant, RehearsedMigration, Reverts, Sample, ScopeSet, StateMigration, StateSize,
     Transforms,
 };
-pub use runtime::{
-    Activation, ActivationId, ActivationPolicy, Aggregator, AtCapacity, Batcher, Connection,
-    DeadLetter, Debouncer, Decision, Endpoint, ErrorHandler, ErrorStrategy, Event, ExecutionEntry,
-    ExecutionOutcome, Failure, FieldType, Filter, Flow, FlowProblem, FlowProblems, IntoDecision,
-    JobContext, JobStatus, JobView, KeepDeadLetters, KeepJobs, Mapper, ParkedMessage, PostOptions,
-    Pressure, Registry, Resolution, ResultExtractor, Retry, RetryDetails, Router, Routine,
-    RoutineSettings, RoutineStateAccessor, RoutineStatus, RunDetails, Runtime, RuntimeBuilder,
-    SchemaValidator, Shutdown, SlotDetails, SlotOptions, SlotsView, Splitter, TimerDetails,
-    TraceEntry, UncertainEffect, Verdict, WorkerDetails, WorkerState, WorkerStatus,
-};
+#[cfg(feature = "tracing")]
+pub use runtime::JobOutputLayer;
+pub use runtime::{Activation, ActivationId, ActivationPolicy, Aggregator, AtCapacity, Batcher, BeforeEnqueue, Connection, DeadLetter, Debouncer, Decision, Endpoint, ErrorHandler, ErrorStrategy, Event, EventEmitted, ExecutionEntry, ExecutionOutcome, Failure, FieldType, Filter, Flow, FlowProblem, FlowProblems, Hooks, IntoDecision, JobContext, JobEnded, JobIds, JobStarted, JobStatus, JobView, KeepDeadLetters, KeepJobs, Mapper, ParkedMessage, PostOptions, Pressure, Refusal, Registry, Resolution, ResultExtractor, Retry, RetryDetails, Router, Routine, RoutineEnded, RoutineSettings, RoutineStarts, RoutineStateAccessor, RoutineStatus, RunDetails, Runtime, RuntimeBuilder, RuntimeStats, SchemaValidator, Shutdown, SlotDetails, SlotOptions, SlotsView, Splitter, TimerDetails, TraceEntry, UncertainEffect, Verdict, WorkerDetails, WorkerStarted, WorkerState, WorkerStatus, WorkerStopped, current_job, job_print_line};
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{
     Builder, BulkLoader, BulkReport, Cache, CacheStats, Change, ChangeKind, ChangeSet, Commit,

@@ -6,7 +6,7 @@
 //! that. Without its feature a figure is an atomic of ours, and an event is nothing.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::ids::Lsn;
@@ -19,6 +19,8 @@ pub(crate) struct Figure {
     name: &'static str,
     unit: Unit,
     what: &'static str,
+    /// What tells it from others of its name, beside the store.
+    label: Option<(&'static str, &'static str)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,31 +44,52 @@ impl Figure {
     }
 
     const fn new(name: &'static str, unit: Unit, what: &'static str) -> Self {
-        Self { name, unit, what }
+        Self {
+            name,
+            unit,
+            what,
+            label: None,
+        }
+    }
+
+    /// One of several figures of a name.
+    pub(crate) const fn with(self, label: &'static str, value: &'static str) -> Self {
+        Self {
+            label: Some((label, value)),
+            ..self
+        }
+    }
+
+    #[cfg(feature = "metrics")]
+    fn labels(self, of: &str) -> Vec<metrics::Label> {
+        let store = metrics::Label::new("store", of.to_owned());
+        let label = self.label;
+        let label = label.map(|(label, value)| metrics::Label::from_static_parts(label, value));
+        [store].into_iter().chain(label).collect()
     }
 
     #[cfg(feature = "metrics")]
     fn counter(self, of: &str) -> metrics::Counter {
         metrics::describe_counter!(self.name, self.unit.told(), self.what);
-        metrics::counter!(self.name, "store" => of.to_owned())
+        metrics::counter!(self.name, self.labels(of))
     }
 
     #[cfg(feature = "metrics")]
     fn gauge(self, of: &str) -> metrics::Gauge {
         metrics::describe_gauge!(self.name, self.unit.told(), self.what);
-        metrics::gauge!(self.name, "store" => of.to_owned())
+        metrics::gauge!(self.name, self.labels(of))
     }
 
     #[cfg(feature = "metrics")]
     fn histogram(self, of: &str) -> metrics::Histogram {
         metrics::describe_histogram!(self.name, self.unit.told(), self.what);
-        metrics::histogram!(self.name, "store" => of.to_owned())
+        metrics::histogram!(self.name, self.labels(of))
     }
 
     /// Nobody is told.
     #[cfg(not(feature = "metrics"))]
     fn untold(self, of: &str) {
-        let _ = (self.name, self.unit, self.what, of);
+        let _ = (self.name, self.unit, self.what, self.label, of);
     }
 }
 
@@ -243,7 +266,11 @@ impl Spread {
     /// Once more, begun at this instant and done now. Kept in nanoseconds, told in
     /// seconds.
     pub(crate) fn record_since(&self, begun: Instant) {
-        let taken = clock::monotonic().saturating_duration_since(begun);
+        self.record_taken(clock::monotonic().saturating_duration_since(begun));
+    }
+
+    /// Once more, and it took so long.
+    pub(crate) fn record_taken(&self, taken: Duration) {
         self.note(u64::try_from(taken.as_nanos()).unwrap_or(u64::MAX));
         #[cfg(feature = "metrics")]
         if let Some(told) = &self.told {

@@ -145,10 +145,7 @@ impl Activation {
     /// Its only job; `None` where it has several, or none.
     #[must_use]
     pub fn current_job(&self) -> Option<JobContext> {
-        match &self.run.jobs[..] {
-            [job] => Some(self.context(job)),
-            _ => None,
-        }
+        self.run.only_job().map(|job| self.context(job))
     }
 
     fn context(&self, job: &Arc<Job>) -> JobContext {
@@ -323,9 +320,9 @@ impl Activation {
         let core = self.run.core()?;
         let post = core.make_post(flow, (routine, slot), &data, options)?;
         if let Some(first) = core.first_under(&post)? {
-            return Ok(JobContext::outside(&self.run.store, &first));
+            return Ok(JobContext::of(&core, &first));
         }
-        let context = JobContext::outside(&self.run.store, &post.job);
+        let context = JobContext::of(&core, &post.job);
         self.run.change(|done| done.posts.push(post))?;
         Ok(context)
     }

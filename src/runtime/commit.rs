@@ -10,6 +10,7 @@ use crate::ids::Lsn;
 use crate::runtime::core::Core;
 use crate::runtime::event::{Event, JobView};
 use crate::runtime::failure::Failure;
+use crate::runtime::history::ExecutionOutcome;
 use crate::runtime::idempotency;
 use crate::runtime::job::Job;
 use crate::runtime::job_context::JobContext;
@@ -37,17 +38,6 @@ pub(crate) enum Outcome {
     Gone,
     /// The store takes nothing now: it will be tried again.
     Left,
-}
-
-/// How an activation ended, as the history has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Ended {
-    Committed = 0,
-    Failed = 1,
-    Continued = 2,
-    Skipped = 3,
-    Retried = 4,
 }
 
 impl Core {
@@ -148,7 +138,7 @@ impl Core {
                 settlement.consume(run);
                 settlement.forget_attempts(inner, run.id, run.is_claimed());
                 settlement.results(&run.jobs, &done.results);
-                settlement.note(run, Ended::Committed as u8);
+                settlement.note(run, ExecutionOutcome::Completed);
             }
             if let Err(full) = settlement.deliver(inner, deliveries, Room::Hard) {
                 return Outcome::Failed(no_room(worker, inner, full));

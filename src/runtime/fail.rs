@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::runtime::activation::micros;
-use crate::runtime::commit::{Ended, is_gone, message_record, too_late};
+use crate::runtime::commit::{is_gone, message_record, too_late};
 use crate::runtime::core::Core;
 use crate::runtime::execute::is_over;
 use crate::runtime::failure::Failure;
 use crate::runtime::handler::Reaction;
+use crate::runtime::history::ExecutionOutcome;
 use crate::runtime::job::{Job, Message};
 use crate::runtime::record::{ClaimRecord, DeadRecord};
 use crate::runtime::run::{Fate, Run};
@@ -63,20 +64,20 @@ impl Core {
                 let mut record = claim_of(run, run.attempt, due);
                 record.error = Some(failure.to_string());
                 settlement.claim(run, record)?;
-                settlement.note(run, Ended::Retried as u8);
+                settlement.note(run, ExecutionOutcome::Retried);
                 RoutineStep::GiveBack
             }
             Reaction::Fail { .. } | Reaction::Continue | Reaction::Skip => {
                 settlement.consume(run);
                 settlement.forget_attempts(inner, run.id, run.is_claimed());
                 let (ended, step) = match reaction {
-                    Reaction::Continue => (Ended::Continued, RoutineStep::Continue),
-                    Reaction::Skip => (Ended::Skipped, RoutineStep::Skip),
+                    Reaction::Continue => (ExecutionOutcome::ErrorContinued, RoutineStep::Continue),
+                    Reaction::Skip => (ExecutionOutcome::Skipped, RoutineStep::Skip),
                     Reaction::Fail { .. } | Reaction::Retry { .. } => {
-                        (Ended::Failed, RoutineStep::Fail)
+                        (ExecutionOutcome::Failed, RoutineStep::Fail)
                     }
                 };
-                settlement.note(run, ended as u8);
+                settlement.note(run, ended);
                 step
             }
         };
@@ -142,6 +143,7 @@ impl Core {
             true => {
                 settlement.consume(run);
                 settlement.forget_attempts(inner, run.id, run.is_claimed());
+                settlement.note(run, ExecutionOutcome::Cancelled);
             }
             false if run.is_claimed() => return self.keep_claim(run, inner),
             false => settlement.give_back(run),

@@ -11,6 +11,7 @@ use crate::error::{Error, Result, WorkError};
 use crate::runtime::core::Core;
 use crate::runtime::dead::{DeadLetter, KeepDeadLetters};
 use crate::runtime::flow::Flow;
+use crate::runtime::inspect::WorkerDetails;
 use crate::runtime::job_context::JobContext;
 use crate::runtime::once::{Resolution, UncertainEffect};
 use crate::runtime::post::PostOptions;
@@ -302,7 +303,7 @@ impl Runtime {
         options: PostOptions,
     ) -> Result<JobContext> {
         let job = self.core().post(flow, (routine, slot), &data, options)?;
-        Ok(JobContext::outside(self.store(), &job))
+        Ok(JobContext::of(self.core(), &job))
     }
 
     /// A job, by its id; `None` where there is none, or where its record was removed. It is
@@ -312,7 +313,7 @@ impl Runtime {
     /// As a read.
     pub fn get_job(&self, id: &str) -> Result<Option<JobContext>> {
         let job = self.core().job(id)?;
-        Ok(job.map(|job| JobContext::outside(self.store(), &job)))
+        Ok(job.map(|job| JobContext::of(self.core(), &job)))
     }
 
     /// All jobs whose records are kept, in the order in which they were made.
@@ -321,9 +322,7 @@ impl Runtime {
     /// As a read.
     pub fn list_jobs(&self) -> Result<Vec<JobContext>> {
         let jobs = self.core().list_jobs()?.into_iter();
-        Ok(jobs
-            .map(|job| JobContext::outside(self.store(), &job))
-            .collect())
+        Ok(jobs.map(|job| JobContext::of(self.core(), &job)).collect())
     }
 
     /// Cancels a job: its messages and timers go, but for those that other jobs share, and
@@ -343,7 +342,7 @@ impl Runtime {
     /// [`WorkError::ShutDown`].
     pub fn wait_until_job_finished(&self, id: &str, timeout: Duration) -> Result<JobContext> {
         let job = self.core().wait_for_job(id, timeout)?;
-        Ok(JobContext::outside(self.store(), &job))
+        Ok(JobContext::of(self.core(), &job))
     }
 
     /// Waits until all jobs have ended, and until that is durable.
@@ -394,6 +393,41 @@ impl Runtime {
     /// As [`pause_worker`](Self::pause_worker).
     pub fn resume_worker(&self, id: &str) -> Result<()> {
         self.core().resume(id)
+    }
+    /// What a worker has at this moment: what waits in its slots, what runs or is stuck,
+    /// what will be tried again, its timers, and what is parked.
+    ///
+    /// # Errors
+    /// [`WorkError::Unknown`].
+    pub fn worker_details(&self, id: &str) -> Result<WorkerDetails> {
+        self.core().details(id)
+    }
+
+    /// Lets a routine of a worker run that is held at its breakpoint, until it is
+    /// [held](Self::hold) again or the runtime ends.
+    ///
+    /// # Errors
+    /// [`WorkError::Unknown`].
+    pub fn release(&self, worker: &str, routine: &str) -> Result<()> {
+        self.core().release(worker, routine, true)
+    }
+
+    /// Holds a routine at its breakpoint again. One without a breakpoint is not held.
+    ///
+    /// # Errors
+    /// [`WorkError::Unknown`].
+    pub fn hold(&self, worker: &str, routine: &str) -> Result<()> {
+        self.core().release(worker, routine, false)
+    }
+
+    /// Gives messages that are parked, since their flow has this routine or slot no more,
+    /// another place, and says how many that were. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`WorkError::Unknown`], [`WorkError::Ended`]; [`WorkError::SlotFull`] where there was
+    /// room for a part of them only, and the others stay parked. As a commit.
+    pub fn remap_parked(&self, worker: &str, from: (&str, &str), to: (&str, &str)) -> Result<u64> {
+        self.core().remap(worker, from, to)
     }
 
     /// Ends a worker for good: its jobs are cancelled, what waits and its timers go.
@@ -458,7 +492,7 @@ impl Runtime {
     /// As [`dead_letter`](Self::dead_letter) and [`post_with`](Self::post_with).
     pub fn repost_dead_letter(&self, id: u64) -> Result<JobContext> {
         let job = self.core().repost(id)?;
-        Ok(JobContext::outside(self.store(), &job))
+        Ok(JobContext::of(self.core(), &job))
     }
 
     /// Ends the runtime. Nothing is started after this; the store stays open, and all that

@@ -15,10 +15,10 @@ pub enum ExecutionOutcome {
     Completed,
     /// It failed for good.
     Failed,
-    /// It failed, and its error handler skipped its messages.
-    Skipped,
     /// It failed, and its error handler let the flow go on.
     ErrorContinued,
+    /// It failed, and its error handler skipped its messages.
+    Skipped,
     /// It failed, and is tried again.
     Retried,
     /// Its job or its worker was cancelled.
@@ -34,8 +34,8 @@ impl ExecutionOutcome {
     const ALL: [Self; 7] = [
         Self::Completed,
         Self::Failed,
-        Self::Skipped,
         Self::ErrorContinued,
+        Self::Skipped,
         Self::Retried,
         Self::Cancelled,
         Self::TimedOut,
@@ -111,6 +111,21 @@ impl ExecutionEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_numbers_of_outcomes_are_those_on_disk() {
+        let names = ExecutionOutcome::ALL.map(ExecutionOutcome::as_str);
+        let on_disk = [
+            "completed",
+            "failed",
+            "error-continued",
+            "skipped",
+            "retried",
+            "cancelled",
+            "timed-out",
+        ];
+        assert_eq!(names, on_disk);
+    }
 
     #[test]
     fn an_outcome_reads_back_and_an_unknown_one_is_other() {

@@ -1,11 +1,12 @@
 //! Owns a job that has not ended, as memory has it, and the messages that belong to it.
-//! Imports `event`, `policy`, `status`.
+//! Imports `event`, `output`, `policy`, `status`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ids::Lsn;
 use crate::runtime::event::Event;
+use crate::runtime::output::Pieces;
 use crate::runtime::policy::Carries;
 use crate::runtime::status::JobStatus;
 use crate::sync::Mutex;
@@ -38,6 +39,8 @@ pub(crate) struct JobState {
     pub(crate) lsn: Lsn,
     /// Whether it has anything beside its record that has to go with it.
     pub(crate) parts: bool,
+    /// What is stored of its output; `None` until somebody has looked.
+    pub(crate) output: Option<Pieces>,
 }
 
 impl Default for JobState {
@@ -51,6 +54,7 @@ impl Default for JobState {
             error: None,
             lsn: Lsn::ZERO,
             parts: false,
+            output: None,
         }
     }
 }

@@ -7,7 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::CodecLimits;
 use crate::error::{Result, WorkError};
 use crate::runtime::access::Access;
+use crate::runtime::core::Core;
 use crate::runtime::event::JobSource;
 use crate::runtime::job::Job;
 use crate::runtime::record::{self, ActivationId, JobEndRecord, JobPart, TraceRecord};
@@ -39,8 +41,9 @@ use crate::value::Value;
 /// it wrote is as durable as the store says when it returns.
 ///
 /// ```
-/// use evenkeel::{Activation, Failure, Flow};
+/// use evenkeel::{Activation, Failure, Flow, PostOptions, Runtime, Store};
 /// use serde_json::json;
+/// use std::time::Duration;
 /// fn process(cx: &mut Activation) -> Result<(), Failure> {
 ///     let Some(job) = cx.current_job() else {
 ///         return Ok(()); // a timer's activation, or one of several jobs
@@ -52,6 +55,14 @@ use crate::value::Value;
 /// }
 /// let mut flow = Flow::new("orders");
 /// flow.add_fn("process", process)?;
+/// let runtime = Runtime::builder(Store::in_memory()).threads(1).start()?;
+/// runtime.register(flow)?;
+/// runtime.exec("orders")?;
+/// let options = PostOptions::new().meta("user_id", "ada");
+/// let job = runtime.post_with("orders", "process", "in", (), options)?;
+/// runtime.wait_until_all_jobs_finished(Duration::from_secs(30))?;
+/// assert_eq!(job.get_data("seen")?, Some(1));
+/// assert_eq!(job.trace_log()?[0].action, "completed");
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
 ///
@@ -61,6 +72,8 @@ use crate::value::Value;
 pub struct JobContext {
     access: Access,
     job: Arc<Job>,
+    /// The runtime that it is of, to be waited for.
+    core: Weak<Core>,
 }
 
 /// An entry of a job's trace. Made by [`JobContext::trace_log`].
@@ -93,14 +106,38 @@ impl JobContext {
         Self {
             access: Access::Inside(Arc::clone(run)),
             job: Arc::clone(job),
+            core: Weak::new(),
         }
     }
 
+    /// A job as it is given to somebody outside.
+    pub(crate) fn of(core: &Arc<Core>, job: &Arc<Job>) -> Self {
+        Self {
+            core: Arc::downgrade(core),
+            ..Self::outside(&core.store, job)
+        }
+    }
     pub(crate) fn outside(store: &Store, job: &Arc<Job>) -> Self {
         Self {
             access: Access::Outside(store.clone()),
             job: Arc::clone(job),
+            core: Weak::new(),
         }
+    }
+
+    /// Waits until the job has ended, and until that is durable. How it ended,
+    /// [`status`](Self::status) says then.
+    ///
+    /// # Errors
+    /// [`WorkError::TimedOut`], which says what holds it; [`WorkError::ShutDown`];
+    /// [`WorkError::InsideLogic`] inside of a routine, where it would wait for itself.
+    pub fn wait(&self, timeout: Duration) -> Result<()> {
+        if let Access::Inside(_) = self.access {
+            let (call, instead) = ("waiting for a job", "emit to a routine that goes on");
+            return Err(WorkError::InsideLogic { call, instead }.into());
+        }
+        let core = self.core.upgrade().ok_or(WorkError::ShutDown)?;
+        core.wait_for(&self.job, timeout)
     }
 
     /// Its id.
@@ -375,24 +412,30 @@ impl JobContext {
             action: action.to_owned(),
             details: Value::from_serialize(&details)?,
         };
+        // All of it counts: routine and action are the user's too.
+        record::check_data(&Value::from_serialize(&trace)?, &self.limits())?;
         let cell = record::encode(&trace, &self.limits())?;
         if let Access::Inside(run) = &self.access {
             run.change(|done| done.traces.push((Arc::clone(&self.job), trace)))?;
             self.job.state.lock().parts = true;
             return Ok(());
         }
-        self.write(|tx| {
-            // Two that are noted at one moment have keys of their own: that this one is
-            // not there is read, so whoever comes second runs again, behind another LSN.
-            let id = ActivationId {
-                session: 0,
-                number: tx.lsn().get(),
-            };
-            let key = JobPart::Trace.key(trace.at, id, 0);
-            let parts = tx.scope(record::job(&self.job.id));
-            parts.find_cell(&key)?;
-            parts.put_cell(&key, Arc::clone(&cell))
-        })
+        self.write(|tx| self.note(tx, trace.at, &cell))
+    }
+
+    /// Puts an entry into the trace.
+    fn note(&self, tx: &Transaction, at_micros: u64, cell: &Arc<[u8]>) -> Result<()> {
+        // Two that are noted at one moment have keys of their own: that this one is not
+        // there is read, so whoever comes second runs again, behind another LSN. No
+        // activation is of session 0.
+        let id = ActivationId {
+            session: 0,
+            number: tx.lsn().get(),
+        };
+        let key = JobPart::Trace.key(at_micros, id, 0);
+        let parts = tx.scope(record::job(&self.job.id));
+        parts.find_cell(&key)?;
+        parts.put_cell(&key, Arc::clone(cell))
     }
 
     /// The trace of the job, the oldest entry first; inside logic with what the activation

@@ -134,20 +134,28 @@ impl Core {
     /// [`WorkError::TimedOut`], [`WorkError::Unknown`]; as the store.
     pub(crate) fn wait_for_job(&self, id: &str, timeout: Duration) -> Result<Arc<Job>> {
         let job = self.job(id)?.ok_or_else(|| unknown_job(id))?;
+        self.wait_for(&job, timeout)?;
+        Ok(job)
+    }
+
+    /// The same for one that is known.
+    ///
+    /// # Errors
+    /// As [`Core::wait_for_job`].
+    pub(crate) fn wait_for(&self, job: &Arc<Job>, timeout: Duration) -> Result<()> {
         let ended = self.wait_until(timeout, |_| {
             self.store.engine()?;
             Ok(job.state.lock().status.is_final())
         })?;
         if !ended {
             return Err(WorkError::TimedOut {
-                what: format!("job {id:?}"),
-                holding: self.holding_job(&job),
+                what: format!("job {:?}", job.id),
+                holding: self.holding_job(job),
             }
             .into());
         }
         let lsn = job.state.lock().lsn;
-        self.engine().sync(lsn)?;
-        Ok(job)
+        self.engine().sync(lsn)
     }
 
     /// Waits until all jobs have ended, and until that is durable.

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use crate::engine::table::Slot;
 use crate::error::{Error, Result, WorkError};
+use crate::ids::Lsn;
 use crate::runtime::core::Core;
-use crate::runtime::event::Event;
 use crate::runtime::flow::Flow;
 use crate::runtime::job::{Job, Message};
+use crate::runtime::park::{event_of, live_jobs};
 use crate::runtime::plan::Plan;
 use crate::runtime::record::{
     self, ClaimRecord, FlowRecord, HistoryRecord, JobRecord, MessageRecord, OnceRecord,
@@ -356,23 +357,13 @@ fn live_job(id: Arc<str>, record: JobRecord) -> Arc<Job> {
 /// A message as it waits, counted in its jobs. Jobs that have ended are not in it.
 fn held(inner: &Inner, seq: u64, record: MessageRecord) -> Held<Arc<Message>> {
     count(inner, &record);
-    let jobs = record
-        .jobs
-        .iter()
-        .filter_map(|id| inner.jobs.get(id.as_str()));
-    let jobs = jobs.cloned().collect();
-    let at = record.at;
-    let event = match (record.from, record.event) {
-        (Some(from), Some(event)) => Event::emitted(from, event, record.data, at),
-        _ => Event::posted(record.data, at),
-    };
     Held {
         seq: Seq(seq),
-        at_micros: at,
+        at_micros: record.at,
         item: Arc::new(Message {
-            event: Arc::new(event),
-            jobs,
-            lsn: crate::ids::Lsn::ZERO,
+            event: Arc::new(event_of(&record)),
+            jobs: live_jobs(inner, &record),
+            lsn: Lsn::ZERO,
         }),
     }
 }

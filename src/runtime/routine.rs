@@ -292,7 +292,6 @@ pub(crate) struct Node {
     pub(crate) id: String,
     /// The kind in the registry that made it; `None` where the program did.
     pub(crate) kind: Option<String>,
-    #[expect(dead_code, reason = "the core that runs it comes next")]
     pub(crate) logic: Arc<dyn Routine>,
     pub(crate) settings: RoutineSettings,
 }

@@ -14,6 +14,7 @@ use crate::runtime::core::Core;
 use crate::runtime::event::Event;
 use crate::runtime::idempotency::WorkKey;
 use crate::runtime::job::Job;
+use crate::runtime::output::Printed;
 use crate::runtime::plan::{Plan, PlanRoutine};
 use crate::runtime::post::Target;
 use crate::runtime::record::{ActivationId, TimerRecord, TraceRecord};
@@ -84,6 +85,9 @@ pub(crate) struct Run {
     fate: AtomicU8,
     transaction: OnceLock<Transaction>,
     pub(crate) done: Mutex<Done>,
+    /// What it printed. It is not a part of `done`, which a commit takes: if that fails, it
+    /// is what the failed attempt printed.
+    pub(crate) printed: Mutex<Printed>,
 }
 
 /// What a run has done so far, beside what its transaction holds.
@@ -96,8 +100,6 @@ pub(crate) struct Done {
     pub(crate) cancelled_timers: Vec<String>,
     pub(crate) traces: Vec<(Arc<Job>, TraceRecord)>,
     pub(crate) results: Vec<Value>,
-    /// What it printed.
-    pub(crate) output: String,
     /// The effects that it named.
     pub(crate) effects: HashSet<String>,
     pub(crate) posts: Vec<NewPost>,
@@ -179,6 +181,7 @@ impl Run {
             fate: AtomicU8::new(Fate::Running as u8),
             transaction: OnceLock::new(),
             done: Mutex::default(),
+            printed: Mutex::default(),
         }
     }
 
@@ -219,6 +222,14 @@ impl Run {
 
     pub(crate) fn routine(&self) -> &PlanRoutine {
         &self.plan.routines[self.at]
+    }
+
+    /// Its only job; `None` where it has several, or none.
+    pub(crate) fn only_job(&self) -> Option<&Arc<Job>> {
+        match &self.jobs[..] {
+            [job] => Some(job),
+            _ => None,
+        }
     }
 
     pub(crate) fn fate(&self) -> Fate {
@@ -268,8 +279,20 @@ impl Run {
     /// # Errors
     /// As [`Run::check`].
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Done) -> T) -> Result<T> {
+        let mut done = self.done.lock();
+        // Under the lock: what is done to it is still there when it is committed.
         self.check()?;
-        Ok(change(&mut self.done.lock()))
+        Ok(change(&mut done))
+    }
+
+    /// The same of what it printed.
+    ///
+    /// # Errors
+    /// As [`Run::check`].
+    pub(crate) fn print<T>(&self, print: impl FnOnce(&mut Printed) -> T) -> Result<T> {
+        let mut printed = self.printed.lock();
+        self.check()?;
+        Ok(print(&mut printed))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::ids::Lsn;
 use crate::runtime::core::Core;
 use crate::runtime::event::Event;
+use crate::runtime::history::ExecutionOutcome;
 use crate::runtime::idempotency;
 use crate::runtime::job::{Job, Message};
 use crate::runtime::ops::Ops;
@@ -315,6 +316,13 @@ impl<'c> Settlement<'c> {
         Ok(())
     }
 
+    /// A message of these jobs leaves the place where it was.
+    pub(crate) fn leaves(&mut self, jobs: &[Arc<Job>]) {
+        for job in jobs {
+            self.count(job, -1);
+        }
+    }
+
     /// A job begins.
     pub(crate) fn begin_job(&mut self, job: &Arc<Job>) {
         self.begins.push(Arc::clone(job));
@@ -363,12 +371,12 @@ impl<'c> Settlement<'c> {
     }
 
     /// An activation of the worker is over.
-    pub(crate) fn note(&mut self, run: &Run, outcome: u8) {
+    pub(crate) fn note(&mut self, run: &Run, outcome: ExecutionOutcome) {
         self.history = Some(HistoryRecord {
             number: 0,
             routine: run.routine().id.to_string(),
             at: self.now,
-            outcome,
+            outcome: outcome.number(),
             attempt: run.attempt,
             jobs: run
                 .jobs

@@ -51,8 +51,9 @@ use crate::value::Value;
 /// can be read and written, and that makes no owner.
 ///
 /// ```
-/// use evenkeel::{Activation, Failure, Flow};
+/// use evenkeel::{Activation, Failure, Flow, Runtime, Store};
 /// use serde_json::json;
+/// use std::time::Duration;
 /// fn count(cx: &mut Activation) -> Result<(), Failure> {
 ///     let state = cx.worker_state();
 ///     let total = state.increment_routine_state("_meta", "total_jobs", 1)?;
@@ -63,6 +64,15 @@ use crate::value::Value;
 /// let mut flow = Flow::new("counting");
 /// flow.add_fn("count", count)?;
 /// flow.add_fn("audit", |_cx| Ok(()))?;
+/// let runtime = Runtime::builder(Store::in_memory()).threads(1).start()?;
+/// runtime.register(flow)?;
+/// let worker_state = runtime.exec("counting")?;
+/// runtime.post("counting", "count", "in", ())?;
+/// runtime.wait_until_all_jobs_finished(Duration::from_secs(30))?;
+/// let states = worker_state.routine_states()?;
+/// assert_eq!(states[0], ("count".into(), json!({"last": 1}).into()));
+/// assert_eq!(states[1], ("_meta".into(), json!({"total_jobs": 1}).into()));
+/// assert_eq!(worker_state.jobs_processed(), 1);
 /// # Ok::<(), evenkeel::Error>(())
 /// ```
 ///

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use evenkeel::{Activation, Failure, Flow, JobContext, Routine, Runtime, Store};
+use evenkeel::{Activation, Failure, Flow, JobContext, ManualClock, Routine, Runtime, Store};
 use serde_json::Value as Json;
 
 /// Far more than anything here takes: a test that waits so long has failed.
@@ -12,8 +12,18 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// A runtime in memory with two threads that knows one flow.
 pub(crate) fn start(flow: Flow) -> Runtime {
-    let runtime = Runtime::builder(Store::in_memory()).threads(2).start();
-    let runtime = runtime.unwrap();
+    start_on(Store::in_memory(), flow)
+}
+
+/// The same by a clock that stands still until it is told otherwise.
+pub(crate) fn start_at(clock: &Arc<ManualClock>, flow: Flow) -> Runtime {
+    let store = Store::builder().clock(Arc::clone(clock) as _).in_memory();
+    start_on(store.unwrap(), flow)
+}
+
+/// The same on this store.
+pub(crate) fn start_on(store: Store, flow: Flow) -> Runtime {
+    let runtime = Runtime::builder(store).threads(2).start().unwrap();
     runtime.register(flow).unwrap();
     runtime
 }
@@ -28,9 +38,8 @@ pub(crate) fn post(runtime: &Runtime, flow: &str, routine: &str, data: Json) -> 
     runtime.post(flow, routine, "in", data).unwrap()
 }
 
-/// What came to a [`Sink`], in its order: the number that a job was posted with, or its
-/// id, and the data. What a lost run saw is seen again, so no logic of tests that count
-/// reads what others write.
+/// A routine that keeps what comes to it, in its order: the ids of the jobs and the data.
+/// It reads no state, so none of its runs loses a race and keeps something twice.
 #[derive(Clone, Default)]
 pub(crate) struct Sink(Arc<Mutex<Vec<(String, Json)>>>);
 

@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
-use evenkeel::{Error, Failure, Flow, JobStatus, Limits, Runtime, Store, Value, WorkError};
+use evenkeel::{
+    Activation, ActivationPolicy, Error, Failure, Flow, JobStatus, Limits, PostOptions, Store,
+    Value, WorkError,
+};
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-use crate::parts::{Meeting, finish, post, start};
+use crate::parts::{Meeting, finish, post, start, start_on};
 
 /// Pitfall 1, "Using Deprecated JobState": there is no such name, and what the seed says
 /// to use in its place works as it is printed there.
@@ -19,7 +22,7 @@ fn there_is_no_job_state() {
     assert!(!public.contains("JobState"));
 
     let mut flow = Flow::new("pitfall_1");
-    let logic = |cx: &mut evenkeel::Activation| -> Result<(), Failure> {
+    let logic = |cx: &mut Activation| -> Result<(), Failure> {
         let worker_state = cx.worker_state();
         let state = worker_state.get_routine_state("my_routine")?;
         assert_eq!(state, None);
@@ -48,7 +51,7 @@ fn there_is_no_job_state() {
 fn two_jobs_at_once_each_read_their_own() {
     let meeting = Arc::new((Meeting::new(2), Meeting::new(2)));
     let mut flow = Flow::new("pitfall_2");
-    let logic = move |cx: &mut evenkeel::Activation| -> Result<(), Failure> {
+    let logic = move |cx: &mut Activation| -> Result<(), Failure> {
         let job = cx.current_job().unwrap();
         let user: Option<i64> = job.get_data("user_id")?;
         meeting.0.join()?; // both run
@@ -58,15 +61,13 @@ fn two_jobs_at_once_each_read_their_own() {
         cx.result(json!({"job": job.job_id(), "user": user, "read": read}))?;
         Ok(())
     };
-    let policy = evenkeel::ActivationPolicy::batch_size(1);
+    let policy = ActivationPolicy::batch_size(1);
     let settings = flow.add_fn("processor", logic).unwrap();
     settings.policy(policy).concurrency(2);
     let runtime = start(flow);
     for user in [1, 2] {
         let id = format!("request-{user}");
-        let options = evenkeel::PostOptions::new()
-            .job_id(id)
-            .meta("user_id", user);
+        let options = PostOptions::new().job_id(id).meta("user_id", user);
         runtime
             .post_with("pitfall_2", "processor", "in", (), options)
             .unwrap();
@@ -99,9 +100,14 @@ fn what_cannot_be_kept_is_an_error_that_names_the_place() {
         connection: Connection,
     }
     let mut flow = Flow::new("pitfall_3");
-    let logic = |cx: &mut evenkeel::Activation| -> Result<(), Failure> {
+    let logic = |cx: &mut Activation| -> Result<(), Failure> {
         let state = cx.worker_state();
-        let refused = state.update_routine_state("db", Db { connection: Connection });
+        let refused = state.update_routine_state(
+            "db",
+            Db {
+                connection: Connection,
+            },
+        );
         let error = refused.unwrap_err();
         let Error::Serialize { path, reason } = &error else {
             return Err(Failure::new(format!("another error: {error}")));
@@ -138,9 +144,8 @@ fn state_that_only_grows_meets_a_limit() {
     let mut limits = Limits::default();
     limits.value_bytes = 16 * 1024;
     let store = Store::builder().limits(limits).in_memory().unwrap();
-    let runtime = Runtime::builder(store).threads(2).start().unwrap();
     let mut flow = Flow::new("pitfall_4");
-    let logic = |cx: &mut evenkeel::Activation| -> Result<(), Failure> {
+    let logic = |cx: &mut Activation| -> Result<(), Failure> {
         for event in cx.data("in") {
             let key = event.data().to_string();
             let patch = json!({"data": {key: "x".repeat(1024)}});
@@ -148,9 +153,9 @@ fn state_that_only_grows_meets_a_limit() {
         }
         Ok(())
     };
-    let one = evenkeel::ActivationPolicy::batch_size(1);
+    let one = ActivationPolicy::batch_size(1);
     flow.add_fn("cache", logic).unwrap().policy(one);
-    runtime.register(flow).unwrap();
+    let runtime = start_on(store, flow);
     let jobs: Vec<_> = (0..20)
         .map(|key| post(&runtime, "pitfall_4", "cache", json!(key)))
         .collect();
@@ -177,7 +182,7 @@ fn no_update_of_shared_state_is_lost() {
     const JOBS: i64 = 200;
     let mut flow = Flow::new("pitfall_5");
     for id in ["left", "right"] {
-        let logic = |cx: &mut evenkeel::Activation| -> Result<(), Failure> {
+        let logic = |cx: &mut Activation| -> Result<(), Failure> {
             let worker_state = cx.worker_state();
             let state = worker_state.get_routine_state("_counter")?;
             let count = state.unwrap_or_default();
@@ -186,7 +191,7 @@ fn no_update_of_shared_state_is_lost() {
             worker_state.update_routine_state("_counter", json!({"count": count + 1}))?;
             Ok(())
         };
-        let one = evenkeel::ActivationPolicy::batch_size(1);
+        let one = ActivationPolicy::batch_size(1);
         let settings = flow.add_fn(id, logic).unwrap();
         settings.policy(one).concurrency(2);
     }
@@ -209,19 +214,27 @@ fn no_update_of_shared_state_is_lost() {
 fn a_state_name_belongs_to_the_routine_that_wrote_it_first() {
     let mut flow = Flow::new("pitfall_6");
     for id in ["processor_a", "processor_b"] {
-        let logic = |cx: &mut evenkeel::Activation| -> Result<(), Failure> {
+        let logic = |cx: &mut Activation| -> Result<(), Failure> {
             let state = json!({"value": cx.routine()});
             cx.worker_state().update_routine_state("data", state)?;
             Ok(())
         };
         flow.add_fn(id, logic).unwrap();
     }
-    let read = |cx: &mut evenkeel::Activation| -> Result<(), Failure> {
+    let read = |cx: &mut Activation| -> Result<(), Failure> {
         let read = cx.worker_state().get_routine_state("data");
-        let Err(Error::Work(WorkError::NotYours { name, owner, asking })) = read else {
+        let Err(Error::Work(WorkError::NotYours {
+            name,
+            owner,
+            asking,
+        })) = read
+        else {
             return Err(Failure::new(format!("not refused: {read:?}")));
         };
-        assert_eq!([&*name, &*owner, &*asking], ["data", "processor_a", "reader"]);
+        assert_eq!(
+            [&*name, &*owner, &*asking],
+            ["data", "processor_a", "reader"]
+        );
         Ok(())
     };
     flow.add_fn("reader", read).unwrap();
@@ -235,8 +248,16 @@ fn a_state_name_belongs_to_the_routine_that_wrote_it_first() {
     assert_eq!(jobs[0].status(), JobStatus::Completed);
     assert_eq!(jobs[1].status(), JobStatus::Failed);
     let error = jobs[1].error().unwrap();
-    assert!(error.contains("belongs to routine \"processor_a\""), "{error}");
-    assert_eq!(jobs[2].status(), JobStatus::Completed, "{:?}", jobs[2].error());
+    assert!(
+        error.contains("belongs to routine \"processor_a\""),
+        "{error}"
+    );
+    assert_eq!(
+        jobs[2].status(),
+        JobStatus::Completed,
+        "{:?}",
+        jobs[2].error()
+    );
     let worker = runtime.exec("pitfall_6").unwrap();
     let state = worker.get_routine_state("data").unwrap();
     assert_eq!(state, Some(json!({"value": "processor_a"}).into()));

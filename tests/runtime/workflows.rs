@@ -26,15 +26,18 @@ fn sequential() {
     }
     let mut flow = Flow::new("sequential");
     flow.add_fn("load", step("load", None)).unwrap();
-    flow.add_fn("process", step("process", Some("load"))).unwrap();
+    flow.add_fn("process", step("process", Some("load")))
+        .unwrap();
     flow.add_fn("save", step("save", Some("process"))).unwrap();
     flow.pipe(["load", "process", "save"]).unwrap();
-    let store = evenkeel::Store::in_memory();
-    let runtime = evenkeel::Runtime::builder(store.clone()).start().unwrap();
-    runtime.register(flow).unwrap();
+    let runtime = start(flow);
     post(&runtime, "sequential", "load", json!({}));
     finish(&runtime);
-    let saved: Option<Value> = store.scope(Scope::workflow("workflow_123")).get("save").unwrap();
+    let saved: Option<Value> = runtime
+        .store()
+        .scope(Scope::workflow("workflow_123"))
+        .get("save")
+        .unwrap();
     assert_eq!(saved, Some(json!(["load", "process", "save"]).into()));
 }
 
@@ -78,7 +81,9 @@ fn parallel() {
         .collect();
     finish(&runtime);
     let together = json!({"branch_1": "branch_1", "branch_2": "branch_2"});
-    let expected = jobs.iter().map(|job| format!("{}: {together}", job.job_id()));
+    let expected = jobs
+        .iter()
+        .map(|job| format!("{}: {together}", job.job_id()));
     let mut expected: Vec<_> = expected.collect();
     expected.sort();
     assert_eq!(sink.sorted(), expected);
@@ -110,8 +115,10 @@ fn conditional() {
     }
     flow.connect_when("try.out", "try.in", |_, job| should_retry(job))
         .unwrap();
-    flow.connect_when("try.out", "give_up.in", |_, job| should_retry(job).map(|yes| !yes))
-        .unwrap();
+    flow.connect_when("try.out", "give_up.in", |_, job| {
+        should_retry(job).map(|yes| !yes)
+    })
+    .unwrap();
     let runtime = start(flow);
     let job = post(&runtime, "conditional", "try", json!({}));
     finish(&runtime);
@@ -139,7 +146,9 @@ fn looping() {
     flow.connect("body.again", "body.in").unwrap();
     flow.connect("body.done", "sink.in").unwrap();
     let runtime = start(flow);
-    let jobs: Vec<_> = (0..3).map(|_| post(&runtime, "loop", "body", json!({}))).collect();
+    let jobs: Vec<_> = (0..3)
+        .map(|_| post(&runtime, "loop", "body", json!({})))
+        .collect();
     finish(&runtime);
     let mut expected: Vec<_> = jobs
         .iter()

@@ -145,7 +145,11 @@ impl Aggregator {
         let mut rounds: Rounds = job
             .get_routine_data(cx.routine(), ROUNDS)?
             .unwrap_or_default();
-        for (slot, event) in cx.input().filter(|(_, event)| is_of(cx, event, job)) {
+        // Input comes slot by slot; which was first matters where not all are waited for.
+        let input = cx.input().filter(|(_, event)| is_of(cx, event, job));
+        let mut input: Vec<_> = input.collect();
+        input.sort_by_key(|(_, event)| event.emitted_at_micros());
+        for (slot, event) in input {
             if slot == TIMER {
                 let ended = event.data().as_u64().and_then(|number| rounds.end(number));
                 if let Some(data) = ended {

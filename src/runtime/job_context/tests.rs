@@ -258,6 +258,29 @@ fn eight_threads_lose_no_trace_and_no_update_at_one_moment_of_store_time() {
 }
 
 #[test]
+fn of_two_traces_at_one_moment_and_behind_one_commit_one_runs_again() {
+    let fixture = Fixture::new(&["a"]);
+    let job = fixture.outside(&fixture.job("j", &[]));
+    let trace = TraceRecord {
+        at: 5,
+        routine: "main".into(),
+        action: "noted".into(),
+        details: Value::Null,
+    };
+    let cell = record::encode(&trace, &job.limits()).unwrap();
+    let both = [fixture.store.begin(), fixture.store.begin()];
+    for tx in &both {
+        job.note(tx, 5, &cell).unwrap();
+    }
+    let engine = &fixture.store.shared().engine;
+    let committed = both.map(|tx| engine.commit_read(&tx.take_batch(), tx.lsn(), None));
+    let committed = committed.map(|outcome| outcome.unwrap().is_some());
+    assert_eq!(committed, [true, false]);
+    fixture.store.transact(|tx| job.note(tx, 5, &cell)).unwrap();
+    assert_eq!(actions(&job), ["noted", "noted"]);
+}
+
+#[test]
 fn once_a_run_is_over_its_jobs_are_out_of_reach() {
     let fixture = Fixture::new(&["a"]);
     let job = fixture.job("j", &[("tier", "gold".into())]);
