@@ -84,7 +84,18 @@ pub use migrate::{
 };
 #[cfg(feature = "tracing")]
 pub use runtime::JobOutputLayer;
-pub use runtime::{Activation, ActivationId, ActivationPolicy, Aggregator, AtCapacity, Batcher, BeforeEnqueue, Connection, DeadLetter, Debouncer, Decision, Endpoint, ErrorHandler, ErrorStrategy, Event, EventEmitted, ExecutionEntry, ExecutionOutcome, Failure, FieldType, Filter, Flow, FlowProblem, FlowProblems, Hooks, IntoDecision, JobContext, JobEnded, JobIds, JobStarted, JobStatus, JobView, KeepDeadLetters, KeepJobs, Mapper, ParkedMessage, PostOptions, Pressure, Refusal, Registry, Resolution, ResultExtractor, Retry, RetryDetails, Router, Routine, RoutineEnded, RoutineSettings, RoutineStarts, RoutineStateAccessor, RoutineStatus, RunDetails, Runtime, RuntimeBuilder, RuntimeStats, SchemaValidator, Shutdown, SlotDetails, SlotOptions, SlotsView, Splitter, TimerDetails, TraceEntry, UncertainEffect, Verdict, WorkerDetails, WorkerStarted, WorkerState, WorkerStatus, WorkerStopped, current_job, job_print_line};
+pub use runtime::{
+    Activation, ActivationId, ActivationPolicy, Aggregator, AtCapacity, Batcher, BeforeEnqueue,
+    Connection, DeadLetter, Debouncer, Decision, Endpoint, ErrorHandler, ErrorStrategy, Event,
+    EventEmitted, ExecutionEntry, ExecutionOutcome, Failure, FieldType, Filter, Flow, FlowProblem,
+    FlowProblems, Hooks, IntoDecision, JobContext, JobEnded, JobIds, JobStarted, JobStatus,
+    JobView, KeepDeadLetters, KeepJobs, Mapper, ParkedMessage, PostOptions, Pressure, Refusal,
+    Registry, Resolution, ResultExtractor, Retry, RetryDetails, Router, Routine, RoutineEnded,
+    RoutineSettings, RoutineStarts, RoutineStateAccessor, RoutineStatus, RunDetails, Runtime,
+    RuntimeBuilder, RuntimeStats, SchemaValidator, Shutdown, SlotDetails, SlotOptions, SlotsView,
+    Splitter, TimerDetails, TraceEntry, UncertainEffect, Verdict, WorkerDetails, WorkerStarted,
+    WorkerState, WorkerStatus, WorkerStopped, current_job, job_print_line,
+};
 pub use scope::{Scope, ScopeKind, SystemScope};
 pub use state::{
     Builder, BulkLoader, BulkReport, Cache, CacheStats, Change, ChangeKind, ChangeSet, Commit,

@@ -60,44 +60,6 @@ mod worker;
 mod worker_state;
 mod workers;
 
-#[cfg(test)]
-mod fixture;
-mod flow;
-mod handle;
-mod handler;
-mod history;
-mod hooks;
-pub(crate) mod idempotency;
-mod inspect;
-mod job;
-mod job_context;
-mod jobs;
-mod line;
-mod names;
-mod once;
-mod opening;
-mod ops;
-mod options;
-mod output;
-mod park;
-mod plan;
-mod policy;
-mod post;
-pub(crate) mod record;
-pub(crate) mod retention;
-mod routine;
-mod run;
-mod settings;
-mod settle;
-mod slot;
-mod state_accessor;
-mod status;
-mod telemetry;
-mod timer;
-mod worker;
-mod worker_state;
-mod workers;
-
 pub use activation::Activation;
 pub use builtin::aggregator::Aggregator;
 pub use builtin::batcher::Batcher;
@@ -118,13 +80,18 @@ pub use document::registry::Registry;
 pub use endpoint::Endpoint;
 pub use event::{Event, JobView, Verdict};
 pub use failure::Failure;
-pub use flow::{Connection, Flow};
 pub use flow::problem::{FlowProblem, FlowProblems};
+pub use flow::{Connection, Flow};
 pub use handle::{Runtime, RuntimeBuilder, Shutdown};
 pub use handler::{ErrorHandler, ErrorStrategy};
 pub use history::{ExecutionEntry, ExecutionOutcome};
-pub use hooks::{BeforeEnqueue, EventEmitted, Hooks, JobEnded, JobIds, JobStarted, Refusal, RoutineEnded, RoutineStarts, WorkerStarted, WorkerStopped};
-pub use inspect::{ParkedMessage, RetryDetails, RunDetails, SlotDetails, TimerDetails, WorkerDetails};
+pub use hooks::{
+    BeforeEnqueue, EventEmitted, Hooks, JobEnded, JobIds, JobStarted, Refusal, RoutineEnded,
+    RoutineStarts, WorkerStarted, WorkerStopped,
+};
+pub use inspect::{
+    ParkedMessage, RetryDetails, RunDetails, SlotDetails, TimerDetails, WorkerDetails,
+};
 pub use job_context::{JobContext, TraceEntry};
 pub use once::{Resolution, UncertainEffect};
 pub use options::{AtCapacity, Pressure, SlotOptions};
