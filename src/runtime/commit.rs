@@ -255,7 +255,9 @@ impl Core {
                     continue;
                 }
                 let place = (out.connection.target(), out.connection.slot());
-                let asked = self.hooks.before_enqueue(&run.worker, place, &emit.event, &passing);
+                let asked = self
+                    .hooks
+                    .before_enqueue(&run.worker, place, &emit.event, &passing);
                 if let Err(refusal) = asked {
                     refused(run, &passing, "enqueue", refusal.reason());
                     continue;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::runtime::activation::micros;
-use crate::runtime::commit::{TIMEOUT, is_gone, message_record, too_late};
 use crate::runtime::capture::{self, Captured};
+use crate::runtime::commit::{TIMEOUT, is_gone, message_record, too_late};
 use crate::runtime::core::Core;
 use crate::runtime::execute::is_over;
 use crate::runtime::failure::Failure;
@@ -55,7 +55,8 @@ impl Core {
                 self.ended(run, span, outcome, Some(&failure));
                 if let Reaction::Fail { worker: true } = reaction {
                     let error = failure.to_string();
-                    self.hooks.worker_stopped(&run.worker, WorkerStatus::Failed, Some(&error));
+                    self.hooks
+                        .worker_stopped(&run.worker, WorkerStatus::Failed, Some(&error));
                 }
             }
             Err(_) => self.leave(run, &mut inner),

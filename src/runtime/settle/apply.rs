@@ -87,7 +87,8 @@ impl Settlement<'_> {
     fn prepare_output(&mut self) -> Result<()> {
         let ends_at = |job: &Arc<Job>| {
             let mut ends = self.ends.iter();
-            ends.any(|(known, _)| Arc::ptr_eq(known, job)).then_some(self.now)
+            ends.any(|(known, _)| Arc::ptr_eq(known, job))
+                .then_some(self.now)
         };
         let mut changes: Vec<(Arc<Job>, OutputChange)> = Vec::new();
         let store = &self.core.store;
