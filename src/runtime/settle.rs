@@ -19,18 +19,17 @@ use crate::runtime::capture::Captured;
 use crate::runtime::core::Core;
 use crate::runtime::event::Event;
 use crate::runtime::history::ExecutionOutcome;
-use crate::runtime::idempotency;
-use crate::runtime::job::{Job, Message};
+use crate::runtime::job::Job;
 use crate::runtime::ops::Ops;
 use crate::runtime::options::AtCapacity;
 use crate::runtime::output::Pieces;
 use crate::runtime::record::{
-    self, ActivationId, ClaimRecord, HistoryRecord, JobEndRecord, JobPart, TimerRecord,
+    self, ActivationId, ClaimRecord, HistoryRecord, JobPart, TimerRecord,
     TraceRecord, WorkerKey,
 };
 use crate::runtime::run::Run;
 use crate::runtime::slot::{Form, Full, Room, Seq};
-use crate::runtime::status::{JobStatus, WorkerStep};
+use crate::runtime::status::JobStatus;
 use crate::runtime::worker::{Claimed, Given, Inner, Worker};
 use crate::value::Value;
 
