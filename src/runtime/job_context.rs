@@ -19,6 +19,7 @@ use crate::runtime::access::Access;
 use crate::runtime::core::Core;
 use crate::runtime::event::JobSource;
 use crate::runtime::job::Job;
+use crate::runtime::output::read_output;
 use crate::runtime::record::{self, ActivationId, JobEndRecord, JobPart, TraceRecord};
 use crate::runtime::run::Run;
 use crate::runtime::status::JobStatus;
@@ -156,6 +157,17 @@ impl JobContext {
     #[must_use]
     pub fn flow_id(&self) -> &str {
         &self.job.flow
+    }
+
+    /// What it printed, as far as that is committed: by
+    /// [`Activation::print`](crate::Activation::print), [`job_println!`](crate::job_println)
+    /// and, with the feature `tracing`, events of `tracing`. The last 200,000 characters,
+    /// until an hour after its end; then it is empty.
+    ///
+    /// # Errors
+    /// As a scan of the store.
+    pub fn output(&self) -> Result<String> {
+        read_output(self.access.store(), &self.job.id)
     }
 
     /// When it was posted, in microseconds since 1970 by the store's time.
