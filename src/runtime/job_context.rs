@@ -168,6 +168,17 @@ impl JobContext {
         &self.job.flow
     }
 
+    /// What it printed, as far as that is committed: by
+    /// [`Activation::print`](crate::Activation::print), [`job_println!`](crate::job_println)
+    /// and, with the feature `tracing`, events of `tracing`. The last 200,000 characters,
+    /// until an hour after its end; then it is empty.
+    ///
+    /// # Errors
+    /// As a scan of the store.
+    pub fn output(&self) -> Result<String> {
+        read_output(self.access.store(), &self.job.id)
+    }
+
     /// When it was posted, in microseconds since 1970 by the store's time.
     #[must_use]
     pub fn created_at_micros(&self) -> u64 {
