@@ -176,11 +176,11 @@ impl Core {
         capture::show(run, &self.printer);
         let mut settled = Vec::with_capacity(settlements.len());
         for (at, settlement) in settlements.into_iter().enumerate() {
-            settled.push(settlement.apply(&mut inners[at], lsn));
-            match at == own {
-                true => self.over(run, &mut inners[at], RoutineStep::Succeed),
-                false => self.line_up(workers[at], &mut inners[at], false),
+            if at == own {
+                self.over(run, &mut inners[at], RoutineStep::Succeed);
             }
+            settled.push(settlement.apply(&mut inners[at], lsn));
+            self.line_up(workers[at], &mut inners[at], at == own);
         }
         drop(inners);
         for settled in settled {
@@ -189,7 +189,7 @@ impl Core {
         Outcome::Committed(lsn)
     }
 
-    /// A run is over, and its routine can go on.
+    /// A run is over, and its routine can go on, once its settlement is applied.
     pub(crate) fn over(&self, run: &Run, inner: &mut Inner, step: RoutineStep) {
         inner.running.remove(&run.id);
         let routine = &mut inner.routines[run.at];
@@ -198,7 +198,9 @@ impl Core {
         if routine.running == 0 || step != RoutineStep::Succeed {
             routine.step(step);
         }
-        self.line_up(&run.worker, inner, true);
+        if inner.changing && inner.running.is_empty() {
+            run.worker.room.notify_all();
+        }
         if run.deadline_micros.is_some() {
             self.timed.lock().retain(|timed| timed.id != run.id);
         }

@@ -126,15 +126,6 @@ impl JobContext {
         }
     }
 
-    /// What the job printed, and what of its events was captured: the last 200,000
-    /// characters, kept for an hour after its end.
-    ///
-    /// # Errors
-    /// As a scan.
-    pub fn output(&self) -> Result<String> {
-        read_output(self.access.store(), &self.job.id)
-    }
-
     /// Waits until the job has ended, and until that is durable. How it ended,
     /// [`status`](Self::status) says then.
     ///

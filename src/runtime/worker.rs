@@ -44,6 +44,8 @@ pub(crate) struct Inner {
     pub(crate) jobs: HashMap<Arc<str>, Arc<Job>>,
     /// The activations that run.
     pub(crate) running: HashMap<ActivationId, Arc<Run>>,
+    /// Whether its flow is about to be replaced: nothing is started.
+    pub(crate) changing: bool,
     /// Whether it stands in the line of those that are ready.
     pub(crate) in_line: bool,
     /// The routine after the one that was activated last.
@@ -117,6 +119,7 @@ impl Inner {
             routines: Vec::new(),
             jobs: HashMap::new(),
             running: HashMap::new(),
+            changing: false,
             in_line: false,
             turn: 0,
             parked: BTreeMap::new(),
@@ -134,7 +137,9 @@ impl Inner {
     /// Whether it may have an activation to start.
     pub(crate) fn may_run(&self) -> bool {
         let Some(plan) = &self.plan else { return false };
-        let open = !self.record.status.is_final() && self.record.status != WorkerStatus::Paused;
+        let open = !self.changing
+            && !self.record.status.is_final()
+            && self.record.status != WorkerStatus::Paused;
         let of = |(at, routine): (usize, &RoutineState)| {
             routine.candidate && routine.running < plan.routines[at].settings.concurrency
         };

@@ -52,7 +52,9 @@ fn queued_jobs_run_after_a_restart_and_state_is_there() {
     life(folder.path(), &clock, |runtime| {
         runtime.register(sum()).unwrap();
         runtime.exec("f").unwrap();
-        runtime.post("f", "a", "in", json!({"n": 1})).unwrap().wait(LONG).unwrap();
+        let job = runtime.post("f", "a", "in", json!({"n": 1})).unwrap();
+        job.wait(LONG).unwrap();
+        assert!(job.is_durable());
         runtime.pause_worker("f").unwrap();
         for n in 2..=10 {
             runtime.post("f", "a", "in", json!({"n": n})).unwrap();
@@ -134,7 +136,11 @@ fn attempts_are_counted_over_a_restart() {
     life(folder.path(), &clock, |runtime| {
         runtime.register(flow(Arc::clone(&seen))).unwrap();
         runtime.wait_until_all_workers_idle(LONG).unwrap();
-        while seen.lock().unwrap().len() < 2 {
+        let failed = || {
+            let details = runtime.worker_details("f").unwrap();
+            details.retries.first().map_or(0, |retry| retry.failed)
+        };
+        while failed() < 2 {
             std::thread::yield_now();
         }
         clock.advance(Duration::from_secs(3_600));
@@ -177,6 +183,8 @@ fn an_effect_is_remembered_over_a_restart_with_the_same_messages() {
         runtime.post("f", "a", "in", ()).unwrap();
         std::thread::scope(|scope| {
             let ends = scope.spawn(|| runtime.shutdown(evenkeel::Shutdown::Abort));
+            // The second one too, if it was begun before.
+            keeper.open();
             keeper.open();
             ends.join().unwrap().unwrap();
         });

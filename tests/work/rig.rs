@@ -13,7 +13,8 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 /// A store in memory whose clock stands until it is moved.
 pub(crate) fn store() -> (Store, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(1_000_000));
-    let store = Store::builder().clock(Arc::clone(&clock)).in_memory();
+    let shown: Arc<ManualClock> = Arc::clone(&clock);
+    let store = Store::builder().clock(shown).in_memory();
     (store.unwrap(), clock)
 }
 
