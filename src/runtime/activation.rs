@@ -319,6 +319,7 @@ impl Activation {
     ) -> Result<JobContext> {
         let core = self.run.core()?;
         let post = core.make_post(flow, (routine, slot), &data, options)?;
+        core.ask_to_post(&post)?;
         if let Some(first) = core.first_under(&post)? {
             return Ok(JobContext::of(&core, &first));
         }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::runtime::core::Core;
+use crate::runtime::current;
 use crate::runtime::job::Message;
 use crate::runtime::plan::{Plan, PlanRoutine};
 use crate::runtime::policy::{Inner as Decided, SlotView, SlotsView, When};
@@ -106,10 +107,12 @@ impl Core {
             last_micros: state.last_micros,
             released: state.released,
         };
+        let inside = current::enter_user_code();
         let decision = routine
             .settings
             .policy
             .decide(&SlotsView::new(&views), when);
+        drop(inside);
         drop(views);
         let forms: Vec<(usize, Form)> = match decision.map(|decision| decision.0) {
             Ok(Decided::Hold { until_micros }) => {

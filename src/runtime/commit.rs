@@ -7,7 +7,9 @@ use std::sync::Arc;
 use crate::engine::{Batch, Claim};
 use crate::error::{Error, Result, WorkError};
 use crate::ids::Lsn;
+use crate::runtime::capture::{self, Captured};
 use crate::runtime::core::Core;
+use crate::runtime::current;
 use crate::runtime::event::{Event, JobView};
 use crate::runtime::failure::Failure;
 use crate::runtime::history::ExecutionOutcome;
@@ -15,13 +17,15 @@ use crate::runtime::idempotency;
 use crate::runtime::job::Job;
 use crate::runtime::job_context::JobContext;
 use crate::runtime::ops::Ops;
-use crate::runtime::record::{self, MessageRecord};
+use crate::runtime::record::{self, MessageRecord, TraceRecord};
 use crate::runtime::run::{Done, Emit, Fate, Run};
 use crate::runtime::settle::{Delivery, Settled, Settlement};
 use crate::runtime::slot::{Full, Room};
 use crate::runtime::status::RoutineStep;
+use crate::runtime::telemetry;
 use crate::runtime::worker::{Inner, Worker};
 use crate::state::transaction;
+use crate::value::Value;
 
 /// The kind of a failure that is a slot without room.
 pub(crate) const SLOT_FULL: &str = "slot full";
@@ -30,7 +34,7 @@ pub(crate) const TIMEOUT: &str = "timeout";
 
 /// What the end of a run's logic came to.
 pub(crate) enum Outcome {
-    Committed,
+    Committed(Lsn),
     /// Somebody changed what it read: these keys it touches.
     Lost(Vec<Claim>),
     Failed(Failure),
@@ -50,6 +54,10 @@ impl Core {
         if !run.end(Fate::Over) {
             return Outcome::Gone;
         }
+        let captured = match Captured::of(run) {
+            Ok(captured) => captured,
+            Err(e) => return Outcome::Failed(e.into()),
+        };
         let transaction = run.begun_transaction();
         let mut batch = transaction.map(|tx| tx.take_batch()).unwrap_or_default();
         let view = transaction.map_or(Lsn::ZERO, |tx| tx.lsn());
@@ -69,8 +77,8 @@ impl Core {
             }
             reserved.push(Arc::clone(&post.job));
         }
-        let outcome = self.commit_run(run, done, deliveries, (batch, view, ticket));
-        if !matches!(outcome, Outcome::Committed) {
+        let outcome = self.commit_run(run, done, deliveries, (batch, view, ticket), captured);
+        if !matches!(outcome, Outcome::Committed(_)) {
             self.free_ids(&reserved);
         }
         match outcome {
@@ -93,7 +101,9 @@ impl Core {
         done: Done,
         mut deliveries: Vec<Delivery>,
         (mut batch, view, ticket): (Batch, Lsn, Option<u64>),
+        captured: Captured,
     ) -> Outcome {
+        let mut captured = Some(captured);
         let mut workers = vec![&run.worker];
         workers.extend(done.posts.iter().map(|post| &post.target.worker));
         workers.sort_by(|a, b| a.id.cmp(&b.id));
@@ -135,6 +145,9 @@ impl Core {
                 }
             }
             if at == own {
+                if let Some(captured) = captured.take() {
+                    settlement.print(run, captured);
+                }
                 settlement.consume(run);
                 settlement.forget_attempts(inner, run.id, run.is_claimed());
                 settlement.results(&run.jobs, &done.results);
@@ -160,6 +173,7 @@ impl Core {
                 return Outcome::Left;
             }
         };
+        capture::show(run, &self.printer);
         let mut settled = Vec::with_capacity(settlements.len());
         for (at, settlement) in settlements.into_iter().enumerate() {
             settled.push(settlement.apply(&mut inners[at], lsn));
@@ -172,7 +186,7 @@ impl Core {
         for settled in settled {
             self.settled(settled);
         }
-        Outcome::Committed
+        Outcome::Committed(lsn)
     }
 
     /// A run is over, and its routine can go on.
@@ -199,7 +213,16 @@ impl Core {
             }
             drop(live);
             self.keep_finished(&settled.ended);
+            for (job, end) in &settled.ended {
+                self.figures.job_ended(end.status);
+                telemetry::job_ended(job, end.status, settled.lsn);
+                self.hooks.job_ended(job, end.status, end.error.as_deref());
+            }
         }
+        for _ in 0..settled.dropped {
+            self.figures.dropped();
+        }
+        self.printer.flush();
         // What fails here has poisoned the store, and the next call says so.
         let _ = self.committed();
         if settled.at_rest || !settled.ended.is_empty() {
@@ -216,6 +239,10 @@ impl Core {
                 .job
                 .as_ref()
                 .map_or(&run.jobs[..], std::slice::from_ref);
+            if let Err(refusal) = self.hooks.event_emitted(run, &emit.event, jobs) {
+                refused(run, jobs, "emit", refusal.reason());
+                continue;
+            }
             let of_event = |out: &&crate::runtime::plan::Out| {
                 Some(out.connection.event()) == emit.event.event_name()
             };
@@ -225,6 +252,14 @@ impl Core {
                     true => passing(run, &emit, jobs, &out.connection)?,
                 };
                 if passing.is_empty() && !jobs.is_empty() {
+                    continue;
+                }
+                let place = (out.connection.target(), out.connection.slot());
+                let asked = self
+                    .hooks
+                    .before_enqueue(&run.worker, place, &emit.event, &passing);
+                if let Err(refusal) = asked {
+                    refused(run, &passing, "enqueue", refusal.reason());
                     continue;
                 }
                 let cell = match passing.len() == jobs.len() {
@@ -243,6 +278,20 @@ impl Core {
             }
         }
         Ok(deliveries)
+    }
+}
+
+/// A hook refused something: its jobs say so.
+fn refused(run: &Run, jobs: &[Arc<Job>], what: &str, reason: &str) {
+    let mut done = run.done.lock();
+    for job in jobs {
+        let trace = TraceRecord {
+            at: run.begun_micros,
+            routine: run.routine().id.to_string(),
+            action: format!("{what} refused"),
+            details: Value::from(reason),
+        };
+        done.traces.push((Arc::clone(job), trace));
     }
 }
 
@@ -275,6 +324,7 @@ fn passing(
     let mut passing = Vec::new();
     for job in jobs {
         let context = JobContext::inside(run, job);
+        let _inside = current::enter_user_code();
         if connection.passes(&emit.event, &JobView::new(&context))? {
             passing.push(Arc::clone(job));
         }

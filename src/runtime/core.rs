@@ -14,13 +14,16 @@ use crate::error::{Error, Result, WorkError};
 use crate::ids::Lsn;
 use crate::runtime::alarm::Alarm;
 use crate::runtime::dead::DeadLetters;
+use crate::runtime::hooks::HookSet;
 use crate::runtime::job::Job;
 use crate::runtime::line::Line;
+use crate::runtime::output::Printer;
 use crate::runtime::plan::Plan;
 use crate::runtime::record::{self, ActivationId, FlowRecord};
 use crate::runtime::retention::FinishedJobs;
 use crate::runtime::run::{Fate, Run};
 use crate::runtime::settings::Settings;
+use crate::runtime::telemetry::Figures;
 use crate::runtime::worker::{Inner, Worker};
 use crate::state::{Durability, Store};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -50,6 +53,9 @@ pub(crate) struct Core {
     pub(crate) changed: Condvar,
     /// How many wait for that.
     pub(crate) watchers: AtomicU64,
+    pub(crate) hooks: HookSet,
+    pub(crate) figures: Arc<Figures>,
+    pub(crate) printer: Printer,
     pub(crate) line: Line,
     pub(crate) alarm: Alarm,
     /// Runs that have a timeout.
@@ -93,6 +99,8 @@ impl Core {
         let random = u64::from_le_bytes(*seed.first_chunk().unwrap_or(&[1; 8])) | 1;
         let finished = Mutex::new(FinishedJobs::new(settings.keep_jobs));
         let dead = DeadLetters::open(&store, settings.keep_dead)?;
+        let figures = Arc::new(Figures::new(&store));
+        let hooks = HookSet::new(settings.hooks.clone(), &figures);
         Ok(Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             store,
@@ -103,6 +111,9 @@ impl Core {
             live: Mutex::default(),
             changed: Condvar::default(),
             watchers: AtomicU64::new(0),
+            hooks,
+            figures,
+            printer: Printer::default(),
             line: Line::default(),
             alarm: Alarm::default(),
             timed: Mutex::default(),

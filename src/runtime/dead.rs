@@ -316,6 +316,7 @@ impl DeadLetters {
     }
 
     /// How many there are; those that have expired and were not removed yet are among them.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.held.lock().letters.len()
     }

@@ -9,8 +9,11 @@ use crate::error::{Error, WorkError};
 use crate::runtime::activation::Activation;
 use crate::runtime::commit::Outcome;
 use crate::runtime::core::Core;
+use crate::runtime::current;
 use crate::runtime::failure::Failure;
+use crate::runtime::history::ExecutionOutcome;
 use crate::runtime::run::{Fate, Run};
+use crate::runtime::telemetry::{self, ActivationSpan};
 use crate::runtime::worker::Worker;
 use crate::state::transaction::RACES_BEFORE_QUEUEING;
 
@@ -48,21 +51,29 @@ impl Core {
         if run.routine().settings.starts_durable && !self.has_durable_cause(&run) {
             return self.leave(&run, &mut run.worker.inner.lock());
         }
+        self.tell_begin(&run);
         for races in 1..=attempts {
-            let outcome = match logic(&run) {
+            let span = telemetry::activation(&run);
+            let entered = span.enter();
+            let outcome = match self.hooks.routine_starts(&run).and_then(|()| logic(&run)) {
                 Ok(()) => self.finish(&run, ticket.as_ref().map(Ticket::number)),
                 Err(failure) if lost_its_view(&failure) => Outcome::Lost(Vec::new()),
                 Err(failure) => Outcome::Failed(failure),
             };
+            drop(entered);
             match outcome {
-                Outcome::Committed => {
+                Outcome::Committed(lsn) => {
                     drop(ticket);
+                    span.committed(lsn);
+                    self.ended(&run, &span, ExecutionOutcome::Completed, None);
                     return engine.expire_in_passing();
                 }
-                Outcome::Gone => return self.gone(&run),
+                Outcome::Gone => return self.gone(&run, &span),
                 Outcome::Left => return,
-                Outcome::Failed(failure) => return self.failed(&run, failure),
+                Outcome::Failed(failure) => return self.failed(&run, failure, &span),
                 Outcome::Lost(lost) => {
+                    span.lost();
+                    self.figures.race_lost();
                     if races >= RACES_BEFORE_QUEUEING {
                         // Let go before queueing again, so that nobody waits for two at once.
                         drop(ticket.take());
@@ -71,13 +82,44 @@ impl Core {
                     }
                     match self.again(&run) {
                         Some(next) => run = next,
-                        None => return self.gone(&run),
+                        None => return self.gone(&run, &span),
                     }
                 }
             }
         }
         let tried = format!("tried {attempts} times, each time with other keys");
-        self.failed(&run, Failure::new(tried).kind("conflict"));
+        let span = telemetry::activation(&run);
+        self.failed(&run, Failure::new(tried).kind("conflict"), &span);
+    }
+
+    /// Tells that an activation begins, and with it perhaps jobs.
+    fn tell_begin(&self, run: &Run) {
+        if run.attempt > 1 || run.is_claimed() {
+            return;
+        }
+        self.figures.begun(run);
+        let messages = run.given.iter().flat_map(|given| &given.consumes);
+        for message in messages.filter(|message| message.event.emitted_from().is_none()) {
+            for job in &message.jobs {
+                self.hooks.job_started(job);
+            }
+        }
+    }
+
+    /// Tells that an attempt has ended.
+    pub(crate) fn ended(
+        &self,
+        run: &Run,
+        span: &ActivationSpan,
+        outcome: ExecutionOutcome,
+        failure: Option<&Failure>,
+    ) {
+        span.ended(outcome);
+        self.figures.ended(span, outcome);
+        if let Some(failure) = failure {
+            telemetry::attempt_failed(run, failure, outcome);
+        }
+        self.hooks.routine_ended(run, outcome, failure);
     }
 
     /// Waits until the commits are durable that its messages came with; false where they
@@ -113,6 +155,7 @@ impl Core {
 
 /// Calls the user's code.
 fn logic(run: &Arc<Run>) -> Result<(), Failure> {
+    let _inside = current::enter(run);
     let mut activation = Activation::of(run);
     let routine = run.routine();
     let ended = catch_unwind(AssertUnwindSafe(|| routine.logic.run(&mut activation)));

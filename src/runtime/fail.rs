@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::runtime::activation::micros;
-use crate::runtime::commit::{is_gone, message_record, too_late};
+use crate::runtime::capture::{self, Captured};
+use crate::runtime::commit::{TIMEOUT, is_gone, message_record, too_late};
 use crate::runtime::core::Core;
 use crate::runtime::execute::is_over;
 use crate::runtime::failure::Failure;
@@ -15,8 +16,9 @@ use crate::runtime::history::ExecutionOutcome;
 use crate::runtime::job::{Job, Message};
 use crate::runtime::record::{ClaimRecord, DeadRecord};
 use crate::runtime::run::{Fate, Run};
-use crate::runtime::settle::{JobEnd, Settlement};
+use crate::runtime::settle::{JobEnd, Settled, Settlement};
 use crate::runtime::status::{JobStatus, RoutineStep, WorkerStatus};
+use crate::runtime::telemetry::ActivationSpan;
 use crate::runtime::worker::{Given, Inner};
 
 /// After this time what could not be committed for no fault of its own is tried again.
@@ -24,63 +26,76 @@ const AGAIN_AFTER_MICROS: u64 = 100_000;
 
 impl Core {
     /// The logic of a run failed, or its commit did.
-    pub(crate) fn failed(&self, run: &Arc<Run>, failure: Failure) {
+    pub(crate) fn failed(&self, run: &Arc<Run>, failure: Failure, span: &ActivationSpan) {
         // Whoever cancelled it made it fail.
         run.end(Fate::Over);
         let failure = match run.fate() {
-            Fate::Running | Fate::Over if is_over(&failure) => return self.gone(run),
+            Fate::Running | Fate::Over if is_over(&failure) => return self.give_up(run, span),
             Fate::Running | Fate::Over => failure,
             Fate::TimedOut => too_late(),
-            Fate::Cancelled | Fate::Aborted => return self.gone(run),
+            Fate::Cancelled | Fate::Aborted => return self.give_up(run, span),
         };
         let reaction = run
             .routine()
             .handler
             .on_failure(&failure, run.attempt, self.random());
+        let Ok(captured) = Captured::of(run) else {
+            return self.leave(run, &mut run.worker.inner.lock());
+        };
         let mut inner = run.worker.inner.lock();
         if is_gone(run, &inner) {
             drop(inner);
-            return self.gone(run);
+            return self.give_up(run, span);
         }
-        let settled = self.settle_failure(run, &mut inner, &failure, reaction);
+        let settled = self.settle_failure(run, &mut inner, (&failure, captured), reaction);
         match settled {
-            Ok(()) => {}
+            Ok((settled, outcome)) => {
+                drop(inner);
+                self.settled(settled);
+                self.ended(run, span, outcome, Some(&failure));
+                if let Reaction::Fail { worker: true } = reaction {
+                    let error = failure.to_string();
+                    self.hooks
+                        .worker_stopped(&run.worker, WorkerStatus::Failed, Some(&error));
+                }
+            }
             Err(_) => self.leave(run, &mut inner),
         }
     }
 
+    /// What follows from a failure, in one commit.
     fn settle_failure(
         &self,
         run: &Arc<Run>,
         inner: &mut Inner,
-        failure: &Failure,
+        (failure, captured): (&Failure, Captured),
         reaction: Reaction,
-    ) -> Result<()> {
+    ) -> Result<(Settled, ExecutionOutcome)> {
         let mut settlement = Settlement::new(self, &run.worker);
         let traces = std::mem::take(&mut run.done.lock().traces);
-        let step = match reaction {
+        settlement.print(run, captured);
+        let (ended, step) = match reaction {
+            Reaction::Retry { .. } => (ExecutionOutcome::Retried, RoutineStep::GiveBack),
+            Reaction::Continue => (ExecutionOutcome::ErrorContinued, RoutineStep::Continue),
+            Reaction::Skip => (ExecutionOutcome::Skipped, RoutineStep::Skip),
+            Reaction::Fail { .. } if failure.kind_name() == Some(TIMEOUT) => {
+                (ExecutionOutcome::TimedOut, RoutineStep::Fail)
+            }
+            Reaction::Fail { .. } => (ExecutionOutcome::Failed, RoutineStep::Fail),
+        };
+        match reaction {
             Reaction::Retry { after } => {
                 let due = settlement.now().saturating_add(micros(after));
                 let mut record = claim_of(run, run.attempt, due);
                 record.error = Some(failure.to_string());
                 settlement.claim(run, record)?;
-                settlement.note(run, ExecutionOutcome::Retried);
-                RoutineStep::GiveBack
             }
             Reaction::Fail { .. } | Reaction::Continue | Reaction::Skip => {
                 settlement.consume(run);
                 settlement.forget_attempts(inner, run.id, run.is_claimed());
-                let (ended, step) = match reaction {
-                    Reaction::Continue => (ExecutionOutcome::ErrorContinued, RoutineStep::Continue),
-                    Reaction::Skip => (ExecutionOutcome::Skipped, RoutineStep::Skip),
-                    Reaction::Fail { .. } | Reaction::Retry { .. } => {
-                        (ExecutionOutcome::Failed, RoutineStep::Fail)
-                    }
-                };
-                settlement.note(run, ended);
-                step
             }
-        };
+        }
+        settlement.note(run, ended);
         if let Reaction::Fail { worker } = reaction {
             let error = format!("routine {:?}: {failure}", run.routine().id);
             let end = JobEnd {
@@ -107,34 +122,44 @@ impl Core {
             batch.writes.push(writes);
         }
         let lsn = self.engine().commit(&batch)?;
-        letters.committed();
+        for _ in letters.committed().0 {
+            self.figures.dead_letter();
+        }
+        capture::show(run, &self.printer);
         let settled = settlement.apply(inner, lsn);
         if let Reaction::Fail { worker: true } = reaction {
             self.apply_worker_end(inner, WorkerStatus::Failed);
         }
         cancel_runs(inner);
         self.over(run, inner, step);
-        self.settled(settled);
-        Ok(())
+        Ok((settled, ended))
     }
 
-    /// A run that cannot be committed any more: what it had taken of jobs that all have
-    /// ended goes with them, all else waits again.
-    pub(crate) fn gone(&self, run: &Arc<Run>) {
-        if run.fate() == Fate::TimedOut {
-            run.end(Fate::Over);
-            return self.failed_late(run);
+    /// A run that cannot be committed any more. What took too long has failed.
+    pub(crate) fn gone(&self, run: &Arc<Run>, span: &ActivationSpan) {
+        match run.fate() {
+            Fate::TimedOut => self.failed(run, too_late(), span),
+            _ => self.give_up(run, span),
         }
+    }
+
+    /// What it had taken of jobs that all have ended goes with them, all else waits again.
+    fn give_up(&self, run: &Arc<Run>, span: &ActivationSpan) {
         let mut inner = run.worker.inner.lock();
         if !inner.running.contains_key(&run.id) {
             return;
         }
-        if self.settle_gone(run, &mut inner).is_err() {
-            self.leave(run, &mut inner);
+        match self.settle_gone(run, &mut inner) {
+            Err(_) => self.leave(run, &mut inner),
+            Ok(settled) => {
+                drop(inner);
+                self.settled(settled);
+                self.ended(run, span, ExecutionOutcome::Cancelled, None);
+            }
         }
     }
 
-    fn settle_gone(&self, run: &Arc<Run>, inner: &mut Inner) -> Result<()> {
+    fn settle_gone(&self, run: &Arc<Run>, inner: &mut Inner) -> Result<Settled> {
         let over = |job: &Arc<Job>| job.state.lock().status.is_final();
         let mut settlement = Settlement::new(self, &run.worker);
         let dropped =
@@ -145,7 +170,11 @@ impl Core {
                 settlement.forget_attempts(inner, run.id, run.is_claimed());
                 settlement.note(run, ExecutionOutcome::Cancelled);
             }
-            false if run.is_claimed() => return self.keep_claim(run, inner),
+            // Its messages are fixed: the next run has them again.
+            false if run.is_claimed() => {
+                let record = claim_of(run, run.attempt.saturating_sub(1), settlement.now());
+                settlement.claim(run, record)?;
+            }
             false => settlement.give_back(run),
         }
         settlement.prepare(inner)?;
@@ -156,26 +185,7 @@ impl Core {
         };
         let settled = settlement.apply(inner, lsn);
         self.over(run, inner, RoutineStep::GiveBack);
-        self.settled(settled);
-        Ok(())
-    }
-
-    /// Its messages are fixed: the next attempt has them again.
-    fn keep_claim(&self, run: &Arc<Run>, inner: &mut Inner) -> Result<()> {
-        let mut settlement = Settlement::new(self, &run.worker);
-        let record = claim_of(run, run.attempt.saturating_sub(1), settlement.now());
-        settlement.claim(run, record)?;
-        let batch = std::mem::take(&mut settlement.ops).into_batch();
-        let lsn = self.engine().commit(&batch)?;
-        let settled = settlement.apply(inner, lsn);
-        self.over(run, inner, RoutineStep::GiveBack);
-        self.settled(settled);
-        Ok(())
-    }
-
-    /// It took too long, whatever its logic came to.
-    fn failed_late(&self, run: &Arc<Run>) {
-        self.failed(run, too_late());
+        Ok(settled)
     }
 
     /// Nothing can be committed: the store is closed, poisoned or full. In memory the run

@@ -8,9 +8,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::error::{Error, Result, WorkError};
+use crate::runtime::activation::Activation;
 use crate::runtime::core::Core;
+use crate::runtime::current::{self, outside_only};
 use crate::runtime::dead::{DeadLetter, KeepDeadLetters};
 use crate::runtime::flow::Flow;
+use crate::runtime::hooks::Hooks;
 use crate::runtime::inspect::WorkerDetails;
 use crate::runtime::job_context::JobContext;
 use crate::runtime::once::{Resolution, UncertainEffect};
@@ -18,12 +21,16 @@ use crate::runtime::post::PostOptions;
 use crate::runtime::retention::KeepJobs;
 use crate::runtime::settings::Settings;
 use crate::runtime::status::WorkerStatus;
+use crate::runtime::telemetry::RuntimeStats;
 use crate::runtime::worker_state::WorkerState;
 use crate::state::Store;
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{self, JoinHandle};
 use crate::value::Value;
+
+const WAITING: &str = "waiting for jobs";
+const EMIT: &str = "emit to a routine that goes on";
 
 /// How a runtime is shut down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +93,13 @@ impl RuntimeBuilder {
     /// Sets how long, and how many, dead letters are kept.
     pub fn keep_dead_letters(mut self, keep: KeepDeadLetters) -> Self {
         self.settings.keep_dead = keep;
+        self
+    }
+
+    /// Adds somebody who is told of what happens, and may refuse some of it. Several are
+    /// asked in the order in which they were added.
+    pub fn hooks(mut self, hooks: impl Hooks + 'static) -> Self {
+        self.settings.hooks.push(Arc::new(hooks));
         self
     }
 
@@ -249,6 +263,7 @@ impl Runtime {
     /// [`Error::InvalidFlow`] with all that is wrong, [`WorkError::FlowChanged`],
     /// [`WorkError::FlowOutdated`]; as a read and a commit.
     pub fn register(&self, flow: Flow) -> Result<()> {
+        outside_only("registering a flow", "register it before")?;
         self.core().register(&flow)
     }
 
@@ -302,6 +317,10 @@ impl Runtime {
         data: impl Serialize,
         options: PostOptions,
     ) -> Result<JobContext> {
+        if let Some(run) = current::current_run().filter(|run| run.is_of(self.core())) {
+            return Activation::of(&run).post_with(flow, routine, slot, data, options);
+        }
+        outside_only("posting", "post through the activation")?;
         let job = self.core().post(flow, (routine, slot), &data, options)?;
         Ok(JobContext::of(self.core(), &job))
     }
@@ -341,6 +360,7 @@ impl Runtime {
     /// [`WorkError::TimedOut`], which says what holds it; [`WorkError::Unknown`];
     /// [`WorkError::ShutDown`].
     pub fn wait_until_job_finished(&self, id: &str, timeout: Duration) -> Result<JobContext> {
+        outside_only(WAITING, EMIT)?;
         let job = self.core().wait_for_job(id, timeout)?;
         Ok(JobContext::of(self.core(), &job))
     }
@@ -350,6 +370,7 @@ impl Runtime {
     /// # Errors
     /// [`WorkError::TimedOut`], which says what holds each job; [`WorkError::ShutDown`].
     pub fn wait_until_all_jobs_finished(&self, timeout: Duration) -> Result<()> {
+        outside_only(WAITING, EMIT)?;
         self.core().wait_for_jobs(timeout)
     }
 
@@ -359,7 +380,14 @@ impl Runtime {
     /// # Errors
     /// [`WorkError::TimedOut`], which says what holds each worker; [`WorkError::ShutDown`].
     pub fn wait_until_all_workers_idle(&self, timeout: Duration) -> Result<()> {
+        outside_only("waiting for workers", EMIT)?;
         self.core().wait_for_workers(timeout, false)
+    }
+
+    /// Figures for a look inside, since it was started.
+    #[must_use]
+    pub fn stats(&self) -> RuntimeStats {
+        self.core().figures.stats()
     }
 
     /// A worker, by its id; `None` where there is none.
@@ -503,6 +531,7 @@ impl Runtime {
     /// [`drain_wait`](RuntimeBuilder::drain_wait), with what is left: then it runs on, and
     /// takes posts again. As the store, which cannot make durable what was committed.
     pub fn shutdown(&self, how: Shutdown) -> Result<()> {
+        outside_only("shutting down", "ask the thread that started the runtime")?;
         let core = self.core();
         if core.is_closing() {
             return Ok(());

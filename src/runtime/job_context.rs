@@ -19,6 +19,7 @@ use crate::runtime::access::Access;
 use crate::runtime::core::Core;
 use crate::runtime::event::JobSource;
 use crate::runtime::job::Job;
+use crate::runtime::output::read_output;
 use crate::runtime::record::{self, ActivationId, JobEndRecord, JobPart, TraceRecord};
 use crate::runtime::run::Run;
 use crate::runtime::status::JobStatus;
@@ -123,6 +124,15 @@ impl JobContext {
             job: Arc::clone(job),
             core: Weak::new(),
         }
+    }
+
+    /// What the job printed, and what of its events was captured: the last 200,000
+    /// characters, kept for an hour after its end.
+    ///
+    /// # Errors
+    /// As a scan.
+    pub fn output(&self) -> Result<String> {
+        read_output(self.access.store(), &self.job.id)
     }
 
     /// Waits until the job has ended, and until that is durable. How it ended,

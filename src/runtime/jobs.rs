@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Result, WorkError};
 use crate::runtime::core::{Core, HOLDING_MAX};
+use crate::runtime::current::outside_only;
 use crate::runtime::fail::cancel_runs;
 use crate::runtime::job::Job;
 use crate::runtime::record::JobKey;
@@ -143,6 +144,7 @@ impl Core {
     /// # Errors
     /// As [`Core::wait_for_job`].
     pub(crate) fn wait_for(&self, job: &Arc<Job>, timeout: Duration) -> Result<()> {
+        outside_only("waiting for a job", "emit to a routine that goes on")?;
         let ended = self.wait_until(timeout, |_| {
             self.store.engine()?;
             Ok(job.state.lock().status.is_final())

@@ -21,7 +21,7 @@ use crate::runtime::record::{
     TimerRecord, WorkerKey, WorkerRecord,
 };
 use crate::runtime::retention;
-use crate::runtime::settle::Settlement;
+use crate::runtime::settle::{Settled, Settlement};
 use crate::runtime::slot::{Held, Seq, SlotQueue};
 use crate::runtime::status::{JobStatus, WorkerStep};
 use crate::runtime::worker::{Claimed, Given, Inner, RoutineState, Worker};
@@ -188,7 +188,7 @@ impl Core {
         };
         inner.plan = Some(Arc::clone(plan));
         self.restore(&mut inner, plan, found);
-        self.complete_empty(worker, &mut inner)?;
+        let settled = self.complete_empty(worker, &mut inner)?;
         for routine in &mut inner.routines {
             routine.candidate = true;
             for claimed in routine.claims.values() {
@@ -203,6 +203,10 @@ impl Core {
             inner.step(WorkerStep::Work);
         }
         self.line_up(worker, &mut inner, false);
+        drop(inner);
+        if let Some(settled) = settled {
+            self.settled(settled);
+        }
         Ok(())
     }
 
@@ -330,19 +334,18 @@ impl Core {
     }
 
     /// Completes the jobs that have nothing outstanding.
-    fn complete_empty(&self, worker: &Arc<Worker>, inner: &mut Inner) -> Result<()> {
+    fn complete_empty(&self, worker: &Arc<Worker>, inner: &mut Inner) -> Result<Option<Settled>> {
         let mut settlement = Settlement::new(self, worker);
         for job in inner.jobs.values() {
             settlement.look_at(job);
         }
         settlement.prepare(inner)?;
         let batch = std::mem::take(&mut settlement.ops).into_batch();
-        if !batch.writes.is_empty() {
-            let lsn = self.engine().commit(&batch)?;
-            let settled = settlement.apply(inner, lsn);
-            self.settled(settled);
+        if batch.writes.is_empty() {
+            return Ok(None);
         }
-        Ok(())
+        let lsn = self.engine().commit(&batch)?;
+        Ok(Some(settlement.apply(inner, lsn)))
     }
 }
 

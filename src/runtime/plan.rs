@@ -13,7 +13,6 @@ use crate::runtime::routine::{Routine, RoutineSettings};
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) flow: Arc<str>,
-    pub(crate) version: u32,
     pub(crate) routines: Vec<PlanRoutine>,
 }
 
@@ -87,7 +86,6 @@ impl Plan {
         });
         Self {
             flow: flow.name.as_str().into(),
-            version: flow.version,
             routines: routines.collect(),
         }
     }

@@ -115,6 +115,7 @@ impl Core {
         options: PostOptions,
     ) -> Result<Arc<Job>> {
         let post = self.make_post(flow, place, data, options)?;
+        self.ask_to_post(&post)?;
         loop {
             if let Some(first) = self.first_under(&post)? {
                 // Whoever posted it first may not have waited for it.
@@ -130,10 +131,23 @@ impl Core {
                 Err(e) if idempotency::is_taken(&e) => {}
                 posted => {
                     self.acknowledge(posted?)?;
+                    self.figures.posted();
                     return Ok(post.job);
                 }
             }
         }
+    }
+
+    /// Asks the hooks.
+    ///
+    /// # Errors
+    /// [`WorkError::Refused`].
+    pub(crate) fn ask_to_post(&self, post: &NewPost) -> Result<()> {
+        let place = (&*post.target.routine, &*post.target.slot);
+        let jobs = std::slice::from_ref(&post.job);
+        let worker = &post.target.worker;
+        let answer = self.hooks.before_enqueue(worker, place, &post.event, jobs);
+        Ok(answer.map_err(|refusal| refusal.into_error("the post"))?)
     }
 
     /// The job that was posted under the key of a post, if there is one. Its key may be

@@ -172,26 +172,6 @@ impl FinishedJobs {
         }
         due
     }
-
-    /// When the next one is to go, if no other ends before; `Some(0)` for at once.
-    pub(crate) fn next_due(&self) -> Option<u64> {
-        let ((completed, _), _) = self.jobs.first_key_value()?;
-        Some(match self.jobs.len() > self.keep.number {
-            true => 0,
-            false => self.keep.until(*completed),
-        })
-    }
-
-    /// When and which: those that ended behind this place, up to `limit` of them. The last
-    /// one is the place to go on from.
-    pub(crate) fn page(&self, after: Option<(u64, &str)>, limit: usize) -> Vec<(u64, Arc<str>)> {
-        let from = match after {
-            Some((completed, id)) => Bound::Excluded((completed, id.into())),
-            None => Bound::Unbounded,
-        };
-        let behind = self.jobs.range((from, Bound::Unbounded));
-        behind.take(limit).map(|(place, _)| place.clone()).collect()
-    }
 }
 
 /// What removes these jobs and all that belongs to them.

@@ -209,6 +209,11 @@ impl Run {
         Ok(self.core.upgrade().ok_or(WorkError::ShutDown)?)
     }
 
+    /// Whether it is of this runtime.
+    pub(crate) fn is_of(&self, core: &Arc<Core>) -> bool {
+        std::ptr::eq(self.core.as_ptr(), Arc::as_ptr(core))
+    }
+
     /// Whether its messages are fixed in the store, so that each further run of it has
     /// exactly those.
     pub(crate) fn is_claimed(&self) -> bool {

@@ -1,9 +1,11 @@
 //! Owns the settings of a runtime. Imports `dead`, `once`, `retention`.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::runtime::dead::KeepDeadLetters;
+use crate::runtime::hooks::Hooks;
 use crate::runtime::once::OnUncertain;
 use crate::runtime::retention::KeepJobs;
 use crate::sync;
@@ -22,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) keep_jobs: KeepJobs,
     /// How long dead letters are kept.
     pub(crate) keep_dead: KeepDeadLetters,
+    /// Who is told and asked.
+    pub(crate) hooks: Vec<Arc<dyn Hooks>>,
     /// Who decides about effects that are uncertain.
     pub(crate) on_uncertain: Option<OnUncertain>,
 }
@@ -35,6 +39,7 @@ impl Default for Settings {
             drain_wait: Duration::from_secs(60),
             keep_jobs: KeepJobs::default(),
             keep_dead: KeepDeadLetters::default(),
+            hooks: Vec::new(),
             on_uncertain: None,
         }
     }

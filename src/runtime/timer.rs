@@ -9,7 +9,7 @@ use crate::runtime::event::Event;
 use crate::runtime::job::Job;
 use crate::runtime::record::{self, MessageRecord, TimerRecord};
 use crate::runtime::run::Fate;
-use crate::runtime::settle::{Delivery, Settlement};
+use crate::runtime::settle::{Delivery, Settled, Settlement};
 use crate::runtime::slot::Room;
 use crate::runtime::status::WorkerStatus;
 use crate::runtime::worker::{Inner, Worker};
@@ -43,6 +43,7 @@ impl Core {
 
     /// Does what is due at a worker.
     fn look_at(&self, worker: &Arc<Worker>) {
+        let mut settled = Vec::new();
         let mut inner = worker.inner.lock();
         if inner.plan.is_none() || inner.record.status.is_final() {
             return;
@@ -66,13 +67,20 @@ impl Core {
                 .map(|(number, timer)| (*number, timer.clone()))
                 .collect();
             for (number, timer) in due {
-                if self.fire(worker, &mut inner, number, &timer).is_err() {
-                    self.alarm
-                        .set(now.saturating_add(AGAIN_AFTER_MICROS), worker);
+                match self.fire(worker, &mut inner, number, &timer) {
+                    Ok(fired) => settled.push(fired),
+                    Err(_) => {
+                        let again = now.saturating_add(AGAIN_AFTER_MICROS);
+                        self.alarm.set(again, worker);
+                    }
                 }
             }
         }
         self.line_up(worker, &mut inner, false);
+        drop(inner);
+        for settled in settled {
+            self.settled(settled);
+        }
     }
 
     /// Sends the message of a timer, and in the same commit ends it or moves it on.
@@ -82,7 +90,7 @@ impl Core {
         inner: &mut Inner,
         number: u64,
         timer: &TimerRecord,
-    ) -> Result<()> {
+    ) -> Result<Settled> {
         let mut settlement = Settlement::new(self, worker);
         let now = settlement.now();
         settlement.timer_gone(inner, number, timer);
@@ -127,7 +135,7 @@ impl Core {
         let batch = std::mem::take(&mut settlement.ops).into_batch();
         let lsn = self.engine().commit(&batch)?;
         let settled = settlement.apply(inner, lsn);
-        self.settled(settled);
-        Ok(())
+        self.figures.timer_fired();
+        Ok(settled)
     }
 }

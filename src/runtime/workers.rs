@@ -11,6 +11,7 @@ use crate::runtime::ops::Ops;
 use crate::runtime::record::{self, WorkerRecord};
 use crate::runtime::settle::{JobEnd, Settlement};
 use crate::runtime::status::{JobStatus, WorkerStatus, WorkerStep};
+use crate::runtime::telemetry;
 use crate::runtime::worker::{Inner, RoutineState, Worker};
 use crate::scope::Scope;
 use crate::sync::{Condvar, Mutex};
@@ -80,6 +81,8 @@ impl Core {
             .insert(Arc::clone(&worker.id), Arc::clone(&worker));
         drop(known);
         self.acknowledge(lsn)?;
+        telemetry::worker_is(&worker, WorkerStatus::Starting);
+        self.hooks.worker_started(&worker);
         Ok(worker)
     }
 
@@ -171,7 +174,10 @@ impl Core {
         worker.room.notify_all();
         self.settled(settled);
         self.tell();
-        self.acknowledge(lsn)
+        self.acknowledge(lsn)?;
+        telemetry::worker_is(&worker, status);
+        self.hooks.worker_stopped(&worker, status, None);
+        Ok(())
     }
 
     /// The writes of a worker's end: its jobs end, and its queues, timers and attempts go.

@@ -1,0 +1,303 @@
+//! Owns the two halves of a settlement: the writes completed before the commit, and memory
+//! changed after it. Imports `settle`.
+
+use std::sync::Arc;
+
+use super::{JobEnd, Settled, Settlement};
+use crate::error::Result;
+use crate::ids::Lsn;
+use crate::runtime::capture;
+use crate::runtime::idempotency;
+use crate::runtime::job::{Job, Message};
+use crate::runtime::output::OutputChange;
+use crate::runtime::record::{self, JobEndRecord, WorkerKey};
+use crate::runtime::slot::{Form, Room};
+use crate::runtime::status::{JobStatus, WorkerStep};
+use crate::runtime::worker::Inner;
+
+impl Settlement<'_> {
+    /// Completes the writes: the jobs that end, what goes with them, and the counters.
+    ///
+    /// # Errors
+    /// As the codec.
+    pub(crate) fn prepare(&mut self, inner: &Inner) -> Result<()> {
+        if !self.ends.is_empty() {
+            self.remove_orphans(inner);
+        }
+        for (job, by) in &self.counts {
+            let state = job.state.lock();
+            let left = state.outstanding.saturating_add_signed(*by);
+            let ends = self.ends.iter().any(|(known, _)| Arc::ptr_eq(known, job));
+            if left == 0 && !ends && !state.status.is_final() {
+                let status = JobStatus::Completed;
+                self.ends.push((
+                    Arc::clone(job),
+                    JobEnd {
+                        status,
+                        error: None,
+                    },
+                ));
+            }
+        }
+        for (job, end) in &self.ends {
+            let state = job.state.lock();
+            let mut results = state.results.clone();
+            let own = self.results.iter().filter(|(of, _)| Arc::ptr_eq(of, job));
+            results.extend(own.flat_map(|(_, results)| results.clone()));
+            let dropped = self
+                .dropped
+                .iter()
+                .filter(|of| Arc::ptr_eq(of, job))
+                .count();
+            let record = JobEndRecord {
+                status: end.status,
+                completed: self.now,
+                error: end.error.clone(),
+                dropped: state.dropped + dropped as u64,
+                results,
+            };
+            let cell = record::encode(&record, &self.core.limits())?;
+            self.ops
+                .put(&self.core.slots.jobs, record::job_end_key(&job.id), cell);
+            if let Some(key) = &job.key {
+                let until = self.core.settings.keep_jobs.key_until(self.now);
+                let limits = self.core.limits();
+                let release = idempotency::release(key, &job.id, until, &limits);
+                self.ops.change(&self.core.slots.keys, release);
+            }
+        }
+        self.prepare_output()?;
+        let (completed, failed) = self.ended_counts();
+        if let Some(history) = &mut self.history {
+            history.number = inner.activations + 1;
+            history.processed = inner.processed + completed;
+            history.failed = inner.failed + failed;
+            history.dropped = inner.dropped + self.dropped_messages;
+            let places = self.core.settings.history.clamp(1, usize::from(u16::MAX)) as u64;
+            let place = (history.number % places) as u16;
+            let cell = record::encode(history, &self.core.limits())?;
+            self.ops
+                .put(&self.worker.slot, WorkerKey::History(place).encode(), cell);
+        }
+        Ok(())
+    }
+
+    /// What the run printed, for each of its jobs, and how long the output of those lasts
+    /// that end.
+    fn prepare_output(&mut self) -> Result<()> {
+        let ends_at = |job: &Arc<Job>| {
+            let mut ends = self.ends.iter();
+            ends.any(|(known, _)| Arc::ptr_eq(known, job))
+                .then_some(self.now)
+        };
+        let mut changes: Vec<(Arc<Job>, OutputChange)> = Vec::new();
+        let store = &self.core.store;
+        if let Some((captured, jobs)) = &self.printed {
+            for job in jobs {
+                let change = captured.change(store, job, self.now, ends_at(job))?;
+                changes.extend(change.map(|change| (Arc::clone(job), change)));
+            }
+        }
+        for (job, _) in &self.ends {
+            if !changes.iter().any(|(known, _)| Arc::ptr_eq(known, job)) {
+                let change = capture::at_end(store, job, self.now)?;
+                changes.extend(change.map(|change| (Arc::clone(job), change)));
+            }
+        }
+        for (job, change) in changes {
+            let slot = self.core.engine().slot(&record::job(&job.id).encode());
+            for (key, cell) in change.writes {
+                match cell {
+                    Some(cell) => self.ops.put(&slot, key, cell),
+                    None => self.ops.delete(&slot, key),
+                }
+            }
+            self.outputs.push((job, change.after));
+        }
+        Ok(())
+    }
+
+    fn ended_counts(&self) -> (u64, u64) {
+        let of = |status| {
+            self.ends
+                .iter()
+                .filter(|(_, end)| end.status == status)
+                .count() as u64
+        };
+        (of(JobStatus::Completed), of(JobStatus::Failed))
+    }
+
+    /// What waits for jobs that all have ended goes with them.
+    fn remove_orphans(&mut self, inner: &Inner) {
+        let Some(plan) = &inner.plan else { return };
+        let over = |job: &Arc<Job>| {
+            self.ends.iter().any(|(known, _)| Arc::ptr_eq(known, job))
+                || job.state.lock().status.is_final()
+        };
+        let orphaned = |jobs: &[Arc<Job>]| !jobs.is_empty() && jobs.iter().all(over);
+        let mut messages = Vec::new();
+        let mut claims = Vec::new();
+        for (at, routine) in inner.routines.iter().enumerate() {
+            for (slot, queue) in routine.slots.iter().enumerate() {
+                let waiting = queue.peek(Form::AllNew).into_iter();
+                let gone = waiting.filter(|held| orphaned(&held.item.jobs));
+                messages.extend(gone.map(|held| (at, slot, held.seq)));
+            }
+            for (id, claimed) in &routine.claims {
+                let all: Vec<_> = claimed
+                    .given
+                    .iter()
+                    .flat_map(|given| &given.consumes)
+                    .collect();
+                if all.iter().all(|message| orphaned(&message.jobs)) {
+                    claims.push((at, *id));
+                }
+            }
+        }
+        let timers: Vec<_> = inner
+            .timers
+            .iter()
+            .filter(|(_, timer)| {
+                let jobs: Vec<_> = timer.jobs.iter().collect();
+                !jobs.is_empty()
+                    && jobs
+                        .iter()
+                        .all(|id| inner.jobs.get(id.as_str()).is_none_or(over))
+            })
+            .map(|(number, timer)| (*number, timer.clone()))
+            .collect();
+        for (at, slot, seq) in messages {
+            let routine = &plan.routines[at];
+            let key = record::message_key(&routine.id, &routine.slots[slot].0, seq.0);
+            self.ops.delete(&self.worker.slot, key);
+            self.removed.push((at, slot, seq));
+        }
+        for (at, id) in claims {
+            self.forget_attempts(inner, id, true);
+            let routine = &plan.routines[at];
+            if let Some(claimed) = inner.routines[at].claims.get(&id) {
+                for given in &claimed.given {
+                    for seq in &given.taken {
+                        let name = &routine.slots[given.slot].0;
+                        let key = record::message_key(&routine.id, name, seq.0);
+                        self.ops.delete(&self.worker.slot, key);
+                        self.removed.push((at, given.slot, *seq));
+                    }
+                }
+            }
+            self.claims_gone.push((at, id));
+        }
+        for (number, timer) in timers {
+            self.timer_gone(inner, number, &timer);
+        }
+    }
+
+    /// Makes memory what was committed. Only what is under the worker's lock: see
+    /// [`Core::settled`] for the rest.
+    pub(crate) fn apply(mut self, inner: &mut Inner, lsn: Lsn) -> Settled {
+        let mut made_room = false;
+        for (at, given) in &self.consumed {
+            inner.routines[*at].slots[given.slot].consume(&given.taken);
+        }
+        for (at, given) in &self.given_back {
+            inner.routines[*at].slots[given.slot].give_back(&given.taken);
+            inner.routines[*at].candidate = true;
+        }
+        for (at, slot, seq) in &self.removed {
+            let queue = &mut inner.routines[*at].slots[*slot];
+            made_room |= queue.is_full();
+            queue.remove(*seq);
+        }
+        for (at, id) in &self.claims_gone {
+            inner.routines[*at].claims.remove(id);
+        }
+        for id in &self.effects_gone {
+            inner.effects.remove(id);
+        }
+        if let Some((at, id, claimed)) = self.claim.take() {
+            self.core.alarm.set(claimed.record.due, self.worker);
+            inner.routines[at].claims.insert(id, claimed);
+        }
+        for delivery in self.arrivals.drain(..) {
+            let message = Arc::new(Message {
+                event: delivery.event,
+                jobs: delivery.jobs,
+                lsn,
+            });
+            let at = message.event.emitted_at_micros();
+            let routine = &mut inner.routines[delivery.target];
+            // There is room: it was asked under the same lock.
+            let _ = routine.slots[delivery.slot].enqueue(message, at, Room::Hard);
+            routine.candidate = true;
+        }
+        for number in &self.timers_gone {
+            inner.timers.remove(number);
+        }
+        for (number, timer) in self.timers.drain(..) {
+            self.core.alarm.set(timer.due, self.worker);
+            inner.next_timer = inner.next_timer.max(number + 1);
+            inner.timers.insert(number, timer);
+        }
+        self.apply_to_jobs(inner, lsn);
+        if let Some(history) = self.history.take() {
+            inner.activations = history.number;
+            inner.history.push_back(history);
+            while inner.history.len() > self.core.settings.history {
+                inner.history.pop_front();
+            }
+        }
+        inner.dropped += self.dropped_messages;
+        inner.record.updated = self.now;
+        if made_room {
+            inner.unblock();
+            self.worker.room.notify_all();
+        }
+        let at_rest = inner.is_at_rest();
+        inner.step(match at_rest {
+            true => WorkerStep::Drain,
+            false => WorkerStep::Work,
+        });
+        Settled {
+            lsn,
+            dropped: self.dropped_messages,
+            ended: self.ends,
+            at_rest,
+        }
+    }
+
+    fn apply_to_jobs(&mut self, inner: &mut Inner, lsn: Lsn) {
+        for job in self.begins.drain(..) {
+            inner.jobs.insert(Arc::clone(&job.id), job);
+        }
+        for (job, by) in &self.counts {
+            let mut state = job.state.lock();
+            state.outstanding = state.outstanding.saturating_add_signed(*by);
+            state.lsn = lsn;
+        }
+        for job in &self.dropped {
+            job.state.lock().dropped += 1;
+        }
+        for (job, results) in self.results.drain(..) {
+            job.state.lock().results.extend(results);
+        }
+        for (job, output) in self.outputs.drain(..) {
+            let mut state = job.state.lock();
+            state.output = Some(output);
+            state.parts = true;
+        }
+        for job in &self.parts {
+            job.state.lock().parts = true;
+        }
+        let (completed, failed) = self.ended_counts();
+        inner.processed += completed;
+        inner.failed += failed;
+        for (job, end) in &self.ends {
+            let mut state = job.state.lock();
+            state.status = end.status;
+            state.completed = Some(self.now);
+            state.error.clone_from(&end.error);
+            state.lsn = lsn;
+            inner.jobs.remove(&job.id);
+        }
+    }
+}
