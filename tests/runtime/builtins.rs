@@ -185,7 +185,7 @@ fn failing(times: u32) -> (Retry, Arc<AtomicU32>) {
         let call = counted.fetch_add(1, Ordering::SeqCst);
         match (call < times, &*text) {
             (true, "permanent") => Err(Failure::new("never").permanent()),
-            (true, "panic") => std::panic::panic_any("out of paper"),
+            (true, "panic") => panic!("out of paper"),
             (true, _) => Err(Failure::new("not yet").kind("net")),
             (false, _) => Ok(text.len()),
         }
