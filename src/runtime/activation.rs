@@ -325,7 +325,14 @@ impl Activation {
         }
         let context = JobContext::inside(&self.run, &post.job);
         let same = |known: &NewPost| post.key.is_some() && known.key == post.key;
-        let known = self.run.done.lock().posts.iter().find(|known| same(known)).cloned();
+        let known = self
+            .run
+            .done
+            .lock()
+            .posts
+            .iter()
+            .find(|known| same(known))
+            .cloned();
         if let Some(known) = known {
             return Ok(JobContext::inside(&self.run, &known.job));
         }

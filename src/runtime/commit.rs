@@ -194,7 +194,7 @@ impl Core {
         inner.running.remove(&run.id);
         let routine = &mut inner.routines[run.at];
         routine.running = routine.running.saturating_sub(1);
-        routine.candidate = true;
+        routine.candidate |= routine.has_input();
         if routine.running == 0 || step != RoutineStep::Succeed {
             routine.step(step);
         }
@@ -208,6 +208,7 @@ impl Core {
 
     /// Tells what has ended with a settlement, outside of the worker's lock.
     pub(crate) fn settled(&self, settled: Settled) {
+        self.printer.flush();
         if !settled.ended.is_empty() {
             let mut live = self.live.lock();
             for (job, _) in &settled.ended {
@@ -224,7 +225,6 @@ impl Core {
         for _ in 0..settled.dropped {
             self.figures.dropped();
         }
-        self.printer.flush();
         // What fails here has poisoned the store, and the next call says so.
         let _ = self.committed();
         if settled.at_rest || !settled.ended.is_empty() {

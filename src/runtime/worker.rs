@@ -146,12 +146,9 @@ impl Inner {
         open && self.routines.iter().enumerate().any(of)
     }
 
-    /// Whether nothing of it runs or waits, timers and attempts that are due later aside.
+    /// Whether it has nothing to run now: nothing runs, and nothing that waits is ready to.
     pub(crate) fn is_at_rest(&self) -> bool {
-        let rests = |routine: &RoutineState| {
-            routine.running == 0 && routine.slots.iter().all(|slot| slot.waiting() == 0)
-        };
-        self.routines.iter().all(rests)
+        self.running.is_empty() && !self.may_run()
     }
 
     /// Something that may hold up or let go any routine has changed: room in a slot.
@@ -187,6 +184,11 @@ impl RoutineState {
             claims: BTreeMap::new(),
             ask_at: None,
         }
+    }
+
+    /// Whether there is anything to ask its policy about.
+    pub(crate) fn has_input(&self) -> bool {
+        !self.claims.is_empty() || self.slots.iter().any(|slot| slot.waiting() > 0)
     }
 
     pub(crate) fn step(&mut self, step: RoutineStep) {
