@@ -33,6 +33,10 @@
 //! - What is changed when the program is: [`StateMigration`], [`Builder::migration`],
 //!   [`Transforms`], [`Migrations::rehearse`]; the chapter is `docs/migrations.md`.
 //! - What is made anew and never stored: [`Resource`].
+//! - Work that survives: [`Flow`], [`Runtime`], [`Activation`], `docs/running.md`; its
+//!   effects outside of the store ([`Activation::once`], `docs/effects.md`), what fails
+//!   ([`ErrorHandler`], [`DeadLetter`], `docs/errors.md`), and another version of a flow
+//!   (`docs/changing_a_flow.md`).
 //! - Workflow state by the names that programs know: [`WorkflowStateManager`].
 //! - Figures and events: [`Stats`], [`Traced`], and the features `metrics` and `tracing`.
 //! - What opening found: [`Store::recovery`], [`Salvage`]; what is damaged:
@@ -46,6 +50,10 @@
 #![cfg_attr(doctest, doc = include_str!("../docs/importing.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/backup.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/migrations.md"))]
+#![cfg_attr(doctest, doc = include_str!("../docs/running.md"))]
+#![cfg_attr(doctest, doc = include_str!("../docs/effects.md"))]
+#![cfg_attr(doctest, doc = include_str!("../docs/errors.md"))]
+#![cfg_attr(doctest, doc = include_str!("../docs/changing_a_flow.md"))]
 
 mod backup;
 mod clock;
