@@ -7,8 +7,6 @@
 
 #[cfg(feature = "tracing")]
 pub(crate) mod layer;
-#[cfg(test)]
-pub(crate) mod tests;
 
 use std::fmt;
 
@@ -204,3 +202,6 @@ fn look_up(store: &Store, job: &Job) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

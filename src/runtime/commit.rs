@@ -109,11 +109,8 @@ impl Core {
         workers.sort_by(|a, b| a.id.cmp(&b.id));
         workers.dedup_by(|a, b| a.id == b.id);
         let mut inners: Vec<_> = workers.iter().map(|worker| worker.inner.lock()).collect();
-        let is_own = |worker: &&Arc<Worker>| worker.id == run.worker.id;
-        let own = workers
-            .iter()
-            .position(|worker| is_own(&worker))
-            .unwrap_or_default();
+        let own = workers.iter().position(|worker| worker.id == run.worker.id);
+        let own = own.unwrap_or_default();
         if is_gone(run, &inners[own]) {
             return Outcome::Gone;
         }

@@ -226,7 +226,7 @@ fn retries(inner: &Inner) -> Vec<RetryDetails> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, HashMap, VecDeque};
+    use std::collections::BTreeMap;
 
     use super::*;
     use crate::engine::Engine;

@@ -27,10 +27,14 @@ use crate::runtime::status::{JobStatus, WorkerStep};
 use crate::runtime::worker::{Claimed, Given, Inner, RoutineState, Worker};
 use crate::scope::Scope;
 
+/// A routine and one of its slots.
+type Place = (Arc<str>, Arc<str>);
+
 /// What a worker's scope has.
 #[derive(Default)]
 struct Found {
-    messages: BTreeMap<(Arc<str>, Arc<str>), Vec<(u64, MessageRecord)>>,
+    /// By routine and slot, with their numbers.
+    messages: BTreeMap<Place, Vec<(u64, MessageRecord)>>,
     claims: Vec<(record::ActivationId, ClaimRecord)>,
     effects: HashMap<record::ActivationId, BTreeMap<String, OnceRecord>>,
     timers: BTreeMap<u64, TimerRecord>,

@@ -241,8 +241,8 @@ impl<'c> Settlement<'c> {
                 self.drop_message(&held.item.jobs);
             }
             let over_arriving = over.saturating_sub(queue.waiting());
-            let mut seq = queue.next_seq().0;
-            for (place, delivery) in arriving.iter().enumerate() {
+            let numbered = (queue.next_seq().0..).zip(&arriving);
+            for (place, (seq, delivery)) in numbered.enumerate() {
                 for job in &delivery.jobs {
                     self.count(job, 1);
                 }
@@ -253,7 +253,6 @@ impl<'c> Settlement<'c> {
                     self.ops
                         .put(&self.worker.slot, key, Arc::clone(&delivery.cell));
                 }
-                seq += 1;
             }
         }
         self.arrivals.extend(deliveries);

@@ -1,7 +1,11 @@
 //! Flows that run, as their user meets them: what is posted is run, in the order and as
 //! often as it should be, and is still there after a restart.
 
-#![expect(clippy::unwrap_used, reason = "this is how a test fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "this is how a test fails"
+)]
 
 mod basics;
 mod capacity;
