@@ -1,6 +1,10 @@
 //! The runtime as its user meets it, over its public interface.
 
-#![expect(clippy::unwrap_used, reason = "this is how a test fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "this is how a test fails"
+)]
 
 #[path = "runtime/builtins.rs"]
 mod builtins;

@@ -14,7 +14,7 @@ use crate::runtime::job::Job;
 use crate::runtime::job_context::JobContext;
 use crate::runtime::post::PostOptions;
 use crate::runtime::record::{self, ActivationId, MessageRecord, TimerRecord};
-use crate::runtime::run::{Emit, NewTimer, Run};
+use crate::runtime::run::{Emit, NewPost, NewTimer, Run};
 use crate::runtime::state_accessor::RoutineStateAccessor;
 use crate::runtime::worker_state::WorkerState;
 use crate::state::Transaction;
@@ -323,7 +323,19 @@ impl Activation {
         if let Some(first) = core.first_under(&post)? {
             return Ok(JobContext::of(&core, &first));
         }
-        let context = JobContext::of(&core, &post.job);
+        let context = JobContext::inside(&self.run, &post.job);
+        let same = |known: &NewPost| post.key.is_some() && known.key == post.key;
+        let known = self
+            .run
+            .done
+            .lock()
+            .posts
+            .iter()
+            .find(|known| same(known))
+            .cloned();
+        if let Some(known) = known {
+            return Ok(JobContext::inside(&self.run, &known.job));
+        }
         self.run.change(|done| done.posts.push(post))?;
         Ok(context)
     }

@@ -18,7 +18,8 @@ impl Core {
     /// The next activation of a worker that is ready, which counts as running from now on.
     pub(crate) fn choose(&self, worker: &Arc<Worker>, inner: &mut Inner) -> Option<Arc<Run>> {
         let plan = Arc::clone(inner.plan.as_ref()?);
-        if inner.record.status.is_final() || inner.record.status == WorkerStatus::Paused {
+        let status = inner.record.status;
+        if inner.changing || status.is_final() || status == WorkerStatus::Paused {
             return None;
         }
         for at in in_turn(&plan, inner.turn) {

@@ -176,11 +176,11 @@ impl Core {
         capture::show(run, &self.printer);
         let mut settled = Vec::with_capacity(settlements.len());
         for (at, settlement) in settlements.into_iter().enumerate() {
-            settled.push(settlement.apply(&mut inners[at], lsn));
-            match at == own {
-                true => self.over(run, &mut inners[at], RoutineStep::Succeed),
-                false => self.line_up(workers[at], &mut inners[at], false),
+            if at == own {
+                self.over(run, &mut inners[at], RoutineStep::Succeed);
             }
+            settled.push(settlement.apply(&mut inners[at], lsn));
+            self.line_up(workers[at], &mut inners[at], at == own);
         }
         drop(inners);
         for settled in settled {
@@ -189,16 +189,18 @@ impl Core {
         Outcome::Committed(lsn)
     }
 
-    /// A run is over, and its routine can go on.
+    /// A run is over, and its routine can go on, once its settlement is applied.
     pub(crate) fn over(&self, run: &Run, inner: &mut Inner, step: RoutineStep) {
         inner.running.remove(&run.id);
         let routine = &mut inner.routines[run.at];
         routine.running = routine.running.saturating_sub(1);
-        routine.candidate = true;
+        routine.candidate |= routine.has_input();
         if routine.running == 0 || step != RoutineStep::Succeed {
             routine.step(step);
         }
-        self.line_up(&run.worker, inner, true);
+        if inner.changing && inner.running.is_empty() {
+            run.worker.room.notify_all();
+        }
         if run.deadline_micros.is_some() {
             self.timed.lock().retain(|timed| timed.id != run.id);
         }
@@ -206,6 +208,7 @@ impl Core {
 
     /// Tells what has ended with a settlement, outside of the worker's lock.
     pub(crate) fn settled(&self, settled: Settled) {
+        self.printer.flush();
         if !settled.ended.is_empty() {
             let mut live = self.live.lock();
             for (job, _) in &settled.ended {
@@ -222,7 +225,6 @@ impl Core {
         for _ in 0..settled.dropped {
             self.figures.dropped();
         }
-        self.printer.flush();
         // What fails here has poisoned the store, and the next call says so.
         let _ = self.committed();
         if settled.at_rest || !settled.ended.is_empty() {

@@ -13,6 +13,7 @@ use crate::runtime::current;
 use crate::runtime::failure::Failure;
 use crate::runtime::history::ExecutionOutcome;
 use crate::runtime::run::{Fate, Run};
+use crate::runtime::status::WorkerStep;
 use crate::runtime::telemetry::{self, ActivationSpan};
 use crate::runtime::worker::Worker;
 use crate::state::transaction::RACES_BEFORE_QUEUEING;
@@ -37,6 +38,11 @@ impl Core {
         let run = self.choose(worker, &mut inner);
         // It may have more, for other threads.
         self.line_up(worker, &mut inner, false);
+        if run.is_none() && inner.is_at_rest() {
+            inner.step(WorkerStep::Drain);
+            drop(inner);
+            self.tell();
+        }
         run
     }
 

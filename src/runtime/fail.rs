@@ -126,12 +126,13 @@ impl Core {
             self.figures.dead_letter();
         }
         capture::show(run, &self.printer);
+        self.over(run, inner, step);
         let settled = settlement.apply(inner, lsn);
         if let Reaction::Fail { worker: true } = reaction {
             self.apply_worker_end(inner, WorkerStatus::Failed);
         }
         cancel_runs(inner);
-        self.over(run, inner, step);
+        self.line_up(&run.worker, inner, true);
         Ok((settled, ended))
     }
 
@@ -183,8 +184,9 @@ impl Core {
             true => self.engine().visible(),
             false => self.engine().commit(&batch)?,
         };
-        let settled = settlement.apply(inner, lsn);
         self.over(run, inner, RoutineStep::GiveBack);
+        let settled = settlement.apply(inner, lsn);
+        self.line_up(&run.worker, inner, true);
         Ok(settled)
     }
 
@@ -198,11 +200,9 @@ impl Core {
         if !run.is_claimed() || settlement.claim(run, record).is_err() {
             settlement.give_back(run);
         }
+        self.over(run, inner, RoutineStep::GiveBack);
         settlement.apply(inner, self.engine().visible());
-        inner.running.remove(&run.id);
         let routine = &mut inner.routines[run.at];
-        routine.running = routine.running.saturating_sub(1);
-        routine.step(RoutineStep::GiveBack);
         routine.candidate = false;
         routine.ask_at = Some(again);
         self.alarm.set(again, &run.worker);

@@ -195,6 +195,7 @@ impl Owner {
                 let _ = thread.join();
             }
         }
+        self.core.printer.flush();
         let shared = self.core.store.shared();
         shared.runs.store(false, Ordering::SeqCst);
     }
@@ -387,7 +388,10 @@ impl Runtime {
     /// Figures for a look inside, since it was started.
     #[must_use]
     pub fn stats(&self) -> RuntimeStats {
-        self.core().figures.stats()
+        RuntimeStats {
+            dead_letters_dropped: self.core().dead.dropped(),
+            ..self.core().figures.stats()
+        }
     }
 
     /// A worker, by its id; `None` where there is none.

@@ -126,15 +126,6 @@ impl JobContext {
         }
     }
 
-    /// What the job printed, and what of its events was captured: the last 200,000
-    /// characters, kept for an hour after its end.
-    ///
-    /// # Errors
-    /// As a scan.
-    pub fn output(&self) -> Result<String> {
-        read_output(self.access.store(), &self.job.id)
-    }
-
     /// Waits until the job has ended, and until that is durable. How it ended,
     /// [`status`](Self::status) says then.
     ///
@@ -166,6 +157,17 @@ impl JobContext {
     #[must_use]
     pub fn flow_id(&self) -> &str {
         &self.job.flow
+    }
+
+    /// What it printed, as far as that is committed: by
+    /// [`Activation::print`](crate::Activation::print), [`job_println!`](crate::job_println)
+    /// and, with the feature `tracing`, events of `tracing`. The last 200,000 characters,
+    /// until an hour after its end; then it is empty.
+    ///
+    /// # Errors
+    /// As a scan of the store.
+    pub fn output(&self) -> Result<String> {
+        read_output(self.access.store(), &self.job.id)
     }
 
     /// When it was posted, in microseconds since 1970 by the store's time.

@@ -156,6 +156,7 @@ impl Core {
             }
             .into());
         }
+        self.printer.flush();
         let lsn = job.state.lock().lsn;
         self.engine().sync(lsn)
     }
@@ -182,6 +183,7 @@ impl Core {
             let what = "all jobs".into();
             return Err(WorkError::TimedOut { what, holding }.into());
         }
+        self.printer.flush();
         self.engine().sync(self.engine().visible())
     }
 
@@ -207,6 +209,7 @@ impl Core {
             let holding = self.holding(None);
             return Err(WorkError::TimedOut { what, holding }.into());
         }
+        self.printer.flush();
         self.engine().sync(self.engine().visible())
     }
 

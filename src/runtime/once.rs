@@ -18,6 +18,7 @@ use crate::error::{Error, Result, WorkError};
 use crate::runtime::activation::Activation;
 use crate::runtime::commit::is_gone;
 use crate::runtime::core::Core;
+use crate::runtime::current;
 use crate::runtime::fail::claim_of;
 use crate::runtime::failure::Failure;
 use crate::runtime::ops::Ops;
@@ -174,7 +175,10 @@ impl Run {
             key: key.map(str::to_owned),
             idempotency_key: self.idempotency_key(name, key),
         };
-        match handler(&uncertain) {
+        let inside = current::enter_user_code();
+        let resolution = handler(&uncertain);
+        drop(inside);
+        match resolution {
             Resolution::RunAgain => Ok(Begun::Run),
             Resolution::Fail(reason) => Err(Failure::new(reason).kind("uncertain").permanent()),
             Resolution::Done(result) => {

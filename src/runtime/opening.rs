@@ -163,13 +163,13 @@ impl Core {
     /// from the store, so nothing of it runs meanwhile: what runs is waited for.
     fn attach(&self, worker: &Arc<Worker>, plan: &Arc<Plan>) -> Result<()> {
         let mut inner = worker.inner.lock();
-        let before = inner.plan.take();
-        while !inner.running.is_empty() {
-            if self.is_closing() {
-                return Err(WorkError::ShutDown.into());
-            }
+        // What runs commits under the flow that it began with.
+        inner.changing = true;
+        while !inner.running.is_empty() && !self.is_closing() {
             worker.room.wait(&mut inner);
         }
+        inner.changing = false;
+        self.enter()?;
         if inner.record.status.is_final() {
             inner.routines = plan
                 .routines
@@ -179,13 +179,7 @@ impl Core {
             inner.plan = Some(Arc::clone(plan));
             return Ok(());
         }
-        let found = match self.find(worker) {
-            Ok(found) => found,
-            Err(e) => {
-                inner.plan = before;
-                return Err(e);
-            }
-        };
+        let found = self.find(worker)?;
         inner.plan = Some(Arc::clone(plan));
         self.restore(&mut inner, plan, found);
         let settled = self.complete_empty(worker, &mut inner)?;

@@ -24,8 +24,7 @@ use crate::runtime::ops::Ops;
 use crate::runtime::options::AtCapacity;
 use crate::runtime::output::Pieces;
 use crate::runtime::record::{
-    self, ActivationId, ClaimRecord, HistoryRecord, JobPart, TimerRecord,
-    TraceRecord, WorkerKey,
+    self, ActivationId, ClaimRecord, HistoryRecord, JobPart, TimerRecord, TraceRecord, WorkerKey,
 };
 use crate::runtime::run::Run;
 use crate::runtime::slot::{Form, Full, Room, Seq};

@@ -68,6 +68,8 @@ pub struct RuntimeStats {
     pub races_lost: u64,
     /// Messages that became dead letters.
     pub dead_letters: u64,
+    /// Dead letters that made room for others.
+    pub dead_letters_dropped: u64,
     /// Messages that were dropped from full slots.
     pub dropped_messages: u64,
     /// Times that a timer has fired.
@@ -231,6 +233,7 @@ impl Figures {
             races_lost: self.races_lost.get(),
             dead_letters: self.dead_letters.get(),
             dropped_messages: self.dropped.get(),
+            dead_letters_dropped: 0,
             timers_fired: self.timers_fired.get(),
             hook_refusals: self.hook_refusals.get(),
             hook_panics: self.hook_panics.get(),

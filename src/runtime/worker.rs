@@ -44,6 +44,8 @@ pub(crate) struct Inner {
     pub(crate) jobs: HashMap<Arc<str>, Arc<Job>>,
     /// The activations that run.
     pub(crate) running: HashMap<ActivationId, Arc<Run>>,
+    /// Whether its flow is about to be replaced: nothing is started.
+    pub(crate) changing: bool,
     /// Whether it stands in the line of those that are ready.
     pub(crate) in_line: bool,
     /// The routine after the one that was activated last.
@@ -117,6 +119,7 @@ impl Inner {
             routines: Vec::new(),
             jobs: HashMap::new(),
             running: HashMap::new(),
+            changing: false,
             in_line: false,
             turn: 0,
             parked: BTreeMap::new(),
@@ -134,19 +137,18 @@ impl Inner {
     /// Whether it may have an activation to start.
     pub(crate) fn may_run(&self) -> bool {
         let Some(plan) = &self.plan else { return false };
-        let open = !self.record.status.is_final() && self.record.status != WorkerStatus::Paused;
+        let open = !self.changing
+            && !self.record.status.is_final()
+            && self.record.status != WorkerStatus::Paused;
         let of = |(at, routine): (usize, &RoutineState)| {
             routine.candidate && routine.running < plan.routines[at].settings.concurrency
         };
         open && self.routines.iter().enumerate().any(of)
     }
 
-    /// Whether nothing of it runs or waits, timers and attempts that are due later aside.
+    /// Whether it has nothing to run now: nothing runs, and nothing that waits is ready to.
     pub(crate) fn is_at_rest(&self) -> bool {
-        let rests = |routine: &RoutineState| {
-            routine.running == 0 && routine.slots.iter().all(|slot| slot.waiting() == 0)
-        };
-        self.routines.iter().all(rests)
+        self.running.is_empty() && !self.may_run()
     }
 
     /// Something that may hold up or let go any routine has changed: room in a slot.
@@ -182,6 +184,11 @@ impl RoutineState {
             claims: BTreeMap::new(),
             ask_at: None,
         }
+    }
+
+    /// Whether there is anything to ask its policy about.
+    pub(crate) fn has_input(&self) -> bool {
+        !self.claims.is_empty() || self.slots.iter().any(|slot| slot.waiting() > 0)
     }
 
     pub(crate) fn step(&mut self, step: RoutineStep) {

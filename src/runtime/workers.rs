@@ -10,7 +10,7 @@ use crate::runtime::flow::validate::NAME_BYTES_MAX;
 use crate::runtime::ops::Ops;
 use crate::runtime::record::{self, WorkerRecord};
 use crate::runtime::settle::{JobEnd, Settlement};
-use crate::runtime::status::{JobStatus, WorkerStatus, WorkerStep};
+use crate::runtime::status::{JobStatus, RoutineStep, WorkerStatus, WorkerStep};
 use crate::runtime::telemetry;
 use crate::runtime::worker::{Inner, RoutineState, Worker};
 use crate::scope::Scope;
@@ -220,7 +220,12 @@ impl Core {
     /// What a worker's end is in memory.
     pub(crate) fn apply_worker_end(&self, inner: &mut Inner, status: WorkerStatus) {
         let now = self.now();
-        inner.record.status = status;
+        inner.step(match status {
+            WorkerStatus::Completed => WorkerStep::Complete,
+            WorkerStatus::Failed => WorkerStep::Fail,
+            WorkerStatus::Cancelled => WorkerStep::Cancel,
+            _ => WorkerStep::Stop,
+        });
         inner.record.completed = Some(now);
         inner.timers.clear();
         inner.effects.clear();
@@ -230,7 +235,7 @@ impl Core {
                 let running = state.running;
                 *state = RoutineState::new(&routine.slots);
                 state.running = running;
-                state.step(crate::runtime::status::RoutineStep::Complete);
+                state.step(RoutineStep::Complete);
             }
         }
     }

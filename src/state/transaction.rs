@@ -2,7 +2,7 @@
 //! and what a user's closure may do wrong.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::ops::Bound;
@@ -36,6 +36,17 @@ const BODY_BYTES_MAX: usize = FRAME_BYTES_MAX - 4096;
 sync::thread_local! {
     /// The stores whose transactions are running on this thread.
     static RUNNING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// How often this thread wrote to a transaction.
+    static WRITES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Differs after this thread wrote to a transaction.
+pub(super) fn writes_of_this_thread() -> u64 {
+    WRITES.with(Cell::get)
+}
+
+fn count_write() {
+    WRITES.with(|writes| writes.set(writes.get().wrapping_add(1)));
 }
 
 fn identity(engine: &Arc<Engine>) -> usize {
@@ -173,12 +184,14 @@ impl State {
         let put = within("transaction_bytes", bytes_max, self.put_bytes + put, slot)?;
         self.grow(slot, key.len() + cell_bytes + OP_BYTES)?;
         self.put_bytes = put;
+        count_write();
         self.writes_to(slot).keys.insert(key.to_vec(), cell);
         Ok(())
     }
 
     pub(super) fn clear(&mut self, slot: &Arc<Slot>) -> Result<()> {
         self.grow(slot, OP_BYTES)?;
+        count_write();
         let writes = self.writes_to(slot);
         writes.cleared = true;
         writes.keys.clear();

@@ -21,7 +21,7 @@ use crate::state::cell;
 use crate::state::handle::{Place, Versioned, added, can_be, check_key, check_version};
 use crate::state::options::Limits;
 use crate::state::scan::{Entry, Keys, key_text, prefix_range};
-use crate::state::transaction::Transaction;
+use crate::state::transaction::{Transaction, writes_of_this_thread};
 use crate::state::ttl::SetOptions;
 use crate::value::Value;
 
@@ -182,16 +182,21 @@ impl<'a> TransactionScope<'a> {
     /// other threads wrote the key in this transaction meanwhile.
     ///
     /// # Errors
-    /// As there; [`Error::Conflict`] where that happens each time.
+    /// As there; [`Error::Conflict`] where `change` itself writes the key each time.
     pub(crate) fn change<T: DeserializeOwned, U: Serialize>(
         &self,
         key: &str,
         mut change: impl FnMut(Option<T>) -> Result<U>,
     ) -> Result<U> {
-        for _ in 0..self.limits().transaction_attempts {
+        let mut own = 0;
+        while own < self.limits().transaction_attempts {
+            let before = writes_of_this_thread();
             if let Some(new) = self.try_change(key, &mut change)? {
                 return Ok(new);
             }
+            // Other threads come to an end with what they write; a closure that writes the
+            // key itself does so each time.
+            own += u32::from(writes_of_this_thread() != before);
         }
         Err(self.raced(key))
     }

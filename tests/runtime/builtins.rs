@@ -1,13 +1,13 @@
 //! The built-in routines, each in a flow that runs.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use evenkeel::{
-    Activation, ActivationPolicy, Aggregator, Batcher, Debouncer, ErrorHandler, Failure, FieldType,
-    Filter, Flow, JobStatus, ManualClock, Mapper, Registry, ResultExtractor, Retry, Router,
-    Routine, Runtime, SchemaValidator, Shutdown, Splitter, Store, Value,
+    Activation, ActivationPolicy, Aggregator, Batcher, Debouncer, Error, ErrorHandler, Failure,
+    FieldType, Filter, Flow, JobContext, JobStatus, ManualClock, Mapper, Registry, ResultExtractor,
+    Retry, Router, Routine, Runtime, SchemaValidator, Shutdown, Splitter, Store, Value, WorkError,
 };
 use serde_json::{Value as Json, json};
 
@@ -185,7 +185,7 @@ fn failing(times: u32) -> (Retry, Arc<AtomicU32>) {
         let call = counted.fetch_add(1, Ordering::SeqCst);
         match (call < times, &*text) {
             (true, "permanent") => Err(Failure::new("never").permanent()),
-            (true, "panic") => std::panic::panic_any("out of paper"),
+            (true, "panic") => panic!("out of paper"),
             (true, _) => Err(Failure::new("not yet").kind("net")),
             (false, _) => Ok(text.len()),
         }
@@ -383,6 +383,54 @@ fn debouncer_per_job_has_a_row_for_each() {
     ];
     expected.sort();
     assert_eq!(out.sorted(), expected);
+}
+
+/// What built-ins need of the interface: a timer for some jobs of an activation only.
+#[test]
+fn a_timer_holds_only_the_jobs_that_it_is_for() {
+    let clock = clock();
+    let sink = Sink::default();
+    let mut flow = Flow::new("flow");
+    let other: Mutex<Option<JobContext>> = Mutex::default();
+    let logic = move |cx: &mut Activation| {
+        if let Some(job) = other.lock().unwrap().replace(cx.jobs()[0].clone()) {
+            let refused = cx.set_timer_for(&[job], "none", "in", SECOND, ());
+            assert!(matches!(
+                refused,
+                Err(Error::Work(WorkError::Unknown { what: "job", .. }))
+            ));
+        }
+        let due = cx.data("in").any(|event| event.data().is_null());
+        match due {
+            true => cx.emit("out", "due")?,
+            false => cx.set_timer_for(&cx.jobs()[1..], "later", "in", SECOND, ())?,
+        }
+        Ok(())
+    };
+    flow.add_fn("it", logic).unwrap();
+    flow.add_routine("sink", sink.clone()).unwrap();
+    flow.connect("it.out", "sink.in").unwrap();
+    flow.routine_mut("it")
+        .unwrap()
+        .policy(ActivationPolicy::custom(|slots| {
+            // Two jobs at first, and what a timer sends by itself.
+            slots.waiting("in") == 2
+                || slots
+                    .peek_one_new("in")
+                    .is_some_and(|one| one.data().is_null())
+        }));
+    let runtime = start_at(&clock, flow);
+    let [first, second] = [1, 2].map(|n| post(&runtime, "flow", "it", json!(n)));
+    runtime
+        .wait_until_job_finished(first.job_id(), LONG)
+        .unwrap();
+    let waiting = runtime.get_job(second.job_id()).unwrap().unwrap();
+    assert!(!waiting.status().is_final());
+    clock.advance(SECOND);
+    runtime
+        .wait_until_job_finished(second.job_id(), LONG)
+        .unwrap();
+    assert_eq!(sink.lines(), [format!("{}: \"due\"", second.job_id())]);
 }
 
 /// What waits in an aggregator, a batcher and a debouncer is there after a restart.

@@ -1,3 +1,13 @@
-//! Flows that run: what is posted is run, in the order and as often as it should be.
+//! Flows that run, as their user meets them: what is posted is run, in the order and as
+//! often as it should be, and is still there after a restart.
+
+#![expect(clippy::unwrap_used, reason = "this is how a test fails")]
 
 mod basics;
+mod capacity;
+mod effects;
+mod errors;
+mod lifecycle;
+mod restart;
+mod rig;
+mod times;

@@ -161,7 +161,7 @@ impl Aggregator {
             let added = rounds.add(slot, event.data(), self.count, self.slots.len());
             if let Some(Seconds(after)) = self.timeout.filter(|_| added.began) {
                 let name = timer(added.number);
-                cx.set_timer_for(&[job.clone()], &name, TIMER, after, added.number)?;
+                cx.set_timer_for(std::slice::from_ref(job), &name, TIMER, after, added.number)?;
             }
             if let Some(data) = added.complete {
                 cx.cancel_timer(&timer(added.number))?;

@@ -10,6 +10,7 @@ use crate::runtime::current::{enter, enter_user_code};
 use crate::runtime::event::Event;
 use crate::runtime::flow::Flow;
 use crate::runtime::job::{JobState, Message};
+use crate::runtime::job_context::JobContext;
 use crate::runtime::output::{OUTPUT_CHARS_MAX, read_output};
 use crate::runtime::plan::Plan;
 use crate::runtime::record::{self, WorkerRecord};
@@ -159,7 +160,8 @@ fn what_logic_prints_is_kept_and_shown_once_with_the_commit() {
     assert_eq!(read_output(&store, "a").unwrap(), "");
     let text = "one, 2\na: 3\n\n";
     assert_eq!(commit(&run, 40, None), text);
-    assert_eq!(read_output(&store, "a").unwrap(), text);
+    let context = JobContext::outside(&store, &job);
+    assert_eq!(context.output().unwrap(), text);
     assert_eq!(read_output(&store, "b").unwrap(), "");
     assert_eq!(commit(&run_of(&store, &[job]), 41, None), "");
     assert_eq!(read_output(&store, "a").unwrap(), text);

@@ -12,7 +12,7 @@ use crate::runtime::job::{Job, Message};
 use crate::runtime::output::OutputChange;
 use crate::runtime::record::{self, JobEndRecord, WorkerKey};
 use crate::runtime::slot::{Form, Room};
-use crate::runtime::status::{JobStatus, WorkerStep};
+use crate::runtime::status::{JobStatus, JobStep, WorkerStep};
 use crate::runtime::worker::Inner;
 
 impl Settlement<'_> {
@@ -293,7 +293,13 @@ impl Settlement<'_> {
         inner.failed += failed;
         for (job, end) in &self.ends {
             let mut state = job.state.lock();
-            state.status = end.status;
+            let step = match end.status {
+                JobStatus::Failed => JobStep::Fail,
+                JobStatus::Cancelled => JobStep::Cancel,
+                _ => JobStep::Drain,
+            };
+            // It had not ended: that was looked at under the same lock.
+            state.status = state.status.after(step).unwrap_or(end.status);
             state.completed = Some(self.now);
             state.error.clone_from(&end.error);
             state.lsn = lsn;
