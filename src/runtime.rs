@@ -22,8 +22,6 @@ mod execute;
 mod fail;
 mod failure;
 mod fields;
-#[cfg(test)]
-mod fixture;
 mod flow;
 mod handle;
 mod handler;
@@ -55,6 +53,8 @@ mod slot;
 mod state_accessor;
 mod status;
 mod telemetry;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod worker;
 mod worker_state;

@@ -64,6 +64,7 @@ impl Core {
             }
         };
         let state = &mut inner.routines[at];
+        state.candidate = state.has_input();
         state.running += 1;
         state.last_micros = Some(now);
         state.step(RoutineStep::Start);

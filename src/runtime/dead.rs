@@ -208,7 +208,7 @@ impl DeadLetter {
         self.record.at
     }
 
-    /// What it is made of, to be posted again.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn into_record(self) -> DeadRecord {
         self.record
     }

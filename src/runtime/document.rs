@@ -155,6 +155,7 @@ impl Flow {
 
     /// The description of this flow as it is kept beside its work: as
     /// [`to_json`](Self::to_json), where code has a mark in place of its name.
+    #[cfg(test)]
     pub(crate) fn description(&self) -> String {
         let (tree, _) = write::describe(self);
         serde_json::to_string(&tree).unwrap_or_default()

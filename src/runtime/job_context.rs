@@ -264,7 +264,7 @@ impl JobContext {
         })
     }
 
-    fn ended(&self, status: &str) -> crate::Error {
+    fn ended(&self, status: &str) -> crate::error::Error {
         WorkError::Ended {
             what: "job",
             name: self.job.id.to_string(),

@@ -198,12 +198,6 @@ impl<T: Clone> SlotQueue<T> {
         &self.options
     }
 
-    /// Sets other options, as of a flow's new version. What waits stays, also beyond a
-    /// lower capacity.
-    pub(crate) fn set_options(&mut self, options: SlotOptions) {
-        self.options = options;
-    }
-
     /// True where as much waits as may, or more.
     pub(crate) fn is_full(&self) -> bool {
         self.waiting.len() >= self.options.capacity
@@ -343,6 +337,7 @@ impl<T: Clone> SlotQueue<T> {
     }
 
     /// All that wait and all that are taken, oldest first, with where they are.
+    #[cfg(test)]
     pub(crate) fn list(&self) -> Vec<(Held<T>, Place)> {
         let waiting = self.waiting.iter().map(|of| (held(of), Place::Waiting));
         let taken = self.taken.iter().map(|of| (held(of), Place::Taken));

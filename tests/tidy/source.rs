@@ -281,6 +281,8 @@ fn first_name(text: &str) -> &str {
 pub(crate) fn modules_named(source: &Source) -> Vec<(usize, &str)> {
     let code = &source.code;
     let mut named = names_behind(code, "crate::");
+    // What a macro calls for its user is a name of the facade, and imports nothing.
+    named.retain(|(at, _)| !code[..*at].ends_with("$crate::"));
     for at in words(code, "super::") {
         // Only the first of a chain.
         if code[..at].ends_with("super::") {

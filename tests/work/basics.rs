@@ -47,9 +47,12 @@ fn many_hops_deliver_once_and_the_job_is_the_same_downstream() {
         add(&mut flow, hop);
     }
     end(&mut flow, "end");
-    flow.pipe(hops.iter().map(String::as_str).chain(["end"])).unwrap();
+    flow.pipe(hops.iter().map(String::as_str).chain(["end"]))
+        .unwrap();
     let runtime = start(flow);
-    let job = runtime.post("chain", "hop-0", "in", json!({"n": 0})).unwrap();
+    let job = runtime
+        .post("chain", "hop-0", "in", json!({"n": 0}))
+        .unwrap();
     job.wait(LONG).unwrap();
     assert_eq!(job.status(), JobStatus::Completed);
     assert_eq!(job.results(), [Value::from(10)]);
@@ -81,7 +84,11 @@ fn fan_out_reaches_each_consumer_once_and_fan_in_waits_for_both() {
     flow.connect("right.out", "join.right").unwrap();
     let runtime = start(flow);
     let jobs: Vec<_> = (0..20)
-        .map(|n| runtime.post("fan", "source", "in", json!({"n": n})).unwrap())
+        .map(|n| {
+            runtime
+                .post("fan", "source", "in", json!({"n": n}))
+                .unwrap()
+        })
         .collect();
     finish(&runtime);
     let results: Vec<_> = jobs.iter().flat_map(|job| job.results()).collect();
@@ -103,7 +110,9 @@ fn a_cycle_ends_when_it_emits_no_more() {
     flow.add_fn("loop", logic).unwrap();
     flow.connect("loop.out", "loop.in").unwrap();
     let runtime = start(flow);
-    let job = runtime.post("cycle", "loop", "in", json!({"n": 0})).unwrap();
+    let job = runtime
+        .post("cycle", "loop", "in", json!({"n": 0}))
+        .unwrap();
     job.wait(LONG).unwrap();
     assert_eq!(job.results(), [Value::from(50)]);
 }
@@ -121,20 +130,29 @@ fn conditions_see_the_activations_own_writes_and_fall_through_to_metadata() {
     check.policy(ActivationPolicy::batch_size(1));
     end(&mut flow, "gold");
     end(&mut flow, "checked");
-    flow.connect_when("check.out", "gold.in", |_, job| job.metadata("tier") == Some("gold"))
-        .unwrap();
+    flow.connect_when("check.out", "gold.in", |_, job| {
+        job.metadata("tier") == Some("gold")
+    })
+    .unwrap();
     let checked = |_: &evenkeel::Event, job: &evenkeel::JobView<'_>| {
-        job.get_data::<bool>("checked").map(|checked| checked == Some(true))
+        job.get_data::<bool>("checked")
+            .map(|checked| checked == Some(true))
     };
-    flow.connect_when("check.out", "checked.in", checked).unwrap();
+    flow.connect_when("check.out", "checked.in", checked)
+        .unwrap();
     let runtime = start(flow);
     let gold = PostOptions::new().meta("tier", "gold");
-    let gold = runtime.post_with("orders", "check", "in", (), gold).unwrap();
+    let gold = runtime
+        .post_with("orders", "check", "in", (), gold)
+        .unwrap();
     let plain = runtime.post("orders", "check", "in", ()).unwrap();
     finish(&runtime);
     assert_eq!(gold.results().len(), 2);
     assert_eq!(plain.results().len(), 1);
-    assert_eq!(gold.get_data::<String>("tier").unwrap().as_deref(), Some("gold"));
+    assert_eq!(
+        gold.get_data::<String>("tier").unwrap().as_deref(),
+        Some("gold")
+    );
 }
 
 #[test]
@@ -198,7 +216,10 @@ fn an_idempotency_key_gives_the_first_job_and_refuses_other_data() {
     assert_eq!(post(1).unwrap().job_id(), first.job_id());
     finish(&runtime);
     assert_eq!(post(1).unwrap().job_id(), first.job_id());
-    assert!(matches!(post(2), Err(Error::Work(WorkError::KeyReused { .. }))));
+    assert!(matches!(
+        post(2),
+        Err(Error::Work(WorkError::KeyReused { .. }))
+    ));
     assert_eq!(runs.load(Ordering::SeqCst), 1);
 }
 
@@ -216,7 +237,10 @@ fn the_current_job_is_none_outside_and_where_there_are_several() {
     let batch = flow.add_fn("batch", logic).unwrap();
     batch.policy(ActivationPolicy::batch_size(3));
     flow.add_fn("single", |cx| {
-        assert_eq!(current_job().unwrap().job_id(), cx.current_job().unwrap().job_id());
+        assert_eq!(
+            current_job().unwrap().job_id(),
+            cx.current_job().unwrap().job_id()
+        );
         cx.emit("out", ())?;
         Ok(())
     })
@@ -231,7 +255,13 @@ fn the_current_job_is_none_outside_and_where_there_are_several() {
     finish(&runtime);
     let seen = seen.lock().unwrap();
     assert_eq!(*seen, [(3, false), (3, false)]);
-    assert!(runtime.list_jobs().unwrap().iter().all(|job| job.status() == JobStatus::Completed));
+    assert!(
+        runtime
+            .list_jobs()
+            .unwrap()
+            .iter()
+            .all(|job| job.status() == JobStatus::Completed)
+    );
 }
 
 #[test]
@@ -248,19 +278,25 @@ fn no_update_is_lost_under_threads_and_lost_runs_leave_nothing() {
     flow.add_fn("count", logic).unwrap().concurrency(4);
     flow.add_fn("sink", |cx| {
         let many = cx.data("in").count() as i64;
-        cx.state_accessor().update("n", |n: Option<i64>| n.unwrap_or(0) + many)?;
+        cx.state_accessor()
+            .update("n", |n: Option<i64>| n.unwrap_or(0) + many)?;
         Ok(())
     })
     .unwrap();
     flow.connect("count.out", "sink.in").unwrap();
-    let runtime = Runtime::builder(Store::in_memory()).threads(4).start().unwrap();
+    let runtime = Runtime::builder(Store::in_memory())
+        .threads(4)
+        .start()
+        .unwrap();
     runtime.register(flow).unwrap();
     for worker in ["a", "b", "c"] {
         runtime.exec_as("count", worker).unwrap();
     }
     for n in 0..600 {
         let worker = PostOptions::new().worker(["a", "b", "c"][n % 3]);
-        runtime.post_with("count", "count", "in", (), worker).unwrap();
+        runtime
+            .post_with("count", "count", "in", (), worker)
+            .unwrap();
     }
     finish(&runtime);
     // A count takes all that wait, so there may be fewer than posts; each is there once.
@@ -306,7 +342,10 @@ fn waiting_inside_of_logic_is_an_error() {
     flow.add_fn("a", move |cx| {
         let runtime = runtime_out.lock().unwrap().recv_timeout(LONG)?;
         let waited = runtime.wait_until_all_jobs_finished(LONG);
-        assert!(matches!(waited, Err(Error::Work(WorkError::InsideLogic { .. }))));
+        assert!(matches!(
+            waited,
+            Err(Error::Work(WorkError::InsideLogic { .. }))
+        ));
         cx.result("waited not")?;
         Ok(())
     })
@@ -326,7 +365,9 @@ fn queues_of_two_workers_know_nothing_of_each_other() {
     runtime.exec_as("f", "other").unwrap();
     runtime.pause_worker("other").unwrap();
     let other = PostOptions::new().worker("other");
-    let waiting = runtime.post_with("f", "a", "in", json!({"n": 1}), other).unwrap();
+    let waiting = runtime
+        .post_with("f", "a", "in", json!({"n": 1}), other)
+        .unwrap();
     let job = runtime.post("f", "a", "in", json!({"n": 2})).unwrap();
     job.wait(LONG).unwrap();
     assert_eq!(job.results(), [Value::from(2)]);
@@ -375,7 +416,10 @@ fn one_workers_activations_of_one_routine_run_one_at_a_time() {
     })
     .unwrap()
     .policy(ActivationPolicy::batch_size(1));
-    let runtime = Runtime::builder(Store::in_memory()).threads(4).start().unwrap();
+    let runtime = Runtime::builder(Store::in_memory())
+        .threads(4)
+        .start()
+        .unwrap();
     runtime.register(flow).unwrap();
     runtime.exec("f").unwrap();
     for _ in 0..300 {
@@ -392,7 +436,8 @@ fn job_data_and_state_go_to_their_scopes() {
         let job = cx.current_job().unwrap();
         job.set_data("seen", true)?;
         job.trace("a", "looked", json!({"at": 1}))?;
-        cx.worker_state().update_routine_state("_shared", json!({"n": 1}))?;
+        cx.worker_state()
+            .update_routine_state("_shared", json!({"n": 1}))?;
         cx.state_accessor().set("count", 1)?;
         Ok(())
     })
@@ -403,7 +448,12 @@ fn job_data_and_state_go_to_their_scopes() {
     assert_eq!(job.get_data("seen").unwrap(), Some(true));
     assert_eq!(job.trace_log().unwrap().len(), 1);
     let worker = runtime.get_worker("f").unwrap();
-    let names: Vec<_> = worker.routine_states().unwrap().into_iter().map(|(name, _)| name).collect();
+    let names: Vec<_> = worker
+        .routine_states()
+        .unwrap()
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
     assert_eq!(names, ["a", "_shared"]);
     let scopes: BTreeSet<_> = runtime.store().scopes().unwrap().into_iter().collect();
     let expected = [Scope::worker("f"), Scope::job(job.job_id())];

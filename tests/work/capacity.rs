@@ -27,7 +27,10 @@ fn sized(policy: ActivationPolicy, options: SlotOptions) -> (Flow, Arc<Mutex<Vec
 
 #[test]
 fn capacity_is_exact_and_there_is_room_again_after_consumption() {
-    let (flow, _) = sized(ActivationPolicy::immediate(), SlotOptions::new().capacity(3));
+    let (flow, _) = sized(
+        ActivationPolicy::immediate(),
+        SlotOptions::new().capacity(3),
+    );
     let runtime = start(flow);
     runtime.pause_worker("f").unwrap();
     for _ in 0..3 {
@@ -35,7 +38,14 @@ fn capacity_is_exact_and_there_is_room_again_after_consumption() {
     }
     let full = runtime.post("f", "a", "in", ());
     assert!(
-        matches!(full, Err(Error::Work(WorkError::SlotFull { waiting: 3, max: 3, .. }))),
+        matches!(
+            full,
+            Err(Error::Work(WorkError::SlotFull {
+                waiting: 3,
+                max: 3,
+                ..
+            }))
+        ),
         "{full:?}"
     );
     assert_eq!(runtime.list_jobs().unwrap().len(), 3);
@@ -49,11 +59,15 @@ fn capacity_is_exact_and_there_is_room_again_after_consumption() {
 
 #[test]
 fn the_oldest_is_dropped_and_counted_in_its_job() {
-    let options = SlotOptions::new().capacity(2).at_capacity(AtCapacity::DropOldest);
+    let options = SlotOptions::new()
+        .capacity(2)
+        .at_capacity(AtCapacity::DropOldest);
     let (flow, seen) = sized(ActivationPolicy::immediate(), options);
     let runtime = start(flow);
     runtime.pause_worker("f").unwrap();
-    let jobs: Vec<_> = (0..5).map(|_| runtime.post("f", "a", "in", ()).unwrap()).collect();
+    let jobs: Vec<_> = (0..5)
+        .map(|_| runtime.post("f", "a", "in", ()).unwrap())
+        .collect();
     let dropped: Vec<_> = jobs.iter().map(|job| job.dropped()).collect();
     assert_eq!(dropped, [1, 1, 1, 0, 0]);
     assert_eq!(jobs[0].status(), JobStatus::Completed);
@@ -84,7 +98,10 @@ fn who_waits_for_room_gets_it() {
 fn who_waits_too_long_is_refused() {
     let options = SlotOptions::new().capacity(1).at_capacity(AtCapacity::Wait);
     let (flow, _) = sized(ActivationPolicy::immediate(), options);
-    let runtime = builder().post_wait(std::time::Duration::from_millis(1)).start().unwrap();
+    let runtime = builder()
+        .post_wait(std::time::Duration::from_millis(1))
+        .start()
+        .unwrap();
     runtime.register(flow).unwrap();
     runtime.exec("f").unwrap();
     runtime.pause_worker("f").unwrap();
@@ -153,7 +170,10 @@ fn in_a_cycle_emits_may_pass_the_capacity_up_to_the_hard_limit() {
     assert_eq!((status, letters.len()), (JobStatus::Completed, 0));
     let (status, letters) = emits(7);
     assert_eq!(status, JobStatus::Failed);
-    assert_eq!((letters[0].kind(), letters[0].attempts()), (Some("slot full"), 2));
+    assert_eq!(
+        (letters[0].kind(), letters[0].attempts()),
+        (Some("slot full"), 2)
+    );
 }
 
 #[test]
@@ -161,7 +181,9 @@ fn batches_are_exact_and_go_on_while_there_are_as_many_again() {
     let (flow, seen) = sized(ActivationPolicy::batch_size(3), SlotOptions::new());
     let runtime = start(flow);
     runtime.pause_worker("f").unwrap();
-    let jobs: Vec<_> = (0..8).map(|_| runtime.post("f", "a", "in", ()).unwrap()).collect();
+    let jobs: Vec<_> = (0..8)
+        .map(|_| runtime.post("f", "a", "in", ()).unwrap())
+        .collect();
     runtime.resume_worker("f").unwrap();
     jobs[5].wait(LONG).unwrap();
     assert_eq!(*seen.lock().unwrap(), [3, 3]);
@@ -194,11 +216,9 @@ fn a_breakpoint_holds_and_drops_nothing_until_it_is_released() {
 fn an_error_in_a_custom_check_is_contained_and_reported() {
     let checks = Arc::new(AtomicUsize::new(0));
     let asked = Arc::clone(&checks);
-    let check = move |slots: &evenkeel::SlotsView<'_>| {
-        match asked.fetch_add(1, Ordering::SeqCst) {
-            0 => panic!("not today"),
-            _ => slots.waiting("in") >= 2,
-        }
+    let check = move |slots: &evenkeel::SlotsView<'_>| match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => panic!("not today"),
+        _ => slots.waiting("in") >= 2,
     };
     let (flow, seen) = sized(ActivationPolicy::custom(check), SlotOptions::new());
     let runtime = start(flow);

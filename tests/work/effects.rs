@@ -56,7 +56,11 @@ fn nothing_is_a_result_too() {
         }
     });
     let runtime = start(flow);
-    runtime.post("f", "a", "in", ()).unwrap().wait(LONG).unwrap();
+    runtime
+        .post("f", "a", "in", ())
+        .unwrap()
+        .wait(LONG)
+        .unwrap();
     assert_eq!(done.load(Ordering::SeqCst), 1);
 }
 
@@ -82,7 +86,11 @@ fn an_effect_that_failed_was_not_done_and_is_never_uncertain() {
         .unwrap();
     runtime.register(flow).unwrap();
     runtime.exec("f").unwrap();
-    runtime.post("f", "a", "in", ()).unwrap().wait(LONG).unwrap();
+    runtime
+        .post("f", "a", "in", ())
+        .unwrap()
+        .wait(LONG)
+        .unwrap();
     assert_eq!(tries.load(Ordering::SeqCst), 3);
     assert_eq!(asked.load(Ordering::SeqCst), 0);
 }
@@ -92,9 +100,14 @@ fn the_same_name_twice_is_an_error_and_keys_tell_apart() {
     let flow = retried(|cx| {
         cx.once_keyed("send", "a", || Ok::<_, Failure>(1))?;
         cx.once_keyed("send", "b", || Ok::<_, Failure>(2))?;
-        let again = cx.once_keyed("send", "a", || Ok::<_, Failure>(3)).unwrap_err();
+        let again = cx
+            .once_keyed("send", "a", || Ok::<_, Failure>(3))
+            .unwrap_err();
         let error = again.downcast_ref::<Error>();
-        assert!(matches!(error, Some(Error::Work(WorkError::Exists { .. }))), "{again:?}");
+        assert!(
+            matches!(error, Some(Error::Work(WorkError::Exists { .. }))),
+            "{again:?}"
+        );
         cx.result("both")?;
         Ok(())
     });
@@ -112,11 +125,9 @@ fn an_effect_that_panicked_is_uncertain_and_the_handler_decides() {
     let flow = retried(move |cx| {
         let key = cx.idempotency_key("charge");
         seen.lock().unwrap().push(key);
-        let receipt: String = cx.once("charge", || {
-            match count.fetch_add(1, Ordering::SeqCst) {
-                0 => panic!("the wire was cut"),
-                _ => Ok::<_, Failure>("again".to_owned()),
-            }
+        let receipt: String = cx.once("charge", || match count.fetch_add(1, Ordering::SeqCst) {
+            0 => panic!("the wire was cut"),
+            _ => Ok::<_, Failure>("again".to_owned()),
         })?;
         cx.result(receipt)?;
         Ok(())
@@ -125,7 +136,9 @@ fn an_effect_that_panicked_is_uncertain_and_the_handler_decides() {
     let asks = Arc::clone(&asked);
     let runtime = Runtime::builder(Store::in_memory())
         .on_uncertain(move |effect| {
-            asks.lock().unwrap().push(effect.idempotency_key().to_owned());
+            asks.lock()
+                .unwrap()
+                .push(effect.idempotency_key().to_owned());
             Resolution::Done("found".into())
         })
         .start()
@@ -151,7 +164,11 @@ fn what_was_kept_for_effects_goes_with_the_commit() {
     let path = folder.path().join("state");
     let store = Store::open(&path).unwrap();
     let runtime = crate::rig::start_on(store.clone(), flow);
-    runtime.post("f", "a", "in", ()).unwrap().wait(LONG).unwrap();
+    runtime
+        .post("f", "a", "in", ())
+        .unwrap()
+        .wait(LONG)
+        .unwrap();
     assert_eq!(runtime.worker_details("f").unwrap().retries.len(), 0);
     drop(runtime);
     // A later start finds no attempt that it would have to go on with.

@@ -82,7 +82,9 @@ fn delays_grow_on_the_clock_of_the_store() {
 fn what_is_not_retryable_stops_and_its_jobs_fail() {
     let handlers = [
         ErrorHandler::stop(),
-        ErrorHandler::retry(3).delay(Duration::ZERO).retryable(["disk"]),
+        ErrorHandler::retry(3)
+            .delay(Duration::ZERO)
+            .retryable(["disk"]),
         ErrorHandler::retry(0),
     ];
     for handler in handlers {
@@ -96,16 +98,25 @@ fn what_is_not_retryable_stops_and_its_jobs_fail() {
         let letters = runtime.dead_letters(0, 10).unwrap();
         assert_eq!(letters.len(), 1);
         assert_eq!(letters[0].data(), &Value::from(json!({"n": 1})));
-        assert_eq!((letters[0].kind(), letters[0].routine()), (Some("net"), "a"));
+        assert_eq!(
+            (letters[0].kind(), letters[0].routine()),
+            (Some("net"), "a")
+        );
         assert_eq!(runtime.get_worker("f").unwrap().jobs_failed(), 1);
-        assert_eq!(runtime.get_worker("f").unwrap().status(), WorkerStatus::Idle);
+        assert_eq!(
+            runtime.get_worker("f").unwrap().status(),
+            WorkerStatus::Idle
+        );
     }
 }
 
 #[test]
 fn continue_and_skip_let_the_job_go_on() {
     for (handler, outcome) in [
-        (ErrorHandler::continue_on(), ExecutionOutcome::ErrorContinued),
+        (
+            ErrorHandler::continue_on(),
+            ExecutionOutcome::ErrorContinued,
+        ),
         (ErrorHandler::skip(), ExecutionOutcome::Skipped),
     ] {
         let (flow, _) = failing(9, handler);
@@ -123,12 +134,20 @@ fn a_critical_failure_fails_the_worker_and_all_its_jobs() {
     let (flow, _) = failing(9, ErrorHandler::stop().critical());
     let runtime = start(flow);
     runtime.pause_worker("f").unwrap();
-    let jobs: Vec<_> = (0..3).map(|_| runtime.post("f", "a", "in", ()).unwrap()).collect();
+    let jobs: Vec<_> = (0..3)
+        .map(|_| runtime.post("f", "a", "in", ()).unwrap())
+        .collect();
     runtime.resume_worker("f").unwrap();
     finish(&runtime);
     assert!(jobs.iter().all(|job| job.status() == JobStatus::Failed));
-    assert_eq!(runtime.get_worker("f").unwrap().status(), WorkerStatus::Failed);
-    assert!(runtime.post("f", "a", "in", ()).is_ok(), "a new default worker takes over");
+    assert_eq!(
+        runtime.get_worker("f").unwrap().status(),
+        WorkerStatus::Failed
+    );
+    assert!(
+        runtime.post("f", "a", "in", ()).is_ok(),
+        "a new default worker takes over"
+    );
 }
 
 #[test]
@@ -160,9 +179,15 @@ fn a_dead_letter_is_edited_and_posted_again() {
     .unwrap();
     let runtime = start(flow);
     let gold = evenkeel::PostOptions::new().meta("tier", "gold");
-    runtime.post_with("f", "a", "in", json!({"n": 1}), gold).unwrap().wait(LONG).unwrap();
+    runtime
+        .post_with("f", "a", "in", json!({"n": 1}), gold)
+        .unwrap()
+        .wait(LONG)
+        .unwrap();
     let letter = runtime.dead_letters(0, 10).unwrap().remove(0);
-    runtime.edit_dead_letter(letter.id(), json!({"ok": true})).unwrap();
+    runtime
+        .edit_dead_letter(letter.id(), json!({"ok": true}))
+        .unwrap();
     let edited = runtime.dead_letter(letter.id()).unwrap();
     assert_eq!(edited.original(), Some(&Value::from(json!({"n": 1}))));
     let job = runtime.repost_dead_letter(letter.id()).unwrap();
@@ -178,9 +203,11 @@ fn a_failing_job_takes_its_other_messages_along_and_leaves_those_of_others() {
     let seen: Arc<Mutex<Vec<i64>>> = Arc::default();
     let sink = Arc::clone(&seen);
     let mut flow = Flow::new("f");
-    flow.add_fn("fails", |cx| match cx.current_job().unwrap().metadata("bad") {
-        Some(_) => Err(Failure::new("bad")),
-        None => Ok(()),
+    flow.add_fn("fails", |cx| {
+        match cx.current_job().unwrap().metadata("bad") {
+            Some(_) => Err(Failure::new("bad")),
+            None => Ok(()),
+        }
     })
     .unwrap()
     .priority(1);
@@ -197,7 +224,10 @@ fn a_failing_job_takes_its_other_messages_along_and_leaves_those_of_others() {
     .unwrap();
     flow.connect("source.out", "fails.in").unwrap();
     flow.connect("source.out", "late.in").unwrap();
-    let runtime = Runtime::builder(evenkeel::Store::in_memory()).threads(1).start().unwrap();
+    let runtime = Runtime::builder(evenkeel::Store::in_memory())
+        .threads(1)
+        .start()
+        .unwrap();
     runtime.register(flow).unwrap();
     runtime.exec("f").unwrap();
     let bad = evenkeel::PostOptions::new().meta("bad", "yes");

@@ -36,16 +36,34 @@ fn a_paused_worker_runs_nothing_and_drains_on_resume() {
 #[test]
 fn completed_is_final_and_an_idle_worker_takes_new_work() {
     let runtime = start(idle());
-    runtime.post("f", "a", "in", ()).unwrap().wait(LONG).unwrap();
-    runtime.post("f", "a", "in", ()).unwrap().wait(LONG).unwrap();
+    runtime
+        .post("f", "a", "in", ())
+        .unwrap()
+        .wait(LONG)
+        .unwrap();
+    runtime
+        .post("f", "a", "in", ())
+        .unwrap()
+        .wait(LONG)
+        .unwrap();
     runtime.exec_as("f", "other").unwrap();
     let other = || evenkeel::PostOptions::new().worker("other");
-    runtime.post_with("f", "a", "in", (), other()).unwrap().wait(LONG).unwrap();
+    runtime
+        .post_with("f", "a", "in", (), other())
+        .unwrap()
+        .wait(LONG)
+        .unwrap();
     runtime.complete_worker("other").unwrap();
     let ended = runtime.post_with("f", "a", "in", (), other());
-    assert!(matches!(ended, Err(Error::Work(WorkError::Ended { .. }))), "{ended:?}");
+    assert!(
+        matches!(ended, Err(Error::Work(WorkError::Ended { .. }))),
+        "{ended:?}"
+    );
     assert!(runtime.resume_worker("other").is_err());
-    assert_eq!(runtime.get_worker("other").unwrap().status(), WorkerStatus::Completed);
+    assert_eq!(
+        runtime.get_worker("other").unwrap().status(),
+        WorkerStatus::Completed
+    );
 }
 
 #[test]
@@ -55,11 +73,18 @@ fn stopping_a_worker_cancels_its_jobs() {
     let job = runtime.post("f", "a", "in", ()).unwrap();
     runtime.stop_worker("f").unwrap();
     assert_eq!(job.status(), JobStatus::Cancelled);
-    assert_eq!(runtime.get_worker("f").unwrap().status(), WorkerStatus::Stopped);
+    assert_eq!(
+        runtime.get_worker("f").unwrap().status(),
+        WorkerStatus::Stopped
+    );
     finish(&runtime);
     // The default worker begins anew.
     runtime.exec("f").unwrap();
-    runtime.post("f", "a", "in", ()).unwrap().wait(LONG).unwrap();
+    runtime
+        .post("f", "a", "in", ())
+        .unwrap()
+        .wait(LONG)
+        .unwrap();
 }
 
 #[test]
@@ -80,7 +105,10 @@ fn a_cancelled_activation_cannot_commit() {
     assert!(runtime.worker_details("f").unwrap().running[0].stuck);
     keeper.open();
     runtime.wait_until_all_workers_idle(LONG).unwrap();
-    assert_eq!(runtime.store().global().get::<bool>("written").unwrap(), None);
+    assert_eq!(
+        runtime.store().global().get::<bool>("written").unwrap(),
+        None
+    );
     assert!(!runtime.cancel_job(job.job_id()).unwrap());
     assert!(runtime.cancel_job("nobody").is_err());
     finish(&runtime);
@@ -133,7 +161,13 @@ fn draining_runs_all_that_waits_and_refuses_more() {
     ));
     let again = Runtime::builder(store).start().unwrap();
     again.register(idle()).unwrap();
-    assert!(again.list_jobs().unwrap().iter().all(|job| job.status() == JobStatus::Completed));
+    assert!(
+        again
+            .list_jobs()
+            .unwrap()
+            .iter()
+            .all(|job| job.status() == JobStatus::Completed)
+    );
 }
 
 #[test]
@@ -181,7 +215,10 @@ fn a_store_has_one_runtime_at_a_time() {
     let store = Store::in_memory();
     let runtime = Runtime::builder(store.clone()).start().unwrap();
     let second = Runtime::builder(store.clone()).start();
-    assert!(matches!(second, Err(Error::Work(WorkError::AlreadyRunning))));
+    assert!(matches!(
+        second,
+        Err(Error::Work(WorkError::AlreadyRunning))
+    ));
     drop(runtime);
     Runtime::builder(store).start().unwrap();
 }
@@ -217,7 +254,11 @@ struct Logged(Arc<Log>);
 
 impl Hooks for Logged {
     fn on_job_start(&self, job: &JobStarted<'_>) {
-        self.0.0.lock().unwrap().push(format!("start {}", job.job_id));
+        self.0
+            .0
+            .lock()
+            .unwrap()
+            .push(format!("start {}", job.job_id));
     }
 
     fn on_job_end(&self, job: &JobEnded<'_>) {
@@ -246,13 +287,27 @@ fn hooks_are_told_and_may_refuse() {
     runtime.register(flow).unwrap();
     runtime.exec("f").unwrap();
     let with = |id: &str| evenkeel::PostOptions::new().job_id(id);
-    runtime.post_with("f", "a", "in", json!(1), with("one")).unwrap().wait(LONG).unwrap();
-    let two = runtime.post_with("f", "refused", "in", json!(1), with("two")).unwrap();
+    runtime
+        .post_with("f", "a", "in", json!(1), with("one"))
+        .unwrap()
+        .wait(LONG)
+        .unwrap();
+    let two = runtime
+        .post_with("f", "refused", "in", json!(1), with("two"))
+        .unwrap();
     two.wait(LONG).unwrap();
     assert_eq!(two.status(), JobStatus::Failed);
     runtime.shutdown(Shutdown::Drain).unwrap();
     let log = log.0.lock().unwrap();
-    assert_eq!(*log, ["start one", "end one completed", "start two", "end two failed"]);
+    assert_eq!(
+        *log,
+        [
+            "start one",
+            "end one completed",
+            "start two",
+            "end two failed"
+        ]
+    );
 }
 
 #[test]

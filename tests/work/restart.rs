@@ -176,7 +176,9 @@ fn an_effect_is_remembered_over_a_restart_with_the_same_messages() {
     let (folder, clock) = folder();
     let (gate, keeper) = gate();
     let id = life(folder.path(), &clock, |runtime| {
-        runtime.register(flow(Arc::clone(&effects), Some(gate))).unwrap();
+        runtime
+            .register(flow(Arc::clone(&effects), Some(gate)))
+            .unwrap();
         let job = runtime.post("f", "a", "in", ()).unwrap();
         keeper.wait();
         // It comes when the first activation has its messages.
@@ -219,15 +221,26 @@ fn a_changed_flow_wants_a_new_version_and_messages_without_a_place_are_parked() 
     };
     life(folder.path(), &clock, |runtime| {
         let changed = runtime.register(renamed(1));
-        assert!(matches!(changed, Err(Error::Work(WorkError::FlowChanged { .. }))));
+        assert!(matches!(
+            changed,
+            Err(Error::Work(WorkError::FlowChanged { .. }))
+        ));
         runtime.register(renamed(2)).unwrap();
         let outdated = runtime.register(sum());
-        assert!(matches!(outdated, Err(Error::Work(WorkError::FlowOutdated { .. }))));
+        assert!(matches!(
+            outdated,
+            Err(Error::Work(WorkError::FlowOutdated { .. }))
+        ));
         runtime.resume_worker("f").unwrap();
         assert_eq!(runtime.worker_details("f").unwrap().parked_total, 1);
-        let held = runtime.wait_until_all_jobs_finished(Duration::ZERO).unwrap_err();
+        let held = runtime
+            .wait_until_all_jobs_finished(Duration::ZERO)
+            .unwrap_err();
         assert!(held.to_string().contains("parked"), "{held}");
-        assert_eq!(runtime.remap_parked("f", ("a", "in"), ("b", "in")).unwrap(), 1);
+        assert_eq!(
+            runtime.remap_parked("f", ("a", "in"), ("b", "in")).unwrap(),
+            1
+        );
         finish(&runtime);
         let job = runtime.list_jobs().unwrap().remove(0);
         assert_eq!(job.results(), [5.into()]);

@@ -60,7 +60,9 @@ fn a_timer_of_the_same_name_is_replaced_and_one_that_is_cancelled_holds_nothing(
     // The first timer was replaced, so nothing holds the first job.
     first.wait(LONG).unwrap();
     assert_eq!((second.status(), timers(&runtime)), (JobStatus::Running, 1));
-    runtime.post("f", "a", "in", serde_json::json!({"cancel": 1})).unwrap();
+    runtime
+        .post("f", "a", "in", serde_json::json!({"cancel": 1}))
+        .unwrap();
     finish(&runtime);
     assert_eq!(timers(&runtime), 0);
 }
@@ -80,7 +82,11 @@ fn an_interval_belongs_to_the_worker() {
     .unwrap();
     let (store, clock) = store();
     let runtime = start_on(store, flow);
-    runtime.post("f", "a", "in", ()).unwrap().wait(LONG).unwrap();
+    runtime
+        .post("f", "a", "in", ())
+        .unwrap()
+        .wait(LONG)
+        .unwrap();
     for ring in 1..=3 {
         clock.advance(Duration::from_secs(5));
         eventually("it rings", || rings.lock().unwrap().len() == ring);
@@ -122,7 +128,11 @@ fn a_time_interval_takes_what_came_in_between_at_its_end() {
     .policy(ActivationPolicy::time_interval(Duration::from_secs(60)));
     let (store, clock) = store();
     let runtime = start_on(store, flow);
-    runtime.post("f", "a", "in", ()).unwrap().wait(LONG).unwrap();
+    runtime
+        .post("f", "a", "in", ())
+        .unwrap()
+        .wait(LONG)
+        .unwrap();
     for _ in 0..3 {
         runtime.post("f", "a", "in", ()).unwrap();
     }
@@ -158,5 +168,8 @@ fn what_takes_too_long_cannot_commit_and_its_retry_waits_for_it() {
     keeper.open();
     job.wait(LONG).unwrap();
     assert_eq!(job.results(), [2.into()]);
-    assert_eq!(runtime.store().global().get::<i64>("runs").unwrap(), Some(1));
+    assert_eq!(
+        runtime.store().global().get::<i64>("runs").unwrap(),
+        Some(1)
+    );
 }

@@ -154,8 +154,8 @@ fn what_logic_prints_is_kept_and_shown_once_with_the_commit() {
         let _inside = enter(&run);
         cx.print("one, ");
         cx.println(format_args!("{}", 2));
-        crate::job_println!("{}: {three}", job.id, three = 3);
-        crate::job_println!();
+        job_println!("{}: {three}", job.id, three = 3);
+        job_println!();
     }
     assert_eq!(read_output(&store, "a").unwrap(), "");
     let text = "one, 2\na: 3\n\n";
@@ -205,7 +205,7 @@ fn after_its_end_a_run_prints_for_no_job() {
     run.end(Fate::TimedOut);
     {
         let _inside = enter(&run);
-        crate::job_println!("too late (this is stdout of a test)");
+        job_println!("too late (this is stdout of a test)");
         Activation::of(&run).print("");
     }
     assert_eq!(commit(&run, 40, None), "");
@@ -219,7 +219,7 @@ fn what_hooks_and_conditions_print_is_of_no_job() {
     {
         let _inside = enter(&run);
         let _asked = enter_user_code();
-        crate::job_println!("asked (this is stdout of a test)");
+        job_println!("asked (this is stdout of a test)");
     }
     assert_eq!(commit(&run, 40, None), "");
 }

@@ -8,8 +8,8 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::error::Error;
 use crate::runtime::event::JobView;
-use crate::runtime::fixture::Fixture;
 use crate::runtime::run::Fate;
+use crate::runtime::tests::Fixture;
 use crate::state::Durability;
 use crate::sync::thread;
 
@@ -364,7 +364,7 @@ fn what_cannot_be_a_value_is_refused_with_its_place() {
     let run = fixture.run("a", &[&job]);
     let bad = BTreeMap::from([("at", BTreeMap::from([((1, 2), 3)]))]);
     // A record of a trace may be a little larger than a value.
-    let huge = "x".repeat(2 * crate::Limits::default().value_bytes);
+    let huge = "x".repeat(2 * crate::state::Limits::default().value_bytes);
     for job in [JobContext::inside(&run, &job), fixture.outside(&job)] {
         for outcome in [
             job.set_data("n", &bad),

@@ -228,6 +228,7 @@ impl JobPart {
     }
 
     /// What stands under a key; `None` where it is no key of a job's scope.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn decode(key: &[u8]) -> Option<(Self, u64, ActivationId, u32)> {
         let (&tag, mut rest) = key.split_first()?;
         let part = match tag {

@@ -233,9 +233,13 @@ fn what_is_removed_is_gone_wherever_it_was() {
 }
 
 #[test]
-fn other_options_keep_what_waits() {
-    let mut queue = filled(10, 5);
-    queue.set_options(SlotOptions::new().capacity(2));
+fn a_lower_capacity_keeps_what_waits() {
+    let waiting: Vec<_> = filled(10, 5)
+        .list()
+        .into_iter()
+        .map(|(held, _)| held)
+        .collect();
+    let mut queue = SlotQueue::restore(SlotOptions::new().capacity(2), Seq(0), waiting);
     assert_eq!((queue.waiting(), queue.pressure()), (5, Pressure::Critical));
     assert!(queue.enqueue(9, 9, Room::Capacity).is_err());
     assert_eq!(consume(&mut queue, Form::AllNew), [0, 1, 2, 3, 4]);

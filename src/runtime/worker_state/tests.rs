@@ -9,11 +9,11 @@ use serde_json::json;
 
 use super::*;
 use crate::runtime::activation::Activation;
-use crate::runtime::fixture::Fixture;
 use crate::runtime::history::ExecutionOutcome;
 use crate::runtime::record::HistoryRecord;
 use crate::runtime::run::Fate;
 use crate::runtime::state_accessor::RoutineStateAccessor;
+use crate::runtime::tests::Fixture;
 use crate::sync::thread;
 
 /// Does something as the logic of a routine, and commits it.
@@ -414,7 +414,7 @@ fn what_cannot_be_a_value_is_refused_with_its_place_and_nothing_is_written() {
             other => panic!("{other:?}"),
         }
     }
-    let huge = "x".repeat(crate::Limits::default().value_bytes + 1);
+    let huge = "x".repeat(crate::state::Limits::default().value_bytes + 1);
     for outcome in [
         inside.update_routine_state("a", &huge),
         accessor.set("n", &huge),
