@@ -129,8 +129,11 @@ impl Activation {
         let messages = self.run.given.iter().flat_map(|given| &given.messages);
         let mut found = messages.filter(|message| std::ptr::eq(&*message.event, event));
         let jobs = found.next().map(|message| message.jobs.iter());
+        // Those that had ended before are none of this activation's.
+        let own = |job: &&Arc<Job>| self.run.jobs.iter().any(|own| Arc::ptr_eq(own, job));
         jobs.into_iter()
             .flatten()
+            .filter(own)
             .map(|job| self.context(job))
             .collect()
     }
@@ -324,17 +327,20 @@ impl Activation {
             return Ok(JobContext::of(&core, &first));
         }
         let context = JobContext::inside(&self.run, &post.job);
-        let same = |known: &NewPost| post.key.is_some() && known.key == post.key;
-        let known = self
-            .run
-            .done
-            .lock()
-            .posts
-            .iter()
-            .find(|known| same(known))
-            .cloned();
-        if let Some(known) = known {
-            return Ok(JobContext::inside(&self.run, &known.job));
+        let same = |known: &&NewPost| post.job.key.is_some() && known.job.key == post.job.key;
+        let known = self.run.done.lock().posts.iter().find(same).cloned();
+        match known {
+            Some(known) if known.key == post.key => {
+                return Ok(JobContext::inside(&self.run, &known.job));
+            }
+            Some(known) => {
+                return Err(WorkError::KeyReused {
+                    key: known.job.key.clone().unwrap_or_default(),
+                    job: known.job.id.to_string(),
+                }
+                .into());
+            }
+            None => {}
         }
         self.run.change(|done| done.posts.push(post))?;
         Ok(context)

@@ -2,6 +2,7 @@
 //! their places in the slots, timers, and what its jobs note, all at once.
 //! Imports `core`, `run`, `settle`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::{Batch, Claim};
@@ -10,7 +11,7 @@ use crate::ids::Lsn;
 use crate::runtime::capture::{self, Captured};
 use crate::runtime::core::Core;
 use crate::runtime::current;
-use crate::runtime::event::{Event, JobView};
+use crate::runtime::event::{Event, JobSource, JobView};
 use crate::runtime::failure::Failure;
 use crate::runtime::history::ExecutionOutcome;
 use crate::runtime::idempotency;
@@ -164,12 +165,15 @@ impl Core {
             Ok(Some(lsn)) => lsn,
             Ok(None) => return Outcome::Lost(Vec::new()),
             Err(e) if idempotency::is_taken(&e) => return Outcome::Lost(Vec::new()),
-            Err(e) if is_its_own(&e) => return Outcome::Failed(e.into()),
+            Err(e) if !is_passing(&e) => return Outcome::Failed(e.into()),
             Err(_) => {
                 self.leave(run, &mut inners[own]);
                 return Outcome::Left;
             }
         };
+        for _ in &done.posts {
+            self.figures.posted();
+        }
         capture::show(run, &self.printer);
         let mut settled = Vec::with_capacity(settlements.len());
         for (at, settlement) in settlements.into_iter().enumerate() {
@@ -247,12 +251,10 @@ impl Core {
             };
             for out in run.routine().outs.iter().filter(of_event) {
                 let passing = match out.connection.is_conditional() {
-                    false => jobs.to_vec(),
+                    false => Some(jobs.to_vec()),
                     true => passing(run, &emit, jobs, &out.connection)?,
                 };
-                if passing.is_empty() && !jobs.is_empty() {
-                    continue;
-                }
+                let Some(passing) = passing else { continue };
                 let place = (out.connection.target(), out.connection.slot());
                 let asked = self
                     .hooks
@@ -313,13 +315,19 @@ fn prepare(
     settlement.prepare(inner)
 }
 
-/// The jobs for which a condition holds.
+/// The jobs for which a condition holds; `None` where the message does not pass.
 fn passing(
     run: &Arc<Run>,
     emit: &Emit,
     jobs: &[Arc<Job>],
     connection: &crate::runtime::flow::Connection,
-) -> Result<Vec<Arc<Job>>, Failure> {
+) -> Result<Option<Vec<Arc<Job>>>, Failure> {
+    if jobs.is_empty() {
+        // Who asks is not here: the answer is about the message alone.
+        let _inside = current::enter_user_code();
+        let passes = connection.passes(&emit.event, &JobView::new(&NoJob::default()))?;
+        return Ok(passes.then(Vec::new));
+    }
     let mut passing = Vec::new();
     for job in jobs {
         let context = JobContext::inside(run, job);
@@ -328,7 +336,25 @@ fn passing(
             passing.push(Arc::clone(job));
         }
     }
-    Ok(passing)
+    Ok((!passing.is_empty()).then_some(passing))
+}
+
+/// What a condition sees where a message is for no job.
+#[derive(Default)]
+struct NoJob(BTreeMap<String, Value>);
+
+impl JobSource for NoJob {
+    fn id(&self) -> &str {
+        ""
+    }
+
+    fn metadata(&self) -> &BTreeMap<String, Value> {
+        &self.0
+    }
+
+    fn datum(&self, _: &str) -> Result<Option<Value>> {
+        Ok(None)
+    }
 }
 
 /// An event as a slot has it.
@@ -351,9 +377,13 @@ pub(crate) fn is_gone(run: &Run, inner: &Inner) -> bool {
         || (!run.jobs.is_empty() && run.jobs.iter().all(over))
 }
 
-/// Whether a commit failed by what is in it, and not since the store takes nothing now.
-fn is_its_own(error: &Error) -> bool {
-    matches!(error, Error::LimitExceeded { .. } | Error::Serialize { .. })
+/// Whether a commit failed since the store takes nothing now, and not by what is in it.
+fn is_passing(error: &Error) -> bool {
+    use Error::{Busy, Closed, Corrupt, DiskFull, Io, Poisoned};
+    matches!(
+        error,
+        Busy { .. } | Closed | Corrupt(_) | DiskFull { .. } | Io { .. } | Poisoned { .. }
+    )
 }
 
 /// The failure of what took longer than its timeout.

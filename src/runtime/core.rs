@@ -27,7 +27,7 @@ use crate::runtime::telemetry::Figures;
 use crate::runtime::worker::{Inner, Worker};
 use crate::state::{Durability, Store};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex, MutexGuard, RwLock};
+use crate::sync::{Condvar, Mutex, RwLock};
 
 /// Within this time what activations committed is synced, if nobody waits for it: so a
 /// chain of hops costs a sync at its end and not one for each.
@@ -44,13 +44,18 @@ pub(crate) struct Core {
     pub(crate) store: Store,
     pub(crate) settings: Settings,
     pub(crate) flows: RwLock<HashMap<String, Arc<Plan>>>,
+    /// Held while a flow is registered, which waits for what runs: so nothing that logic
+    /// needs is held meanwhile.
+    pub(crate) registering: Mutex<()>,
     /// As the store has them, also those that are not registered now.
     pub(crate) known_flows: Mutex<BTreeMap<String, FlowRecord>>,
     pub(crate) workers: RwLock<BTreeMap<Arc<str>, Arc<Worker>>>,
     /// Jobs that have not ended.
     pub(crate) live: Mutex<HashMap<Arc<str>, Arc<Job>>>,
-    /// A job ended, a worker came to rest, or the runtime is shut down.
-    pub(crate) changed: Condvar,
+    /// How often a job ended, a worker came to rest, or the runtime was shut down, while
+    /// somebody waited for that.
+    changes: Mutex<u64>,
+    changed: Condvar,
     /// How many wait for that.
     pub(crate) watchers: AtomicU64,
     pub(crate) hooks: HookSet,
@@ -106,9 +111,11 @@ impl Core {
             store,
             settings,
             flows: RwLock::default(),
+            registering: Mutex::default(),
             known_flows: Mutex::default(),
             workers: RwLock::default(),
             live: Mutex::default(),
+            changes: Mutex::default(),
             changed: Condvar::default(),
             watchers: AtomicU64::new(0),
             hooks,
@@ -217,7 +224,7 @@ impl Core {
             drop(worker.inner.lock());
             worker.room.notify_all();
         }
-        drop(self.live.lock());
+        *self.changes.lock() += 1;
         self.changed.notify_all();
     }
 
@@ -297,40 +304,42 @@ impl Core {
         shared.acknowledge(lsn, self.store.durability(), None)
     }
 
-    /// Tells those that wait for jobs or workers that something has changed.
+    /// Tells those that wait for jobs or workers that something has changed. It may be
+    /// called under the lock of a worker.
     pub(crate) fn tell(&self) {
         if self.watchers.load(Ordering::SeqCst) > 0 {
-            drop(self.live.lock());
+            *self.changes.lock() += 1;
             self.changed.notify_all();
         }
     }
 
     /// Waits until something holds; `false` where the time is over. What is asked is asked
-    /// whenever a job ends or a worker comes to rest.
+    /// whenever a job ends or a worker comes to rest, under no lock.
     ///
     /// # Errors
     /// [`WorkError::ShutDown`], and what is asked fails with.
     pub(crate) fn wait_until(
         &self,
         timeout: Duration,
-        mut holds: impl FnMut(&mut MutexGuard<'_, HashMap<Arc<str>, Arc<Job>>>) -> Result<bool>,
+        holds: impl Fn() -> Result<bool>,
     ) -> Result<bool> {
         let deadline: Instant = clock::deadline(timeout);
         self.watchers.fetch_add(1, Ordering::SeqCst);
-        let mut live = self.live.lock();
         let outcome = loop {
-            match holds(&mut live) {
+            let seen = *self.changes.lock();
+            match holds() {
                 Ok(false) => {}
                 outcome => break outcome,
             }
             if self.is_closing() {
                 break Err(WorkError::ShutDown.into());
             }
-            if self.changed.wait_until(&mut live, deadline).timed_out() {
-                break holds(&mut live);
+            let mut changes = self.changes.lock();
+            if *changes == seen && self.changed.wait_until(&mut changes, deadline).timed_out() {
+                drop(changes);
+                break holds();
             }
         };
-        drop(live);
         self.watchers.fetch_sub(1, Ordering::SeqCst);
         outcome
     }

@@ -163,9 +163,10 @@ impl Core {
     fn settle_gone(&self, run: &Arc<Run>, inner: &mut Inner) -> Result<Settled> {
         let over = |job: &Arc<Job>| job.state.lock().status.is_final();
         let mut settlement = Settlement::new(self, &run.worker);
-        let dropped =
-            (!run.jobs.is_empty() && run.jobs.iter().all(over)) || inner.record.status.is_final();
-        match dropped {
+        let orphaned = !run.jobs.is_empty() && run.jobs.iter().all(over);
+        match orphaned {
+            // All that it had went with its worker, and another one may have its name.
+            _ if inner.record.status.is_final() => {}
             true => {
                 settlement.consume(run);
                 settlement.forget_attempts(inner, run.id, run.is_claimed());

@@ -25,7 +25,7 @@ use crate::runtime::telemetry::RuntimeStats;
 use crate::runtime::worker_state::WorkerState;
 use crate::state::Store;
 use crate::sync::Mutex;
-use crate::sync::atomic::Ordering;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::thread::{self, JoinHandle};
 use crate::value::Value;
 
@@ -159,6 +159,7 @@ fn begin(store: &Store, settings: Settings) -> Result<Owner> {
     core.load()?;
     let owner = Owner {
         core,
+        ended: AtomicBool::new(false),
         threads: Mutex::default(),
     };
     let spawn = |name: String, work: fn(&Core)| {
@@ -180,6 +181,7 @@ fn begin(store: &Store, settings: Settings) -> Result<Owner> {
 /// What ends the runtime with its last handle.
 struct Owner {
     core: Arc<Core>,
+    ended: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -196,8 +198,11 @@ impl Owner {
             }
         }
         self.core.printer.flush();
-        let shared = self.core.store.shared();
-        shared.runs.store(false, Ordering::SeqCst);
+        // Once: the store may have another runtime since.
+        if !self.ended.swap(true, Ordering::SeqCst) {
+            let shared = self.core.store.shared();
+            shared.runs.store(false, Ordering::SeqCst);
+        }
     }
 }
 
@@ -545,7 +550,10 @@ impl Runtime {
                 let drained = core.drain();
                 drained?;
             }
-            Shutdown::Abort => core.abort(),
+            Shutdown::Abort => {
+                core.close();
+                core.abort();
+            }
         }
         self.owner.end();
         core.engine().sync(core.engine().visible())

@@ -9,7 +9,7 @@ use crate::runtime::core::{Core, HOLDING_MAX};
 use crate::runtime::current::outside_only;
 use crate::runtime::fail::cancel_runs;
 use crate::runtime::job::Job;
-use crate::runtime::record::JobKey;
+use crate::runtime::record::{self, JobKey};
 use crate::runtime::retention::{self, FinishedJob};
 use crate::runtime::settle::{JobEnd, Settlement};
 use crate::runtime::slot::Form;
@@ -29,7 +29,18 @@ impl Core {
             return Ok(Some(Arc::clone(job)));
         }
         let found = retention::find_job(&self.store, id)?;
-        Ok(found.map(|(begin, end)| retention::job_of(id.into(), begin, end)))
+        let Some((begin, end)) = found else {
+            return Ok(None);
+        };
+        let last = match end {
+            Some(_) => record::job_end_key(id),
+            None => record::job_begin_key(id),
+        };
+        let job = retention::job_of(id.into(), begin, end);
+        if let Some((lsn, _)) = self.engine().read(&self.slots.jobs, &last)? {
+            job.state.lock().lsn = lsn;
+        }
+        Ok(Some(job))
     }
 
     /// All jobs whose records are kept, in the order of their creation.
@@ -111,6 +122,10 @@ impl Core {
         if job.state.lock().status.is_final() {
             return Ok(false);
         }
+        if !inner.jobs.contains_key(&job.id) {
+            // Its post waits for room, and may still be refused.
+            return Err(unknown_job(id).into());
+        }
         let mut settlement = Settlement::new(self, &worker);
         let end = JobEnd {
             status: JobStatus::Cancelled,
@@ -145,7 +160,7 @@ impl Core {
     /// As [`Core::wait_for_job`].
     pub(crate) fn wait_for(&self, job: &Arc<Job>, timeout: Duration) -> Result<()> {
         outside_only("waiting for a job", "emit to a routine that goes on")?;
-        let ended = self.wait_until(timeout, |_| {
+        let ended = self.wait_until(timeout, || {
             self.store.engine()?;
             Ok(job.state.lock().status.is_final())
         })?;
@@ -166,9 +181,9 @@ impl Core {
     /// # Errors
     /// As [`Core::wait_for_job`].
     pub(crate) fn wait_for_jobs(&self, timeout: Duration) -> Result<()> {
-        let ended = self.wait_until(timeout, |live| {
+        let ended = self.wait_until(timeout, || {
             self.store.engine()?;
-            Ok(live.is_empty())
+            Ok(self.live.lock().is_empty())
         })?;
         if !ended {
             let mut holding = Vec::new();
@@ -199,7 +214,7 @@ impl Core {
                     && inner.running.is_empty()
                 || inner.is_at_rest()
         };
-        let idle = self.wait_until(timeout, |_| {
+        let idle = self.wait_until(timeout, || {
             self.store.engine()?;
             let workers = self.all_workers();
             Ok(workers.iter().all(|worker| rests(&worker.inner.lock())))

@@ -30,13 +30,16 @@ use crate::scope::Scope;
 /// A routine and one of its slots.
 type Place = (Arc<str>, Arc<str>);
 
+/// What is kept of effects, by activation and name.
+type Effects = HashMap<record::ActivationId, BTreeMap<String, OnceRecord>>;
+
 /// What a worker's scope has.
 #[derive(Default)]
 struct Found {
     /// By routine and slot, with their numbers.
     messages: BTreeMap<Place, Vec<(u64, MessageRecord)>>,
     claims: Vec<(record::ActivationId, ClaimRecord)>,
-    effects: HashMap<record::ActivationId, BTreeMap<String, OnceRecord>>,
+    effects: Effects,
     timers: BTreeMap<u64, TimerRecord>,
     history: Vec<HistoryRecord>,
 }
@@ -118,6 +121,7 @@ impl Core {
     pub(crate) fn register(&self, flow: &Flow) -> Result<()> {
         self.enter()?;
         flow.check()?;
+        let _registering = self.registering.lock();
         let plan = Arc::new(Plan::of(flow));
         let record = FlowRecord {
             version: flow.version,
@@ -154,12 +158,12 @@ impl Core {
         self.flows
             .write()
             .insert(flow.name.clone(), Arc::clone(&plan));
+        drop(known);
         for worker in self.all_workers() {
             if *worker.flow == *flow.name {
                 self.attach(&worker, &plan)?;
             }
         }
-        drop(known);
         written.map_or(Ok(()), |lsn| self.acknowledge(lsn))
     }
 
@@ -185,8 +189,8 @@ impl Core {
         }
         let found = self.find(worker)?;
         inner.plan = Some(Arc::clone(plan));
-        self.restore(&mut inner, plan, found);
-        let settled = self.complete_empty(worker, &mut inner)?;
+        let orphans = self.restore(&mut inner, plan, found);
+        let settled = self.complete_empty(worker, &mut inner, orphans)?;
         for routine in &mut inner.routines {
             routine.candidate = true;
             for claimed in routine.claims.values() {
@@ -247,8 +251,11 @@ impl Core {
         Ok(found)
     }
 
-    /// Makes memory what was found.
-    fn restore(&self, inner: &mut Inner, plan: &Plan, mut found: Found) {
+    /// Makes memory what was found. Gives the keys of what is for nobody any more: jobs
+    /// that were cancelled while their flow was not registered, and attempts whose messages
+    /// are gone.
+    fn restore(&self, inner: &mut Inner, plan: &Plan, mut found: Found) -> Vec<Box<[u8]>> {
+        let mut orphans = remove_orphans(inner, &mut found);
         for job in inner.jobs.values() {
             let mut state = job.state.lock();
             state.outstanding = 0;
@@ -278,6 +285,7 @@ impl Core {
         }
         for (id, record) in found.claims {
             let Some(at) = plan.routine(&record.routine) else {
+                forget(&mut orphans, &mut found.effects, id);
                 continue;
             };
             let state = &mut routines[at];
@@ -295,6 +303,10 @@ impl Core {
                     messages,
                     taken: taking.taken,
                 });
+            }
+            if given.iter().all(|given| given.taken.is_empty()) {
+                forget(&mut orphans, &mut found.effects, id);
+                continue;
             }
             for job in given
                 .iter()
@@ -329,11 +341,23 @@ impl Core {
             inner.dropped = last.dropped;
         }
         inner.history = found.history.into();
+        while inner.history.len() > self.settings.history {
+            inner.history.pop_front();
+        }
+        orphans
     }
 
     /// Completes the jobs that have nothing outstanding.
-    fn complete_empty(&self, worker: &Arc<Worker>, inner: &mut Inner) -> Result<Option<Settled>> {
+    fn complete_empty(
+        &self,
+        worker: &Arc<Worker>,
+        inner: &mut Inner,
+        orphans: Vec<Box<[u8]>>,
+    ) -> Result<Option<Settled>> {
         let mut settlement = Settlement::new(self, worker);
+        for key in orphans {
+            settlement.ops.delete(&worker.slot, key);
+        }
         for job in inner.jobs.values() {
             settlement.look_at(job);
         }
@@ -353,6 +377,44 @@ fn live_job(id: Arc<str>, record: JobRecord) -> Arc<Job> {
     let job = retention::job_of(id, record, None);
     job.state.lock().parts = true;
     job
+}
+
+/// Takes out what is for jobs that all have ended, and gives its keys.
+fn remove_orphans(inner: &Inner, found: &mut Found) -> Vec<Box<[u8]>> {
+    let over = |jobs: &[String]| {
+        !jobs.is_empty() && !jobs.iter().any(|id| inner.jobs.contains_key(id.as_str()))
+    };
+    let mut orphans = Vec::new();
+    for ((routine, slot), records) in &mut found.messages {
+        records.retain(|(seq, record)| {
+            let gone = over(&record.jobs);
+            if gone {
+                orphans.push(record::message_key(routine, slot, *seq));
+            }
+            !gone
+        });
+    }
+    found.timers.retain(|number, timer| {
+        let gone = over(&timer.jobs);
+        if gone {
+            orphans.push(WorkerKey::Timer(*number).encode());
+        }
+        !gone
+    });
+    orphans
+}
+
+/// An attempt that has no messages any more goes, with what was kept for it.
+fn forget(orphans: &mut Vec<Box<[u8]>>, effects: &mut Effects, id: record::ActivationId) {
+    orphans.push(WorkerKey::Claim(id).encode());
+    for name in effects
+        .remove(&id)
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name)
+    {
+        orphans.push(WorkerKey::Once(id, name).encode());
+    }
 }
 
 /// A message as it waits, counted in its jobs. Jobs that have ended are not in it.

@@ -114,6 +114,7 @@ impl Core {
         data: &T,
         options: PostOptions,
     ) -> Result<Arc<Job>> {
+        self.enter_to_post()?;
         let post = self.make_post(flow, place, data, options)?;
         self.ask_to_post(&post)?;
         loop {
@@ -189,7 +190,6 @@ impl Core {
         data: &T,
         options: PostOptions,
     ) -> Result<NewPost> {
-        self.enter_to_post()?;
         let plan = self.plan(flow)?;
         let at = plan.routine(routine).ok_or_else(|| {
             let known: Vec<_> = plan.routines.iter().map(|routine| &*routine.id).collect();
@@ -205,7 +205,7 @@ impl Core {
             ));
         }
         let worker = match &options.worker {
-            None => self.exec(flow, flow)?,
+            None => self.default_worker(flow)?,
             Some(id) => self.worker(id)?,
         };
         if *worker.flow != *flow {
@@ -238,6 +238,8 @@ impl Core {
             created: now,
             metadata: metadata(options.metadata)?,
             key: options.key,
+            dropped: 0,
+            results: Vec::new(),
         };
         Ok(NewPost {
             cell: record::encode(&record, &limits)?,
@@ -259,6 +261,15 @@ impl Core {
                 slot: slot.to_owned(),
             },
         })
+    }
+
+    /// The flow's default worker, which is started if there is none.
+    fn default_worker(&self, flow: &str) -> Result<Arc<Worker>> {
+        let known = self.workers.read().get(flow).cloned();
+        match known {
+            Some(worker) if !worker.inner.lock().record.status.is_final() => Ok(worker),
+            _ => self.exec(flow, flow),
+        }
     }
 
     /// Nobody has this id: its post was not committed.
@@ -297,6 +308,7 @@ impl Core {
     /// # Errors
     /// As `Runtime::repost_dead_letter`.
     pub(crate) fn repost(&self, number: u64) -> Result<Arc<Job>> {
+        self.enter_to_post()?;
         let (letter, mut change) = self.dead.take(number)?;
         let metadata = match letter.jobs() {
             [job] => self

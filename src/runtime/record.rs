@@ -121,6 +121,12 @@ pub(crate) struct JobRecord {
     /// Its idempotency key.
     #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<String>,
+    /// Messages that were dropped from full slots so far.
+    #[serde(rename = "d", default, skip_serializing_if = "is_zero")]
+    pub(crate) dropped: u64,
+    /// Its results so far.
+    #[serde(rename = "r", default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) results: Vec<Value>,
 }
 
 /// How a job ended.

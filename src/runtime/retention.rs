@@ -306,7 +306,11 @@ pub(crate) fn find_job(
 /// not say.
 pub(crate) fn job_of(id: Arc<str>, begin: JobRecord, end: Option<JobEndRecord>) -> Arc<Job> {
     let state = match end {
-        None => JobState::default(),
+        None => JobState {
+            dropped: begin.dropped,
+            results: begin.results,
+            ..JobState::default()
+        },
         Some(end) => JobState {
             status: end.status,
             dropped: end.dropped,

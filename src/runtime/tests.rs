@@ -96,6 +96,8 @@ impl Fixture {
             created: 7,
             metadata: metadata.clone(),
             key: None,
+            dropped: 0,
+            results: Vec::new(),
         };
         let cell = record::encode(&record, &self.limits()).unwrap();
         let lsn = self.commit_writes(vec![put(

@@ -25,10 +25,11 @@ impl Core {
     /// another flow's worker; as a commit.
     pub(crate) fn exec(&self, flow: &str, name: &str) -> Result<Arc<Worker>> {
         self.enter()?;
-        let plan = self.plan(flow)?;
         check_id("worker", name)?;
-        // One at a time, so that no two make the same one.
+        // One at a time, so that no two make the same one, and none is made for a flow that
+        // is just being replaced.
         let known = self.known_flows.lock();
+        let plan = self.plan(flow)?;
         let found = self.workers.read().get(name).cloned();
         if let Some(worker) = &found {
             if *worker.flow != *flow {
@@ -137,6 +138,8 @@ impl Core {
         }
         self.line_up(&worker, &mut inner, false);
         drop(inner);
+        // What was due while it was paused is due now.
+        self.alarm.set(0, &worker);
         self.tell();
         self.acknowledge(lsn)
     }

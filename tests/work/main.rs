@@ -11,6 +11,7 @@ mod basics;
 mod capacity;
 mod effects;
 mod errors;
+mod found;
 mod lifecycle;
 mod restart;
 mod rig;

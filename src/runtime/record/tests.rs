@@ -281,6 +281,8 @@ fn golden() -> Vec<(&'static str, Arc<[u8]>, &'static str)> {
                     created: 1,
                     metadata: [("tier".to_owned(), "gold".into())].into(),
                     key: name("k"),
+                    dropped: 0,
+                    results: Vec::new(),
                 },
                 &limits(),
             ),

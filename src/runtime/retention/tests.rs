@@ -33,6 +33,8 @@ fn begin(flow: &str) -> JobRecord {
         created: 5,
         metadata: BTreeMap::from([("tier".to_owned(), Value::from("gold"))]),
         key: Some("k".into()),
+        dropped: 0,
+        results: Vec::new(),
     }
 }
 

@@ -10,10 +10,11 @@ use crate::runtime::capture;
 use crate::runtime::idempotency;
 use crate::runtime::job::{Job, Message};
 use crate::runtime::output::OutputChange;
-use crate::runtime::record::{self, JobEndRecord, WorkerKey};
+use crate::runtime::record::{self, JobEndRecord, JobRecord, WorkerKey};
 use crate::runtime::slot::{Form, Room};
 use crate::runtime::status::{JobStatus, JobStep, WorkerStep};
 use crate::runtime::worker::Inner;
+use crate::value::Value;
 
 impl Settlement<'_> {
     /// Completes the writes: the jobs that end, what goes with them, and the counters.
@@ -41,20 +42,12 @@ impl Settlement<'_> {
         }
         for (job, end) in &self.ends {
             let state = job.state.lock();
-            let mut results = state.results.clone();
-            let own = self.results.iter().filter(|(of, _)| Arc::ptr_eq(of, job));
-            results.extend(own.flat_map(|(_, results)| results.clone()));
-            let dropped = self
-                .dropped
-                .iter()
-                .filter(|of| Arc::ptr_eq(of, job))
-                .count();
             let record = JobEndRecord {
                 status: end.status,
                 completed: self.now,
                 error: end.error.clone(),
-                dropped: state.dropped + dropped as u64,
-                results,
+                dropped: state.dropped + self.dropped_of(job),
+                results: self.results_of(job, &state.results),
             };
             let cell = record::encode(&record, &self.core.limits())?;
             self.ops
@@ -66,6 +59,7 @@ impl Settlement<'_> {
                 self.ops.change(&self.core.slots.keys, release);
             }
         }
+        self.prepare_progress()?;
         self.prepare_output()?;
         let (completed, failed) = self.ended_counts();
         if let Some(history) = &mut self.history {
@@ -80,6 +74,50 @@ impl Settlement<'_> {
                 .put(&self.worker.slot, WorkerKey::History(place).encode(), cell);
         }
         Ok(())
+    }
+
+    /// What a job that goes on has come to so far, beside what it began with.
+    fn prepare_progress(&mut self) -> Result<()> {
+        let with_results = self.results.iter().map(|(job, _)| job);
+        let mut changed: Vec<Arc<Job>> = with_results.chain(&self.dropped).cloned().collect();
+        changed.sort_by(|a, b| a.id.cmp(&b.id));
+        changed.dedup_by(|a, b| a.id == b.id);
+        for job in changed {
+            if self.ends.iter().any(|(known, _)| Arc::ptr_eq(known, &job)) {
+                continue;
+            }
+            let state = job.state.lock();
+            if state.status.is_final() {
+                continue;
+            }
+            let record = JobRecord {
+                flow: job.flow.to_string(),
+                worker: job.worker.to_string(),
+                created: job.created,
+                metadata: (*job.metadata).clone(),
+                key: job.key.clone(),
+                dropped: state.dropped + self.dropped_of(&job),
+                results: self.results_of(&job, &state.results),
+            };
+            drop(state);
+            let cell = record::encode(&record, &self.core.limits())?;
+            self.ops
+                .put(&self.core.slots.jobs, record::job_begin_key(&job.id), cell);
+        }
+        Ok(())
+    }
+
+    fn dropped_of(&self, job: &Arc<Job>) -> u64 {
+        self.dropped
+            .iter()
+            .filter(|of| Arc::ptr_eq(of, job))
+            .count() as u64
+    }
+
+    fn results_of(&self, job: &Arc<Job>, before: &[Value]) -> Vec<Value> {
+        let own = self.results.iter().filter(|(of, _)| Arc::ptr_eq(of, job));
+        let own = own.flat_map(|(_, results)| results.iter());
+        before.iter().chain(own).cloned().collect()
     }
 
     /// What the run printed, for each of its jobs, and how long the output of those lasts
@@ -166,6 +204,19 @@ impl Settlement<'_> {
             })
             .map(|(number, timer)| (*number, timer.clone()))
             .collect();
+        let parked = inner.parked.iter().filter(|(_, record)| {
+            let jobs = &record.jobs;
+            !jobs.is_empty()
+                && jobs
+                    .iter()
+                    .all(|id| inner.jobs.get(id.as_str()).is_none_or(over))
+        });
+        let parked: Vec<_> = parked.map(|(place, _)| place.clone()).collect();
+        for (routine, slot, seq) in parked {
+            let key = record::message_key(&routine, &slot, seq);
+            self.ops.delete(&self.worker.slot, key);
+            self.parked_gone.push((routine, slot, seq));
+        }
         for (at, slot, seq) in messages {
             let routine = &plan.routines[at];
             let key = record::message_key(&routine.id, &routine.slots[slot].0, seq.0);
@@ -207,6 +258,9 @@ impl Settlement<'_> {
             let queue = &mut inner.routines[*at].slots[*slot];
             made_room |= queue.is_full();
             queue.remove(*seq);
+        }
+        for place in &self.parked_gone {
+            inner.parked.remove(place);
         }
         for (at, id) in &self.claims_gone {
             inner.routines[*at].claims.remove(id);

@@ -214,6 +214,8 @@ pub(super) fn seeds() -> Seeds {
         created: 1,
         metadata: [("tier".to_owned(), "gold".into())].into(),
         key: None,
+        dropped: 0,
+        results: Vec::new(),
     };
     let end = JobEndRecord {
         status: crate::runtime::JobStatus::Completed,
