@@ -164,6 +164,10 @@ impl Condvar {
         self.0.notify_all();
     }
 
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
     pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
         let again = guard.held.take().map(|held| self.0.wait(held));
         guard.held = again.map(|held| held.unwrap_or_else(PoisonError::into_inner));
