@@ -33,6 +33,9 @@ impl Core {
         let mut inner = worker.inner.lock();
         inner.in_line = false;
         if self.enter().is_err() {
+            // Whoever waits for its work is told why it does not come.
+            drop(inner);
+            self.tell();
             return None;
         }
         let run = self.choose(worker, &mut inner);
