@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::runtime::worker::Worker;
 use crate::sync::{Condvar, Mutex};
 
@@ -14,6 +15,9 @@ use crate::sync::{Condvar, Mutex};
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The same, where nothing is due at all: retention wants a look now and then.
 const IDLE: Duration = Duration::from_millis(500);
+
+/// After this time what could not be committed is tried again.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Who is to be looked at when.
 #[derive(Debug, Default)]
@@ -25,6 +29,9 @@ pub(crate) struct Alarm {
 #[derive(Debug, Default)]
 struct State {
     due: BTreeMap<(u64, Arc<str>), Arc<Worker>>,
+    /// What could not be committed for no fault of its own: by the machine's time, since the
+    /// store's may stand.
+    again: Vec<(Instant, Arc<Worker>)>,
     /// Somebody has something to do that has no time.
     nudged: bool,
     closed: bool,
@@ -42,6 +49,14 @@ impl Alarm {
         }
     }
 
+    /// Looks at a worker a little later, whatever the store's clock shows.
+    pub(crate) fn set_again(&self, worker: &Arc<Worker>) {
+        let at = clock::deadline(AGAIN_AFTER);
+        let mut state = self.state.lock();
+        state.again.push((at, Arc::clone(worker)));
+        self.wake.notify_one();
+    }
+
     /// Waits until something may be due, and gives whom to look at by this time. `None`
     /// once it is closed.
     pub(crate) fn next(&self, now: impl Fn() -> u64) -> Option<Vec<Arc<Worker>>> {
@@ -53,12 +68,24 @@ impl Alarm {
             None => IDLE,
             Some(((at, _), _)) => Duration::from_micros(at.saturating_sub(now())).min(LOOK_EVERY),
         };
+        let first = state.again.iter().map(|(at, _)| *at).min();
+        let wait = first.map_or(wait, |at| {
+            wait.min(at.saturating_duration_since(clock::monotonic()))
+        });
         if !wait.is_zero() && !state.nudged {
             self.wake.wait_for(&mut state, wait);
         }
         state.nudged = false;
         let now = now();
         let mut due = Vec::new();
+        let machine = clock::monotonic();
+        state.again.retain(|(at, worker)| {
+            let is_due = *at <= machine;
+            if is_due {
+                due.push(Arc::clone(worker));
+            }
+            !is_due
+        });
         while let Some(entry) = state.due.first_entry()
             && entry.key().0 <= now
         {

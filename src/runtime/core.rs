@@ -33,6 +33,9 @@ use crate::sync::{Condvar, Mutex, RwLock};
 /// chain of hops costs a sync at its end and not one for each.
 const SYNCED_WITHIN: Duration = Duration::from_millis(5);
 
+/// How long who waits does not look at whether the store can still be used.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
 /// How many lines say what holds something up.
 pub(crate) const HOLDING_MAX: usize = 100;
 
@@ -334,9 +337,14 @@ impl Core {
             if self.is_closing() {
                 break Err(WorkError::ShutDown.into());
             }
+            // A store that takes nothing any more tells nobody, so it is asked now and then.
+            let look = deadline.min(clock::deadline(LOOK_EVERY));
             let mut changes = self.changes.lock();
-            if *changes == seen && self.changed.wait_until(&mut changes, deadline).timed_out() {
-                drop(changes);
+            let late = *changes == seen
+                && self.changed.wait_until(&mut changes, look).timed_out()
+                && look == deadline;
+            drop(changes);
+            if late {
                 break holds();
             }
         };

@@ -21,9 +21,6 @@ use crate::runtime::status::{JobStatus, RoutineStep, WorkerStatus};
 use crate::runtime::telemetry::ActivationSpan;
 use crate::runtime::worker::{Given, Inner};
 
-/// After this time what could not be committed for no fault of its own is tried again.
-const AGAIN_AFTER_MICROS: u64 = 100_000;
-
 impl Core {
     /// The logic of a run failed, or its commit did.
     pub(crate) fn failed(&self, run: &Arc<Run>, failure: Failure, span: &ActivationSpan) {
@@ -195,8 +192,7 @@ impl Core {
     /// is over; the store has all that it had before, and the next opening goes on there.
     pub(crate) fn leave(&self, run: &Arc<Run>, inner: &mut Inner) {
         let mut settlement = Settlement::new(self, &run.worker);
-        let again = settlement.now().saturating_add(AGAIN_AFTER_MICROS);
-        let record = claim_of(run, run.attempt.saturating_sub(1), again);
+        let record = claim_of(run, run.attempt.saturating_sub(1), settlement.now());
         // What cannot be encoded was never claimed.
         if !run.is_claimed() || settlement.claim(run, record).is_err() {
             settlement.give_back(run);
@@ -205,8 +201,8 @@ impl Core {
         settlement.apply(inner, self.engine().visible());
         let routine = &mut inner.routines[run.at];
         routine.candidate = false;
-        routine.ask_at = Some(again);
-        self.alarm.set(again, &run.worker);
+        routine.again = true;
+        self.alarm.set_again(&run.worker);
         self.tell();
     }
 }

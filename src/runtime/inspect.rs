@@ -302,6 +302,7 @@ mod tests {
             released: false,
             candidate: false,
             blocked: false,
+            again: false,
             claims: BTreeMap::from([(
                 ID,
                 Claimed {

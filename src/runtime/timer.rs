@@ -14,9 +14,6 @@ use crate::runtime::slot::Room;
 use crate::runtime::status::WorkerStatus;
 use crate::runtime::worker::{Inner, Worker};
 
-/// What cannot be sent now is tried again after this time.
-const AGAIN_AFTER_MICROS: u64 = 100_000;
-
 impl Core {
     /// What the thread of the clock does until the runtime is closed.
     pub(crate) fn watch_clock(&self) {
@@ -58,7 +55,7 @@ impl Core {
             if asks {
                 routine.ask_at = None;
             }
-            routine.candidate |= asks || due;
+            routine.candidate |= asks || due || std::mem::take(&mut routine.again);
         }
         // A worker that is paused gets what is due when it is resumed.
         if inner.record.status != WorkerStatus::Paused {
@@ -70,8 +67,7 @@ impl Core {
                 match self.fire(worker, &mut inner, number, &timer) {
                     Ok(fired) => settled.push(fired),
                     Err(_) => {
-                        let again = now.saturating_add(AGAIN_AFTER_MICROS);
-                        self.alarm.set(again, worker);
+                        self.alarm.set_again(worker);
                     }
                 }
             }

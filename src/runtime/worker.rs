@@ -85,6 +85,8 @@ pub(crate) struct RoutineState {
     /// Activations whose messages are fixed and that do not run: their next attempt is
     /// due, or will be.
     pub(crate) claims: BTreeMap<ActivationId, Claimed>,
+    /// Whether something of it could not be committed, and waits for a better time.
+    pub(crate) again: bool,
     /// When its policy wants to be asked again.
     pub(crate) ask_at: Option<u64>,
 }
@@ -148,7 +150,7 @@ impl Inner {
 
     /// Whether it has nothing to run now: nothing runs, and nothing that waits is ready to.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.running.is_empty() && !self.may_run()
+        self.running.is_empty() && !self.may_run() && !self.routines.iter().any(|r| r.again)
     }
 
     /// Something that may hold up or let go any routine has changed: room in a slot.
@@ -182,6 +184,7 @@ impl RoutineState {
             candidate: false,
             blocked: false,
             claims: BTreeMap::new(),
+            again: false,
             ask_at: None,
         }
     }

@@ -4,11 +4,13 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stdout,
     reason = "this is how a test fails"
 )]
 
 mod basics;
 mod capacity;
+mod crashes;
 mod effects;
 mod errors;
 mod found;
