@@ -14,6 +14,7 @@ mod crashes;
 mod effects;
 mod errors;
 mod found;
+mod killed;
 mod lifecycle;
 mod restart;
 mod rig;
