@@ -33,8 +33,8 @@ pub(crate) const REFUSED: &str = "refused";
 ///
 /// Hooks are called on the threads that do the work, before or after it as each says, in
 /// the order in which they were added, and whoever is to be told waits for them: they are
-/// quick, and do nothing that waits. Calls that wait for work or change it are errors inside
-/// ([`WorkError::InsideLogic`]). After a refusal the hooks behind are not asked. A hook
+/// quick, and do nothing that waits. Waiting for work, posting, registering a flow and
+/// shutting down are errors inside ([`WorkError::InsideLogic`]). After a refusal the hooks behind are not asked. A hook
 /// that panics where it may refuse has refused, with the text of the panic; elsewhere the
 /// panic is counted, told to `tracing`, and without effect.
 ///
