@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use evenkeel::testing::{Failure, Fault, SimDisk};
 use evenkeel::{ActivationPolicy, Error, Flow, JobStatus, Runtime, Shutdown, Store, WorkError};
 use serde_json::json;
 
@@ -281,4 +282,68 @@ fn a_job_that_is_read_back_says_whether_it_is_durable() {
     runtime.wait_until_job_finished(&id, LONG).unwrap();
     let job = runtime.get_job(&id).unwrap().unwrap();
     assert!(job.is_durable());
+}
+
+#[test]
+fn one_of_two_jobs_of_an_activation_may_end_and_the_other_goes_on() {
+    let (gate, keeper) = gate();
+    let mut flow = Flow::new("f");
+    flow.add_fn("pair", move |cx| {
+        gate.pass();
+        let events: Vec<_> = cx.data("in").collect();
+        for event in events {
+            for job in cx.jobs_of(event) {
+                cx.emit_for(&job, "out", event.data())?;
+            }
+        }
+        Ok(())
+    })
+    .unwrap()
+    .policy(ActivationPolicy::batch_size(2));
+    flow.add_fn("end", |cx| {
+        for event in cx.data("in") {
+            cx.result(event.data())?;
+        }
+        Ok(())
+    })
+    .unwrap()
+    .policy(ActivationPolicy::batch_size(1));
+    flow.connect("pair.out", "end.in").unwrap();
+    let runtime = start(flow);
+    let one = runtime.post("f", "pair", "in", 1).unwrap();
+    let other = runtime.post("f", "pair", "in", 2).unwrap();
+    keeper.wait();
+    assert!(runtime.cancel_job(one.job_id()).unwrap());
+    keeper.open();
+    other.wait(LONG).unwrap();
+    assert_eq!(
+        (one.status(), other.status()),
+        (JobStatus::Cancelled, JobStatus::Completed)
+    );
+    assert_eq!(other.results(), [2.into()]);
+}
+
+#[test]
+fn waiting_ends_while_the_disk_takes_nothing() {
+    let disk = SimDisk::new(1);
+    let store = disk.store_builder().open("data/store").unwrap();
+    let mut flow = Flow::new("f");
+    flow.add_fn("a", |cx| {
+        cx.emit("out", ())?;
+        Ok(())
+    })
+    .unwrap();
+    flow.connect("a.out", "a.in").unwrap();
+    let runtime = start_on(store, flow);
+    runtime.post("f", "a", "in", ()).unwrap();
+    disk.fail(Fault::Operation {
+        at: disk.operations() + 1,
+        failure: Failure::Io,
+        lasting: true,
+    });
+    let waits = || runtime.wait_until_all_workers_idle(LONG).is_err();
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = (0..4).map(|_| scope.spawn(waits)).collect();
+        assert!(waiting.into_iter().all(|waited| waited.join().unwrap()));
+    });
 }

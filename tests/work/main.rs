@@ -16,6 +16,7 @@ mod errors;
 mod found;
 mod killed;
 mod lifecycle;
+mod order;
 mod restart;
 mod rig;
 mod times;
