@@ -66,7 +66,7 @@ impl ManualClock {
     /// assert_eq!(clock.now_micros(), u64::MAX);
     /// ```
     pub fn advance(&self, by: Duration) {
-        let micros = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
+        let micros = micros(by);
         let later = |now: u64| Some(now.saturating_add(micros));
         let _ = self
             .0
@@ -90,6 +90,11 @@ pub(crate) fn monotonic() -> Instant {
 /// lives counts as a year.
 pub(crate) fn deadline(wait: Duration) -> Instant {
     monotonic() + wait.min(Duration::from_secs(365 * 24 * 60 * 60))
+}
+
+/// As the store counts time; what is longer than it can count is as long as it can.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A pause between two looks at something that gives no signal, such as a lock

@@ -1,9 +1,11 @@
 //! Owns the runtime: flows of routines whose work survives.
 //!
-//! Here are the parts that neither store nor threads know: what a flow is and what may be
-//! wrong with it, its documents, the queue of a slot, when a routine is activated, what
-//! follows from a failure, and which status may follow which. They decide; whoever calls
-//! them acts.
+//! Some parts know neither store nor threads: what a flow is and what may be wrong with it
+//! (`flow`, `document`), the queue of a slot (`slot`), when a routine is activated
+//! (`policy`), what follows from a failure (`handler`), and which status may follow which
+//! (`status`). They decide. `core` and what imports it act: they choose, run, commit and
+//! settle activations, and find work again. What a user holds is on top: `handle`,
+//! `activation`, `worker_state`, `job_context`.
 
 mod access;
 mod activation;

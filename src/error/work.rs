@@ -160,6 +160,17 @@ pub enum WorkError {
     AlreadyRunning,
 }
 
+impl WorkError {
+    /// There is nothing of this name; and what can be done about it.
+    pub(crate) fn unknown(what: &'static str, name: &str, hint: impl Into<String>) -> Self {
+        Self::Unknown {
+            what,
+            name: name.to_owned(),
+            hint: hint.into(),
+        }
+    }
+}
+
 fn held(holding: &[String]) -> String {
     match holding.is_empty() {
         true => "nothing is known to hold it".into(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::clock::micros;
 use crate::error::{Error, Result, WorkError};
 use crate::runtime::event::Event;
 use crate::runtime::job::Job;
@@ -287,8 +288,7 @@ impl Activation {
 
     fn unknown(&self, what: &'static str, name: &str, known: Vec<&str>) -> Error {
         let hint = format!("routine {:?} has {known:?}", self.routine());
-        let name = name.to_owned();
-        WorkError::Unknown { what, name, hint }.into()
+        WorkError::unknown(what, name, hint).into()
     }
 
     /// Posts a job to a flow: it begins with the commit of this activation, or not at all.
@@ -483,11 +483,6 @@ impl Activation {
             });
         })
     }
-}
-
-/// As the store counts time; what is longer than it can count is as long as it can.
-pub(crate) fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for Activation {

@@ -209,7 +209,7 @@ impl Core {
 
     /// Tells what has ended with a settlement, outside of the worker's lock.
     pub(crate) fn settled(&self, settled: Settled) {
-        self.printer.flush();
+        self.printer.flush_waiting();
         if !settled.ended.is_empty() {
             let mut live = self.live.lock();
             for (job, _) in &settled.ended {
@@ -235,7 +235,7 @@ impl Core {
 
     /// Where what a run emitted goes to. Conditions see what it has written.
     fn deliveries(&self, run: &Arc<Run>) -> Result<Vec<Delivery>, Failure> {
-        let emits = run.done.lock().emits.clone();
+        let emits = std::mem::take(&mut run.done.lock().emits);
         let mut deliveries = Vec::with_capacity(emits.len());
         for emit in emits {
             let jobs = emit

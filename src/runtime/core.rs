@@ -251,14 +251,8 @@ impl Core {
     /// [`WorkError::Unknown`].
     pub(crate) fn worker(&self, id: &str) -> Result<Arc<Worker>> {
         let found = self.workers.read().get(id).cloned();
-        found.ok_or_else(|| {
-            WorkError::Unknown {
-                what: "worker",
-                name: id.to_owned(),
-                hint: "`exec` or `exec_as` starts one".into(),
-            }
-            .into()
-        })
+        let hint = "`exec` or `exec_as` starts one";
+        Ok(found.ok_or_else(|| WorkError::unknown("worker", id, hint))?)
     }
 
     /// A flow that is registered.
@@ -267,14 +261,7 @@ impl Core {
     /// [`WorkError::Unknown`].
     pub(crate) fn plan(&self, flow: &str) -> Result<Arc<Plan>> {
         let found = self.flows.read().get(flow).cloned();
-        found.ok_or_else(|| {
-            WorkError::Unknown {
-                what: "flow",
-                name: flow.to_owned(),
-                hint: "register it first".into(),
-            }
-            .into()
-        })
+        Ok(found.ok_or_else(|| WorkError::unknown("flow", flow, "register it first"))?)
     }
 
     /// Puts a worker in line, if it may have something to run and does not stand there.

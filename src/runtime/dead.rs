@@ -12,6 +12,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::micros;
 use crate::codec::CodecLimits;
 use crate::codec::cell::{NEVER, deadline};
 use crate::engine::table::Slot;
@@ -20,7 +21,6 @@ use crate::engine::{Batch, Op, SlotBatch};
 use crate::error::{Error, Result, WorkError};
 use crate::ids::Lsn;
 use crate::runtime::record::{self, DeadKey, DeadRecord};
-use crate::runtime::retention::micros;
 use crate::scope::Scope;
 use crate::state::Store;
 use crate::sync::Mutex;
@@ -534,12 +534,8 @@ fn removal(number: u64) -> [(Box<[u8]>, Op); 2] {
 }
 
 fn unknown(number: u64) -> Error {
-    WorkError::Unknown {
-        what: "dead letter",
-        name: number.to_string(),
-        hint: "it was posted again or discarded, has expired, or made room for others".into(),
-    }
-    .into()
+    let hint = "it was posted again or discarded, has expired, or made room for others";
+    WorkError::unknown("dead letter", &number.to_string(), hint).into()
 }
 
 /// Cuts a text off behind the last character that ends within `bytes_max`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::engine::{Claim, Ticket};
 use crate::error::{Error, WorkError};
 use crate::runtime::activation::Activation;
-use crate::runtime::commit::Outcome;
+use crate::runtime::commit::{Outcome, is_gone};
 use crate::runtime::core::Core;
 use crate::runtime::current;
 use crate::runtime::failure::Failure;
@@ -143,10 +143,11 @@ impl Core {
     fn again(&self, run: &Arc<Run>) -> Option<Arc<Run>> {
         run.end(Fate::Over);
         let mut inner = run.worker.inner.lock();
-        let next = Arc::new(run.again(run.is_claimed()));
-        if run.fate() != Fate::Over || self.is_closing() {
+        // Its jobs may have ended since: a run without them would be one of no job.
+        if run.fate() != Fate::Over || self.is_closing() || is_gone(run, &inner) {
             return None;
         }
+        let next = Arc::new(run.again(run.is_claimed()));
         inner.running.insert(run.id, Arc::clone(&next));
         drop(inner);
         self.watch_time(&next);

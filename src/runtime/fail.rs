@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
+use crate::clock::micros;
 use crate::error::Result;
-use crate::runtime::activation::micros;
 use crate::runtime::capture::{self, Captured};
 use crate::runtime::commit::{TIMEOUT, is_gone, message_record, too_late};
 use crate::runtime::core::Core;

@@ -254,11 +254,8 @@ impl Core {
 }
 
 pub(crate) fn unknown_job(id: &str) -> WorkError {
-    WorkError::Unknown {
-        what: "job",
-        name: id.to_owned(),
-        hint: "it was never posted, or its record was removed after its time".into(),
-    }
+    let hint = "it was never posted, or its record was removed after its time";
+    WorkError::unknown("job", id, hint)
 }
 
 /// What a worker has to do, of one job or of all.

@@ -310,6 +310,14 @@ impl Printer {
         }
     }
 
+    /// Writes what was given, if there is anything: whoever printed nothing does not wait
+    /// for a stdout that is slow.
+    pub(crate) fn flush_waiting(&self) {
+        if !self.waiting.lock().is_empty() {
+            self.flush();
+        }
+    }
+
     /// Writes what was given. When it returns that is written, also where another thread
     /// did it. That stdout is closed or full is no matter of whoever prints.
     pub(crate) fn flush(&self) {

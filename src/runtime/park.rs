@@ -44,11 +44,11 @@ impl Core {
         let at = inner.plan.as_ref().and_then(|plan| plan.routine(routine));
         let state = at.and_then(|at| inner.routines.get_mut(at));
         let Some(state) = state else {
-            return Err(unknown(
+            return Err(Error::from(WorkError::unknown(
                 "routine",
                 routine,
                 format!("worker {id:?} runs no such one"),
-            ));
+            )));
         };
         state.released = released;
         state.candidate = true;
@@ -78,7 +78,7 @@ impl Core {
             });
             let Some((target, slot)) = place else {
                 let hint = format!("routine {:?} of worker {id:?} has no such one", to.0);
-                return Err(unknown("slot", to.1, hint));
+                return Err(Error::from(WorkError::unknown("slot", to.1, hint)));
             };
             let of = |(key, _): &(&(Arc<str>, Arc<str>, u64), &MessageRecord)| {
                 (&*key.0, &*key.1) == from
@@ -147,9 +147,4 @@ pub(crate) fn event_of(record: &MessageRecord) -> Event {
         (Some(from), Some(event)) => Event::emitted(from.as_str(), event.as_str(), data, record.at),
         _ => Event::posted(data, record.at),
     }
-}
-
-fn unknown(what: &'static str, name: &str, hint: String) -> Error {
-    let name = name.to_owned();
-    WorkError::Unknown { what, name, hint }.into()
 }

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock;
 use crate::runtime::event::Event;
 use crate::runtime::failure::Failure;
 use crate::runtime::options::Pressure;
@@ -556,7 +557,7 @@ impl fmt::Debug for SlotsView<'_> {
 
 /// The time so much later; at the end of all time it stays.
 fn later(micros: u64, by: Duration) -> u64 {
-    micros.saturating_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX))
+    micros.saturating_add(clock::micros(by))
 }
 
 #[cfg(test)]

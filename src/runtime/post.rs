@@ -193,16 +193,20 @@ impl Core {
         let plan = self.plan(flow)?;
         let at = plan.routine(routine).ok_or_else(|| {
             let known: Vec<_> = plan.routines.iter().map(|routine| &*routine.id).collect();
-            unknown("routine", routine, format!("flow {flow:?} has {known:?}"))
+            Error::from(WorkError::unknown(
+                "routine",
+                routine,
+                format!("flow {flow:?} has {known:?}"),
+            ))
         })?;
         if plan.routines[at].slot(slot).is_none() {
             let slots = plan.routines[at].slots.iter();
             let known: Vec<_> = slots.map(|(name, _)| &**name).collect();
-            return Err(unknown(
+            return Err(Error::from(WorkError::unknown(
                 "slot",
                 slot,
                 format!("routine {routine:?} has {known:?}"),
-            ));
+            )));
         }
         let worker = match &options.worker {
             None => self.default_worker(flow)?,
@@ -210,7 +214,7 @@ impl Core {
         };
         if *worker.flow != *flow {
             let hint = format!("worker {:?} is of flow {:?}", worker.id, worker.flow);
-            return Err(unknown("worker", &worker.id, hint));
+            return Err(Error::from(WorkError::unknown("worker", &worker.id, hint)));
         }
         let id = match options.job_id {
             Some(id) => {
@@ -414,12 +418,7 @@ fn place(target: &Target, inner: &Inner) -> Result<(usize, usize)> {
         Some((at, plan.routines[at].slot(&target.slot)?))
     });
     let hint = "its flow was registered with another version meanwhile";
-    found.ok_or_else(|| unknown("slot", &target.slot, hint.into()))
-}
-
-fn unknown(what: &'static str, name: &str, hint: String) -> Error {
-    let name = name.to_owned();
-    WorkError::Unknown { what, name, hint }.into()
+    found.ok_or_else(|| Error::from(WorkError::unknown("slot", &target.slot, hint)))
 }
 
 fn metadata(value: Value) -> Result<BTreeMap<String, Value>> {

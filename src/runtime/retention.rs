@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::clock::micros;
 use crate::engine::table::Slot;
 use crate::engine::{Batch, Engine, Op, SlotBatch};
 use crate::error::Result;
@@ -115,11 +116,6 @@ impl Default for KeepJobs {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// As store time counts.
-pub(crate) fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A job that has ended.

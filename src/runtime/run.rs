@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use crate::clock::micros;
 use crate::error::{Result, WorkError};
 use crate::runtime::core::Core;
 use crate::runtime::event::Event;
@@ -161,10 +162,8 @@ impl Run {
             }
         }
         let timeout = begin.plan.routines[begin.at].timeout;
-        let deadline_micros = timeout.map(|timeout| {
-            let micros = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
-            begin.begun_micros.saturating_add(micros)
-        });
+        let deadline_micros =
+            timeout.map(|timeout| begin.begun_micros.saturating_add(micros(timeout)));
         Self {
             core: begin.core,
             store: begin.store,

@@ -29,7 +29,7 @@ use crate::runtime::record::{
 use crate::runtime::run::Run;
 use crate::runtime::slot::{Form, Full, Room, Seq};
 use crate::runtime::status::JobStatus;
-use crate::runtime::worker::{Claimed, Given, Inner, Worker};
+use crate::runtime::worker::{Claimed, Inner, Worker};
 use crate::value::Value;
 
 /// A message on its way to a slot.
@@ -61,8 +61,8 @@ pub(crate) struct Settlement<'c> {
     counts: Vec<(Arc<Job>, i64)>,
     dropped: Vec<Arc<Job>>,
     results: Vec<(Arc<Job>, Vec<Value>)>,
-    consumed: Vec<(usize, Given)>,
-    given_back: Vec<(usize, Given)>,
+    consumed: Vec<(usize, usize, Vec<Seq>)>,
+    given_back: Vec<(usize, usize, Vec<Seq>)>,
     removed: Vec<(usize, usize, Seq)>,
     arrivals: Vec<Delivery>,
     timers: Vec<(u64, TimerRecord)>,
@@ -165,7 +165,8 @@ impl<'c> Settlement<'c> {
                     self.count(job, -1);
                 }
             }
-            self.consumed.push((run.at, given.clone()));
+            let taken = given.taken.clone();
+            self.consumed.push((run.at, given.slot, taken));
         }
     }
 
@@ -184,8 +185,9 @@ impl<'c> Settlement<'c> {
 
     /// The input of a run is not consumed: it waits again, where it stood.
     pub(crate) fn give_back(&mut self, run: &Run) {
-        let given = run.given.iter().cloned();
-        self.given_back.extend(given.map(|given| (run.at, given)));
+        let given = run.given.iter();
+        let taken = given.map(|given| (run.at, given.slot, given.taken.clone()));
+        self.given_back.extend(taken);
     }
 
     /// The input of a run waits for another attempt, and stays taken.
@@ -309,15 +311,11 @@ impl<'c> Settlement<'c> {
         self.timers_gone.push(number);
     }
 
-    /// A timer that sends again and again goes on to its next time.
+    /// Adds a timer, whose jobs are counted already.
     ///
     /// # Errors
     /// As the codec.
-    pub(crate) fn timer_moves(&mut self, inner: &Inner, timer: TimerRecord) -> Result<()> {
-        self.add_timer(inner, timer)
-    }
-
-    fn add_timer(&mut self, inner: &Inner, timer: TimerRecord) -> Result<()> {
+    pub(crate) fn add_timer(&mut self, inner: &Inner, timer: TimerRecord) -> Result<()> {
         let number = inner.next_timer + self.timers.len() as u64;
         let cell = record::encode(&timer, &self.core.limits())?;
         self.ops

@@ -124,7 +124,7 @@ impl Core {
                 let mut next = timer.clone();
                 let passed = every.saturating_mul(missed.saturating_add(1));
                 next.due = timer.due.saturating_add(passed);
-                settlement.timer_moves(inner, next)?;
+                settlement.add_timer(inner, next)?;
             }
         }
         settlement.prepare(inner)?;

@@ -14,6 +14,21 @@ fn idle() -> Flow {
     flow
 }
 
+/// A runtime that knows no flow yet, and a job that an earlier one left waiting.
+fn left_waiting() -> (Runtime, String) {
+    let store = Store::in_memory();
+    let runtime = start_on(store.clone(), idle());
+    runtime.pause_worker("f").unwrap();
+    let id = runtime
+        .post("f", "a", "in", ())
+        .unwrap()
+        .job_id()
+        .to_owned();
+    drop(runtime);
+    let runtime = Runtime::builder(store).start().unwrap();
+    (runtime, id)
+}
+
 #[test]
 fn results_of_a_job_that_goes_on_survive_a_restart() {
     let flow = || {
@@ -50,16 +65,7 @@ fn results_of_a_job_that_goes_on_survive_a_restart() {
 
 #[test]
 fn a_job_that_is_cancelled_before_its_flow_is_registered_does_not_run() {
-    let store = Store::in_memory();
-    let runtime = start_on(store.clone(), idle());
-    runtime.pause_worker("f").unwrap();
-    let id = runtime
-        .post("f", "a", "in", ())
-        .unwrap()
-        .job_id()
-        .to_owned();
-    drop(runtime);
-    let runtime = Runtime::builder(store).start().unwrap();
+    let (runtime, id) = left_waiting();
     assert!(runtime.cancel_job(&id).unwrap());
     runtime.register(idle()).unwrap();
     assert_eq!(runtime.worker_details("f").unwrap().slots[0].waiting, 0);
@@ -76,16 +82,7 @@ fn a_job_that_is_cancelled_before_its_flow_is_registered_does_not_run() {
 
 #[test]
 fn a_parked_message_goes_with_its_job() {
-    let store = Store::in_memory();
-    let runtime = start_on(store.clone(), idle());
-    runtime.pause_worker("f").unwrap();
-    let id = runtime
-        .post("f", "a", "in", ())
-        .unwrap()
-        .job_id()
-        .to_owned();
-    drop(runtime);
-    let runtime = Runtime::builder(store).start().unwrap();
+    let (runtime, id) = left_waiting();
     let mut other = Flow::new("f").version(2);
     other.add_fn("b", |_| Ok(())).unwrap();
     runtime.register(other).unwrap();
@@ -341,7 +338,12 @@ fn waiting_ends_while_the_disk_takes_nothing() {
         failure: Failure::Io,
         lasting: true,
     });
-    let waits = || runtime.wait_until_all_workers_idle(LONG).is_err();
+    // Some meet the end of the store, others that of their time; all of them come back.
+    let waits = || {
+        runtime
+            .wait_until_all_workers_idle(Duration::from_millis(300))
+            .is_err()
+    };
     std::thread::scope(|scope| {
         let waiting: Vec<_> = (0..4).map(|_| scope.spawn(waits)).collect();
         assert!(waiting.into_iter().all(|waited| waited.join().unwrap()));

@@ -247,11 +247,11 @@ impl Settlement<'_> {
     /// [`Core::settled`] for the rest.
     pub(crate) fn apply(mut self, inner: &mut Inner, lsn: Lsn) -> Settled {
         let mut made_room = false;
-        for (at, given) in &self.consumed {
-            inner.routines[*at].slots[given.slot].consume(&given.taken);
+        for (at, slot, taken) in &self.consumed {
+            inner.routines[*at].slots[*slot].consume(taken);
         }
-        for (at, given) in &self.given_back {
-            inner.routines[*at].slots[given.slot].give_back(&given.taken);
+        for (at, slot, taken) in &self.given_back {
+            inner.routines[*at].slots[*slot].give_back(taken);
             inner.routines[*at].candidate = true;
         }
         for (at, slot, seq) in &self.removed {
