@@ -82,7 +82,7 @@ pub(crate) struct Engine {
     /// The schema version of the state; changed under the sequencer's lock.
     schema: AtomicU32,
     slots: Slots,
-    pub(crate) reservations: Reservations,
+    pub(crate) reservations: Arc<Reservations>,
     /// What the memtable takes, in bytes: of all generations, and of the newest.
     held: AtomicU64,
     active: AtomicU64,

@@ -90,6 +90,8 @@ pub use migrate::{
     RehearsedInvariant, RehearsedMigration, Reverts, Sample, ScopeSet, StateMigration, StateSize,
     Transforms,
 };
+#[cfg(feature = "tokio")]
+pub use runtime::AsyncActivation;
 #[cfg(feature = "tracing")]
 pub use runtime::JobOutputLayer;
 pub use runtime::{

@@ -10,6 +10,8 @@
 mod access;
 mod activation;
 mod alarm;
+#[cfg(feature = "tokio")]
+mod async_activation;
 mod builtin;
 mod capture;
 mod choose;
@@ -18,6 +20,8 @@ mod core;
 mod current;
 pub(crate) mod dead;
 mod document;
+#[cfg(feature = "tokio")]
+mod driver;
 mod endpoint;
 mod event;
 mod execute;
@@ -42,6 +46,7 @@ mod ops;
 mod options;
 mod output;
 mod park;
+mod peek;
 mod plan;
 mod policy;
 mod post;
@@ -57,12 +62,15 @@ mod status;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod timer;
 mod worker;
 mod worker_state;
 mod workers;
 
 pub use activation::Activation;
+#[cfg(feature = "tokio")]
+pub use async_activation::AsyncActivation;
 pub use builtin::aggregator::Aggregator;
 pub use builtin::batcher::Batcher;
 pub use builtin::debouncer::Debouncer;

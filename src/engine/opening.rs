@@ -21,7 +21,6 @@ use super::place::remove_unfinished;
 use super::pressure::Pressure;
 use super::rebuild::cleared;
 use super::report::{Healed, Recovery};
-use super::reservation::Reservations;
 use super::sequencer::Sequencer;
 use super::slots::Slots;
 use super::snapshot::{self, SnapshotReader};
@@ -89,7 +88,7 @@ impl Engine {
             visible: AtomicU64::new(0),
             schema: AtomicU32::new(0),
             slots: Slots::default(),
-            reservations: Reservations::default(),
+            reservations: Arc::default(),
             held: AtomicU64::new(0),
             active: AtomicU64::new(0),
             room: Condvar::new(),

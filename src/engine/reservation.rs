@@ -4,6 +4,7 @@
 //! What stays true: a ticket joins all its queues at once, so tickets never wait
 //! for each other in a circle; who touches other keys waits for nobody.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock;
@@ -50,16 +51,17 @@ struct Queue {
 /// waits for the same key must not stop both for ever.
 const LAPSE: Duration = Duration::from_secs(5);
 
-/// A reservation; dropping it lets the others go on.
+/// A reservation; dropping it lets the others go on. It may be dropped on another thread
+/// than it was made on.
 #[derive(Debug)]
-pub(crate) struct Ticket<'a> {
-    owner: &'a Reservations,
+pub(crate) struct Ticket {
+    owner: Arc<Reservations>,
     number: u64,
 }
 
 impl Reservations {
     /// Waits in line for these keys, then holds them.
-    pub(crate) fn reserve(&self, claims: Vec<Claim>) -> Ticket<'_> {
+    pub(crate) fn reserve(self: &Arc<Self>, claims: Vec<Claim>) -> Ticket {
         let mut queue = self.queue.lock();
         let number = queue.next;
         queue.next += 1;
@@ -70,7 +72,7 @@ impl Reservations {
         });
         self.waiting.store(queue.entries.len(), Ordering::SeqCst);
         let ticket = Ticket {
-            owner: self,
+            owner: Arc::clone(self),
             number,
         };
         loop {
@@ -130,14 +132,14 @@ impl Entry {
     }
 }
 
-impl Ticket<'_> {
+impl Ticket {
     /// What tells this reservation from others.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 }
 
-impl Drop for Ticket<'_> {
+impl Drop for Ticket {
     fn drop(&mut self) {
         let mut queue = self.owner.queue.lock();
         queue.entries.retain(|entry| entry.ticket != self.number);

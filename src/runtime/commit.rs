@@ -181,7 +181,7 @@ impl Core {
                 self.over(run, &mut inners[at], RoutineStep::Succeed);
             }
             settled.push(settlement.apply(&mut inners[at], lsn));
-            self.line_up(workers[at], &mut inners[at], at == own);
+            self.line_up(workers[at], &mut inners[at], at == own && run.has_thread());
         }
         drop(inners);
         for settled in settled {

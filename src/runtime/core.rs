@@ -14,6 +14,8 @@ use crate::error::{Error, Result, WorkError};
 use crate::ids::Lsn;
 use crate::runtime::alarm::Alarm;
 use crate::runtime::dead::DeadLetters;
+#[cfg(feature = "tokio")]
+use crate::runtime::driver::Driver;
 use crate::runtime::hooks::HookSet;
 use crate::runtime::job::Job;
 use crate::runtime::line::Line;
@@ -66,6 +68,9 @@ pub(crate) struct Core {
     pub(crate) printer: Printer,
     pub(crate) line: Line,
     pub(crate) alarm: Alarm,
+    /// Who polls async logic.
+    #[cfg(feature = "tokio")]
+    pub(crate) driver: crate::sync::OnceLock<Driver>,
     /// Runs that have a timeout.
     pub(crate) timed: Mutex<Vec<Arc<Run>>>,
     /// Jobs that have ended and whose records are kept.
@@ -126,6 +131,8 @@ impl Core {
             printer: Printer::default(),
             line: Line::default(),
             alarm: Alarm::default(),
+            #[cfg(feature = "tokio")]
+            driver: crate::sync::OnceLock::new(),
             timed: Mutex::default(),
             finished,
             dead,
@@ -222,6 +229,8 @@ impl Core {
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
         self.line.close();
+        #[cfg(feature = "tokio")]
+        self.close_driver();
         self.alarm.close();
         for worker in self.all_workers() {
             drop(worker.inner.lock());

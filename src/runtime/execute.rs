@@ -12,6 +12,7 @@ use crate::runtime::core::Core;
 use crate::runtime::current;
 use crate::runtime::failure::Failure;
 use crate::runtime::history::ExecutionOutcome;
+use crate::runtime::routine::{Logic, Routine};
 use crate::runtime::run::{Fate, Run};
 use crate::runtime::status::WorkerStep;
 use crate::runtime::telemetry::{self, ActivationSpan};
@@ -23,7 +24,7 @@ impl Core {
     pub(crate) fn work(&self) {
         while let Some(worker) = self.line.next() {
             if let Some(run) = self.begin(&worker) {
-                self.execute(run);
+                self.dispatch(run);
             }
         }
     }
@@ -49,56 +50,37 @@ impl Core {
         run
     }
 
-    /// Runs an activation until it is committed, has failed, or cannot be committed any
-    /// more.
-    pub(crate) fn execute(&self, mut run: Arc<Run>) {
-        self.watch_time(&run);
-        let engine = Arc::clone(self.engine());
-        let attempts = self.store.shared().settings.limits.transaction_attempts;
-        let mut ticket: Option<Ticket<'_>> = None;
-        let mut claims: Vec<Claim> = Vec::new();
-        if run.routine().settings.starts_durable && !self.has_durable_cause(&run) {
-            return self.leave(&run, &mut run.worker.inner.lock());
-        }
-        self.tell_begin(&run);
-        for races in 1..=attempts {
-            let span = telemetry::activation(&run);
-            let entered = span.enter();
-            let outcome = match self.hooks.routine_starts(&run).and_then(|()| logic(&run)) {
-                Ok(()) => self.finish(&run, ticket.as_ref().map(Ticket::number)),
-                Err(failure) if lost_its_view(&failure) => Outcome::Lost(Vec::new()),
-                Err(failure) => Outcome::Failed(failure),
-            };
-            drop(entered);
-            match outcome {
-                Outcome::Committed(lsn) => {
-                    drop(ticket);
-                    span.committed(lsn);
-                    self.ended(&run, &span, ExecutionOutcome::Completed, None);
-                    return engine.expire_in_passing();
-                }
-                Outcome::Gone => return self.gone(&run, &span),
-                Outcome::Left => return,
-                Outcome::Failed(failure) => return self.failed(&run, failure, &span),
-                Outcome::Lost(lost) => {
-                    span.lost();
-                    self.figures.race_lost();
-                    if races >= RACES_BEFORE_QUEUEING {
-                        // Let go before queueing again, so that nobody waits for two at once.
-                        drop(ticket.take());
-                        claims.extend(lost);
-                        ticket = Some(engine.reservations.reserve(claims.clone()));
-                    }
-                    match self.again(&run) {
-                        Some(next) => run = next,
-                        None => return self.gone(&run, &span),
-                    }
-                }
+    /// Starts a run: here, or with whoever polls async logic.
+    fn dispatch(&self, run: Arc<Run>) {
+        match &run.routine().logic {
+            Logic::Plain(logic) => {
+                let logic = Arc::clone(logic);
+                self.execute(run, &*logic);
+            }
+            #[cfg(feature = "tokio")]
+            Logic::Async(logic) => {
+                let logic = Arc::clone(logic);
+                self.hand_over(run, logic);
             }
         }
-        let tried = format!("tried {attempts} times, each time with other keys");
-        let span = telemetry::activation(&run);
-        self.failed(&run, Failure::new(tried).kind("conflict"), &span);
+    }
+
+    /// Runs an activation until it is committed, has failed, or cannot be committed any
+    /// more.
+    fn execute(&self, run: Arc<Run>, routine: &dyn Routine) {
+        let Some(mut execution) = Execution::begin(self, run) else {
+            return;
+        };
+        loop {
+            let span = telemetry::activation(&execution.run);
+            let entered = span.enter();
+            let ended = self.hooks.routine_starts(&execution.run);
+            let ended = ended.and_then(|()| logic(&execution.run, routine));
+            drop(entered);
+            if !execution.goes_on(self, &span, ended) {
+                return;
+            }
+        }
     }
 
     /// Tells that an activation begins, and with it perhaps jobs.
@@ -163,12 +145,100 @@ impl Core {
     }
 }
 
+/// The runs of one activation, one after the other, until one of them is committed or it
+/// has failed. Who has it calls the logic; what may wait is in here.
+pub(crate) struct Execution {
+    /// The run whose logic is to be called.
+    pub(crate) run: Arc<Run>,
+    races: u32,
+    claims: Vec<Claim>,
+    /// What it reserved, since it lost too often.
+    ticket: Option<Ticket>,
+}
+
+impl Execution {
+    /// `None` where it cannot begin now.
+    pub(crate) fn begin(core: &Core, run: Arc<Run>) -> Option<Self> {
+        core.watch_time(&run);
+        if run.routine().settings.starts_durable && !core.has_durable_cause(&run) {
+            core.leave(&run, &mut run.worker.inner.lock());
+            return None;
+        }
+        core.tell_begin(&run);
+        Some(Self {
+            run,
+            races: 0,
+            claims: Vec::new(),
+            ticket: None,
+        })
+    }
+
+    /// The logic has ended: commits what it did, or does what follows from its failure. True
+    /// where it lost a race, and is to be called once more, for the run that is here now.
+    pub(crate) fn goes_on(
+        &mut self,
+        core: &Core,
+        span: &ActivationSpan,
+        ended: Result<(), Failure>,
+    ) -> bool {
+        let run = Arc::clone(&self.run);
+        let entered = span.enter();
+        let outcome = match ended {
+            Ok(()) => core.finish(&run, self.ticket.as_ref().map(Ticket::number)),
+            Err(failure) if lost_its_view(&failure) => Outcome::Lost(Vec::new()),
+            Err(failure) => Outcome::Failed(failure),
+        };
+        drop(entered);
+        match outcome {
+            Outcome::Committed(lsn) => {
+                drop(self.ticket.take());
+                span.committed(lsn);
+                core.ended(&run, span, ExecutionOutcome::Completed, None);
+                core.engine().expire_in_passing();
+            }
+            Outcome::Gone => core.gone(&run, span),
+            Outcome::Left => {}
+            Outcome::Failed(failure) => core.failed(&run, failure, span),
+            Outcome::Lost(lost) => {
+                span.lost();
+                core.figures.race_lost();
+                return self.lost(core, span, lost);
+            }
+        }
+        false
+    }
+
+    fn lost(&mut self, core: &Core, span: &ActivationSpan, lost: Vec<Claim>) -> bool {
+        self.races += 1;
+        let attempts = core.store.shared().settings.limits.transaction_attempts;
+        if self.races >= attempts {
+            let tried = format!("tried {attempts} times, each time with other keys");
+            core.failed(&self.run, Failure::new(tried).kind("conflict"), span);
+            return false;
+        }
+        if self.races >= RACES_BEFORE_QUEUEING {
+            // Let go before queueing again, so that nobody waits for two at once.
+            drop(self.ticket.take());
+            self.claims.extend(lost);
+            let reservations = &core.engine().reservations;
+            self.ticket = Some(reservations.reserve(self.claims.clone()));
+        }
+        match core.again(&self.run) {
+            Some(next) => self.run = next,
+            None => {
+                core.gone(&self.run, span);
+                return false;
+            }
+        }
+        true
+    }
+}
+
 /// Calls the user's code.
-fn logic(run: &Arc<Run>) -> Result<(), Failure> {
+fn logic(run: &Arc<Run>, routine: &dyn Routine) -> Result<(), Failure> {
     let _inside = current::enter(run);
     let mut activation = Activation::of(run);
-    let routine = run.routine();
-    let ended = catch_unwind(AssertUnwindSafe(|| routine.logic.run(&mut activation)));
+    let ended = catch_unwind(AssertUnwindSafe(|| routine.run(&mut activation)));
     ended.unwrap_or_else(|panic| Err(Failure::panicked("its logic", &*panic)))
 }
 

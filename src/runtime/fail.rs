@@ -129,7 +129,7 @@ impl Core {
             self.apply_worker_end(inner, WorkerStatus::Failed);
         }
         cancel_runs(inner);
-        self.line_up(&run.worker, inner, true);
+        self.line_up(&run.worker, inner, run.has_thread());
         Ok((settled, ended))
     }
 
@@ -184,7 +184,7 @@ impl Core {
         };
         self.over(run, inner, RoutineStep::GiveBack);
         let settled = settlement.apply(inner, lsn);
-        self.line_up(&run.worker, inner, true);
+        self.line_up(&run.worker, inner, run.has_thread());
         Ok(settled)
     }
 

@@ -20,6 +20,8 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::runtime::activation::Activation;
+#[cfg(feature = "tokio")]
+use crate::runtime::async_activation::AsyncActivation;
 use crate::runtime::endpoint::Endpoint;
 use crate::runtime::event::{Condition, Event, JobView, Verdict};
 use crate::runtime::failure::Failure;
@@ -28,7 +30,7 @@ use crate::runtime::flow::cycles::Cycles;
 use crate::runtime::flow::problem::FlowProblem;
 use crate::runtime::flow::validate::bad_name;
 use crate::runtime::handler::ErrorHandler;
-use crate::runtime::routine::{FnRoutine, Node, Routine, RoutineSettings};
+use crate::runtime::routine::{FnRoutine, Logic, Node, Routine, RoutineSettings};
 
 /// Routines and what connects them.
 ///
@@ -179,7 +181,7 @@ impl Flow {
         id: impl Into<String>,
         routine: impl Routine,
     ) -> Result<&mut RoutineSettings> {
-        let added = self.add(id.into(), None, Arc::new(routine));
+        let added = self.add(id.into(), None, Logic::Plain(Arc::new(routine)));
         added.map_err(|problem| invalid(&self.name, problem))?;
         self.last()
     }
@@ -201,6 +203,45 @@ impl Flow {
         F: Fn(&mut Activation) -> Result<(), Failure> + Send + Sync + 'static,
     {
         self.add_routine(id, FnRoutine(logic))
+    }
+
+    /// Adds a routine that is an async closure or function. It declares nothing, as one of
+    /// [`add_fn`](Self::add_fn), and everything holds for it that holds for others: see
+    /// [`AsyncActivation`]. While it awaits it holds no thread; all async logic of a
+    /// runtime is polled by one thread, so what computes for long belongs into a routine
+    /// that is not async, or on a thread of its own. Its futures need not be `Send`.
+    ///
+    /// # Errors
+    /// As [`add_routine`](Self::add_routine).
+    ///
+    /// ```
+    /// use evenkeel::{AsyncActivation, Flow, Runtime, Store};
+    /// use std::time::Duration;
+    /// async fn fetch() -> Result<u32, std::io::Error> {
+    ///     Ok(12)
+    /// }
+    /// let runtime = Runtime::builder(Store::in_memory()).start()?;
+    /// let mut flow = Flow::new("orders");
+    /// flow.add_async("fetch", async |cx: AsyncActivation| {
+    ///     let price = cx.once("get", fetch).await?;
+    ///     cx.result(price)?;
+    ///     Ok(())
+    /// })?;
+    /// runtime.register(flow)?;
+    /// runtime.exec("orders")?;
+    /// let job = runtime.post("orders", "fetch", "in", ())?;
+    /// runtime.wait_until_all_jobs_finished(Duration::from_secs(5))?;
+    /// assert_eq!(job.results(), [12.into()]);
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    #[cfg(feature = "tokio")]
+    pub fn add_async<F>(&mut self, id: impl Into<String>, logic: F) -> Result<&mut RoutineSettings>
+    where
+        F: AsyncFn(AsyncActivation) -> Result<(), Failure> + Send + Sync + 'static,
+    {
+        let added = self.add(id.into(), None, Logic::Async(Arc::new(logic)));
+        added.map_err(|problem| invalid(&self.name, problem))?;
+        self.last()
     }
 
     /// The settings of a routine.
@@ -351,7 +392,7 @@ impl Flow {
         &mut self,
         id: String,
         kind: Option<String>,
-        logic: Arc<dyn Routine>,
+        logic: Logic,
     ) -> Result<(), FlowProblem> {
         if let Some(problem) = bad_name("routine", &id) {
             return Err(problem);

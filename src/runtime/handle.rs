@@ -22,11 +22,10 @@ use crate::runtime::retention::KeepJobs;
 use crate::runtime::settings::Settings;
 use crate::runtime::status::WorkerStatus;
 use crate::runtime::telemetry::RuntimeStats;
+use crate::runtime::threads::Threads;
 use crate::runtime::worker_state::WorkerState;
 use crate::state::Store;
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::thread::{self, JoinHandle};
+use crate::sync::atomic::Ordering;
 use crate::value::Value;
 
 const WAITING: &str = "waiting for jobs";
@@ -58,9 +57,19 @@ pub struct RuntimeBuilder {
 
 impl RuntimeBuilder {
     /// Sets how many activations run at once, over all flows and workers: exactly so many
-    /// threads run logic. Default: as many as the machine has cores. At least 1.
+    /// threads run logic that is not async. Default: as many as the machine has cores. At least 1.
     pub fn threads(mut self, threads: usize) -> Self {
         self.settings.threads = threads;
+        self
+    }
+
+    /// Sets how many activations of [async](Flow::add_async) logic run at once, over all
+    /// flows and workers. They hold none of the [`threads`](Self::threads): all are polled
+    /// by one thread more. What is beyond waits, and what it waits counts to its timeout.
+    /// Default 1,024, from 1 to 1,048,576.
+    #[cfg(feature = "tokio")]
+    pub fn async_activations(mut self, activations: usize) -> Self {
+        self.settings.async_activations = activations;
         self
     }
 
@@ -125,6 +134,8 @@ impl RuntimeBuilder {
         let Self { store, settings } = self;
         bounded("threads", settings.threads, 1, 1 << 16)?;
         bounded("history", settings.history, 1, usize::from(u16::MAX))?;
+        #[cfg(feature = "tokio")]
+        bounded("async_activations", settings.async_activations, 1, 1 << 20)?;
         let faults = [settings.keep_jobs.fault(), settings.keep_dead.fault()];
         if let Some(reason) = faults.into_iter().flatten().next() {
             let what = "retention";
@@ -134,12 +145,12 @@ impl RuntimeBuilder {
         if store.shared().runs.swap(true, Ordering::SeqCst) {
             return Err(WorkError::AlreadyRunning.into());
         }
-        let begun = begin(&store, settings);
+        let begun = Threads::start(&store, settings);
         if begun.is_err() {
             store.shared().runs.store(false, Ordering::SeqCst);
         }
         Ok(Runtime {
-            owner: Arc::new(begun?),
+            threads: Arc::new(begun?),
         })
     }
 }
@@ -151,64 +162,6 @@ fn bounded(what: &'static str, value: usize, min: usize, max: usize) -> Result<(
             what,
             reason: format!("it is {value}; from {min} to {max}"),
         }),
-    }
-}
-
-fn begin(store: &Store, settings: Settings) -> Result<Owner> {
-    let core = Core::new(store.clone(), settings)?;
-    core.load()?;
-    let owner = Owner {
-        core,
-        ended: AtomicBool::new(false),
-        threads: Mutex::default(),
-    };
-    let spawn = |name: String, work: fn(&Core)| {
-        let core = Arc::clone(&owner.core);
-        let thread = thread::Builder::new().name(name);
-        thread.spawn(move || work(&core))
-    };
-    for number in 0..owner.core.settings.threads {
-        let thread = spawn(format!("evenkeel-run-{number}"), Core::work);
-        let thread = thread.map_err(|e| Error::io("start a thread", "", e));
-        owner.threads.lock().push(thread?);
-    }
-    let clock = spawn("evenkeel-clock".into(), Core::watch_clock);
-    let clock = clock.map_err(|e| Error::io("start a thread", "", e))?;
-    owner.threads.lock().push(clock);
-    Ok(owner)
-}
-
-/// What ends the runtime with its last handle.
-struct Owner {
-    core: Arc<Core>,
-    ended: AtomicBool,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-}
-
-impl Owner {
-    /// Sends the threads home and waits for them, but for the one that asks.
-    fn end(&self) {
-        self.core.close();
-        let threads = std::mem::take(&mut *self.threads.lock());
-        let myself = thread::current().id();
-        for thread in threads {
-            if thread.thread().id() != myself {
-                // A thread that panicked has told so, and holds nothing any more.
-                let _ = thread.join();
-            }
-        }
-        self.core.printer.flush();
-        // Once: the store may have another runtime since.
-        if !self.ended.swap(true, Ordering::SeqCst) {
-            let shared = self.core.store.shared();
-            shared.runs.store(false, Ordering::SeqCst);
-        }
-    }
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 
@@ -238,7 +191,7 @@ impl Drop for Owner {
 /// ```
 #[derive(Clone)]
 pub struct Runtime {
-    owner: Arc<Owner>,
+    threads: Arc<Threads>,
 }
 
 impl Runtime {
@@ -251,7 +204,7 @@ impl Runtime {
     }
 
     fn core(&self) -> &Arc<Core> {
-        &self.owner.core
+        &self.threads.core
     }
 
     /// The store that it runs on.
@@ -555,7 +508,7 @@ impl Runtime {
                 core.abort();
             }
         }
-        self.owner.end();
+        self.threads.end();
         core.engine().sync(core.engine().visible())
     }
 }

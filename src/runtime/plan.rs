@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::runtime::flow::{Connection, Flow};
 use crate::runtime::handler::ErrorHandler;
 use crate::runtime::options::SlotOptions;
-use crate::runtime::routine::{Routine, RoutineSettings};
+use crate::runtime::routine::{Logic, RoutineSettings};
 
 /// A flow that runs.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Plan {
 /// A routine of a flow that runs.
 pub(crate) struct PlanRoutine {
     pub(crate) id: Arc<str>,
-    pub(crate) logic: Arc<dyn Routine>,
+    pub(crate) logic: Logic,
     pub(crate) settings: RoutineSettings,
     pub(crate) slots: Vec<(Arc<str>, SlotOptions)>,
     pub(crate) outs: Vec<Out>,
@@ -72,7 +72,7 @@ impl Plan {
             });
             PlanRoutine {
                 id: node.id.as_str().into(),
-                logic: Arc::clone(&node.logic),
+                logic: node.logic.clone(),
                 settings: node.settings.clone(),
                 slots: slots_of(at),
                 outs: outs.collect(),

@@ -310,6 +310,13 @@ impl Decision {
         Self(Inner::Take(vec![(slot.into(), Form::Latest)]))
     }
 
+    /// An activation with all messages of one slot: those that wait, which it consumes, and
+    /// those that were consumed before and are [still there](SlotsView::peek_all).
+    #[must_use]
+    pub fn take_with_consumed(slot: impl Into<String>) -> Self {
+        Self(Inner::Take(vec![(slot.into(), Form::All)]))
+    }
+
     /// As well as this decision says, with up to `count` of another slot. To hold, and to
     /// take all, stay what they are.
     #[must_use]
@@ -322,6 +329,13 @@ impl Decision {
     #[must_use]
     pub fn and_latest(self, slot: impl Into<String>) -> Self {
         self.with(slot.into(), Form::Latest)
+    }
+
+    /// As well as this decision says, with all messages of another slot, consumed ones
+    /// included. To hold, and to take all, stay what they are.
+    #[must_use]
+    pub fn and_with_consumed(self, slot: impl Into<String>) -> Self {
+        self.with(slot.into(), Form::All)
     }
 
     fn with(mut self, slot: String, form: Form) -> Self {
@@ -388,6 +402,7 @@ impl Carries for Arc<Event> {
 /// The queue of a slot as far as policies look at it.
 pub(crate) trait Waiting {
     fn waiting(&self) -> usize;
+    fn total(&self) -> usize;
     fn oldest_micros(&self) -> Option<u64>;
     fn pressure(&self) -> Pressure;
     fn events(&self, form: Form) -> Vec<Arc<Event>>;
@@ -396,6 +411,10 @@ pub(crate) trait Waiting {
 impl<T: Carries> Waiting for SlotQueue<T> {
     fn waiting(&self) -> usize {
         Self::waiting(self)
+    }
+
+    fn total(&self) -> usize {
+        Self::total(self)
     }
 
     fn oldest_micros(&self) -> Option<u64> {
@@ -449,6 +468,13 @@ impl<'q> SlotsView<'q> {
     #[must_use]
     pub fn waiting(&self, slot: &str) -> usize {
         self.queue(slot).map_or(0, Waiting::waiting)
+    }
+
+    /// How many messages a slot holds: those that wait, those that run, and those that were
+    /// consumed and are still there.
+    #[must_use]
+    pub fn total(&self, slot: &str) -> usize {
+        self.queue(slot).map_or(0, Waiting::total)
     }
 
     /// When the oldest message came that waits in a slot, in microseconds since 1970 by

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::runtime::activation::Activation;
+#[cfg(feature = "tokio")]
+use crate::runtime::async_activation::AsyncLogic;
 use crate::runtime::failure::Failure;
 use crate::runtime::handler::ErrorHandler;
 use crate::runtime::options::SlotOptions;
@@ -286,13 +288,34 @@ fn put<V>(entries: &mut Vec<(String, V)>, name: String, value: V) {
     }
 }
 
+/// The logic of a routine of a flow.
+#[derive(Clone)]
+pub(crate) enum Logic {
+    /// A thread runs it from beginning to end.
+    Plain(Arc<dyn Routine>),
+    /// It is polled.
+    #[cfg(feature = "tokio")]
+    Async(Arc<dyn AsyncLogic>),
+}
+
+impl Logic {
+    /// What it declares of itself.
+    pub(crate) fn declare(&self, settings: &mut RoutineSettings) {
+        match self {
+            Self::Plain(routine) => routine.declare(settings),
+            #[cfg(feature = "tokio")]
+            Self::Async(_) => {}
+        }
+    }
+}
+
 /// A routine of a flow.
 #[derive(Clone)]
 pub(crate) struct Node {
     pub(crate) id: String,
     /// The kind in the registry that made it; `None` where the program did.
     pub(crate) kind: Option<String>,
-    pub(crate) logic: Arc<dyn Routine>,
+    pub(crate) logic: Logic,
     pub(crate) settings: RoutineSettings,
 }
 

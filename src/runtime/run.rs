@@ -8,6 +8,8 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Weak};
+#[cfg(feature = "tokio")]
+use std::task::Waker;
 
 use crate::clock::micros;
 use crate::error::{Result, WorkError};
@@ -19,6 +21,7 @@ use crate::runtime::output::Printed;
 use crate::runtime::plan::{Plan, PlanRoutine};
 use crate::runtime::post::Target;
 use crate::runtime::record::{ActivationId, TimerRecord, TraceRecord};
+use crate::runtime::routine::Logic;
 use crate::runtime::worker::{Given, Worker};
 use crate::state::{Store, Transaction};
 use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -84,6 +87,9 @@ pub(crate) struct Run {
     /// When it is too late to commit, by store time.
     pub(crate) deadline_micros: Option<u64>,
     fate: AtomicU8,
+    /// Who polls its logic, to be woken when it is ended before that.
+    #[cfg(feature = "tokio")]
+    poller: Mutex<Option<Waker>>,
     transaction: OnceLock<Transaction>,
     pub(crate) done: Mutex<Done>,
     /// What it printed. It is not a part of `done`, which a commit takes: if that fails, it
@@ -178,6 +184,8 @@ impl Run {
             begun_micros: begin.begun_micros,
             deadline_micros,
             fate: AtomicU8::new(Fate::Running as u8),
+            #[cfg(feature = "tokio")]
+            poller: Mutex::default(),
             transaction: OnceLock::new(),
             done: Mutex::default(),
             printed: Mutex::default(),
@@ -228,6 +236,11 @@ impl Run {
         &self.plan.routines[self.at]
     }
 
+    /// Whether a thread of the runtime runs it, which asks for the next one after it.
+    pub(crate) fn has_thread(&self) -> bool {
+        matches!(self.routine().logic, Logic::Plain(_))
+    }
+
     /// Its only job; `None` where it has several, or none.
     pub(crate) fn only_job(&self) -> Option<&Arc<Job>> {
         match &self.jobs[..] {
@@ -244,9 +257,26 @@ impl Run {
     /// Ends it, if it runs. Whoever ends it first decides.
     pub(crate) fn end(&self, fate: Fate) -> bool {
         let running = Fate::Running as u8;
-        self.fate
+        let ended = self
+            .fate
             .compare_exchange(running, fate as u8, Ordering::SeqCst, Ordering::SeqCst)
-            .is_ok()
+            .is_ok();
+        #[cfg(feature = "tokio")]
+        if ended && fate != Fate::Over {
+            let poller = self.poller.lock().take();
+            poller.into_iter().for_each(Waker::wake);
+        }
+        ended
+    }
+
+    /// Somebody polls its logic, and is woken when it is ended from elsewhere. Whether that
+    /// has been is to be asked after this.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn polled_by(&self, waker: &Waker) {
+        let mut poller = self.poller.lock();
+        if !poller.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *poller = Some(waker.clone());
+        }
     }
 
     /// Whether it can still read and write.

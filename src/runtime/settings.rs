@@ -14,6 +14,9 @@ use crate::sync;
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) threads: usize,
+    /// How many activations of async logic run at once.
+    #[cfg(feature = "tokio")]
+    pub(crate) async_activations: usize,
     /// How many of its last activations a worker remembers.
     pub(crate) history: usize,
     /// How long a post waits for room in a slot.
@@ -34,6 +37,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             threads: sync::cores(),
+            #[cfg(feature = "tokio")]
+            async_activations: 1024,
             history: 100,
             post_wait: Duration::from_secs(30),
             drain_wait: Duration::from_secs(60),

@@ -304,7 +304,7 @@ pub(super) fn run<T>(
     mut closure: impl FnMut(&Transaction) -> Result<T>,
 ) -> Result<(T, Option<Lsn>)> {
     let engine = &shared.engine;
-    let mut ticket: Option<Ticket<'_>> = None;
+    let mut ticket: Option<Ticket> = None;
     let attempts = shared.settings.limits.transaction_attempts;
     let mut lost = Vec::new();
     for attempt in 1..=attempts {

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use evenkeel::{
-    Activation, ActivationPolicy, AtCapacity, Error, ErrorHandler, Flow, JobStatus, Pressure,
-    SlotOptions, WorkError,
+    Activation, ActivationPolicy, AtCapacity, Decision, Error, ErrorHandler, Event, Flow,
+    JobStatus, Pressure, SlotOptions, WorkError,
 };
 use serde_json::json;
 
@@ -230,4 +230,74 @@ fn an_error_in_a_custom_check_is_contained_and_reported() {
     assert_eq!(*seen.lock().unwrap(), [2]);
     let worker = runtime.get_worker("f").unwrap();
     assert!(worker.error().unwrap().contains("not today"));
+}
+
+/// What logic is given when three wait, and then three more, and what it sees beside.
+fn given_and_seen(decide: fn() -> Decision) -> Vec<(Vec<u64>, Vec<u64>, [usize; 2])> {
+    let told: Arc<Mutex<Vec<_>>> = Arc::default();
+    let tell = Arc::clone(&told);
+    let number = |event: &Event| event.data().as_u64().unwrap_or(u64::MAX);
+    let mut flow = Flow::new("f");
+    flow.add_fn("a", move |cx: &mut Activation| {
+        let given = cx.data("in").map(number).collect();
+        let waiting = cx.peek_all_new("in");
+        assert_eq!(cx.peek_one_new("in"), waiting.first().cloned());
+        assert_eq!(cx.waiting("in"), waiting.len());
+        assert!(cx.peek_all("in").len() >= waiting.len());
+        let last = cx.peek_latest("in");
+        assert_eq!(last, cx.peek_all("in").last().cloned());
+        assert_eq!(cx.pressure("in"), Pressure::Low);
+        assert_eq!((cx.waiting("none"), cx.total("none")), (0, 0));
+        assert!(cx.peek_all_new("none").is_empty());
+        let waiting = waiting.iter().map(|event| number(event)).collect();
+        let counts = [cx.total("in"), cx.peek_all("in").len()];
+        tell.lock().unwrap().push((given, waiting, counts));
+        Ok(())
+    })
+    .unwrap()
+    .policy(ActivationPolicy::custom(move |slots| {
+        match slots.waiting("in") {
+            0 => Decision::hold(),
+            _ => decide(),
+        }
+    }));
+    let runtime = start(flow);
+    for three in [[0, 1, 2], [3, 4, 5]] {
+        runtime.pause_worker("f").unwrap();
+        let jobs = three.map(|n| runtime.post("f", "a", "in", n).unwrap());
+        runtime.resume_worker("f").unwrap();
+        for job in jobs {
+            job.wait(LONG).unwrap();
+            assert_eq!((job.status(), job.error()), (JobStatus::Completed, None));
+        }
+    }
+    let told = told.lock().unwrap();
+    told.clone()
+}
+
+#[test]
+fn every_form_consumes_and_leaves_what_it_says() {
+    let all_new = [
+        (vec![0, 1, 2], vec![], [3, 0]),
+        (vec![3, 4, 5], vec![], [6, 3]),
+    ];
+    assert_eq!(given_and_seen(Decision::take_all), all_new);
+    let two = [
+        (vec![0, 1], vec![2], [3, 1]),
+        (vec![2], vec![], [3, 2]),
+        (vec![3, 4], vec![5], [6, 4]),
+        (vec![5], vec![], [6, 5]),
+    ];
+    assert_eq!(given_and_seen(|| Decision::take("in", 2)), two);
+    // The newest only; all older ones are consumed with it.
+    let latest = [(vec![2], vec![], [3, 0]), (vec![5], vec![], [6, 3])];
+    assert_eq!(given_and_seen(|| Decision::take_latest("in")), latest);
+    let with_consumed = [
+        (vec![0, 1, 2], vec![], [3, 0]),
+        (vec![0, 1, 2, 3, 4, 5], vec![], [6, 3]),
+    ];
+    assert_eq!(
+        given_and_seen(|| Decision::take_with_consumed("in")),
+        with_consumed
+    );
 }

@@ -8,6 +8,7 @@
     reason = "this is how a test fails"
 )]
 
+mod awaiting;
 mod basics;
 mod capacity;
 mod crashes;

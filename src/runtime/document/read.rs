@@ -16,7 +16,7 @@ use crate::runtime::flow::problem::FlowProblem;
 use crate::runtime::handler::{ErrorHandler, ErrorStrategy};
 use crate::runtime::options::{AtCapacity, SlotOptions};
 use crate::runtime::policy::ActivationPolicy;
-use crate::runtime::routine::{FnRoutine, RoutineSettings};
+use crate::runtime::routine::{FnRoutine, Logic, RoutineSettings};
 use crate::value::Value;
 
 /// What a flow is called whose document does not say it.
@@ -112,7 +112,7 @@ impl Reader<'_> {
         }
         if flow.node(id).is_none() {
             // In place of what could not be made, so that all else is looked at.
-            let nothing = Arc::new(FnRoutine(|_: &mut Activation| Ok(())));
+            let nothing = Logic::Plain(Arc::new(FnRoutine(|_: &mut Activation| Ok(()))));
             let added = flow.add(id.to_owned(), None, nothing);
             if kind.is_none() {
                 self.notes.0.extend(added.err());
@@ -180,10 +180,12 @@ impl Reader<'_> {
                 routine: id.to_owned(),
                 reason: format!("it could not be made of kind {kind:?}: {failure}"),
             },
-            Some(Ok(logic)) => match flow.add(id.to_owned(), Some(kind.to_owned()), logic) {
-                Ok(()) => return,
-                Err(problem) => problem,
-            },
+            Some(Ok(logic)) => {
+                match flow.add(id.to_owned(), Some(kind.to_owned()), Logic::Plain(logic)) {
+                    Ok(()) => return,
+                    Err(problem) => problem,
+                }
+            }
         };
         self.notes.0.push(problem);
     }
