@@ -9,6 +9,7 @@
 
 mod access;
 mod activation;
+mod agenda;
 mod alarm;
 #[cfg(feature = "tokio")]
 mod async_activation;
@@ -37,6 +38,7 @@ pub(crate) mod idempotency;
 mod inspect;
 mod job;
 mod job_context;
+mod job_map;
 mod jobs;
 mod line;
 mod names;

@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_reservation_covers_its_keys_and_no_others() {
-        let reservations = Reservations::default();
+        let reservations = Arc::new(Reservations::default());
         let ticket = reservations.reserve(vec![claim(1, Some(b"a")), claim(2, None)]);
         let blocks = |slot, key: &[u8]| reservations.blocks(None, &[claim(slot, Some(key))]);
         assert!(blocks(1, b"a"));
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn tickets_for_one_key_come_in_order() {
-        let reservations = Reservations::default();
+        let reservations = Arc::new(Reservations::default());
         let order = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             let first = reservations.reserve(vec![claim(1, None)]);

@@ -127,16 +127,11 @@ impl Activation {
     /// The jobs that a message of its input is for.
     #[must_use]
     pub fn jobs_of(&self, event: &Event) -> Vec<JobContext> {
-        let messages = self.run.given.iter().flat_map(|given| &given.messages);
-        let mut found = messages.filter(|message| std::ptr::eq(&*message.event, event));
-        let jobs = found.next().map(|message| message.jobs.iter());
+        let jobs = self.run.message_of(event).map(|message| &message.jobs);
         // Those that had ended before are none of this activation's.
-        let own = |job: &&Arc<Job>| self.run.jobs.iter().any(|own| Arc::ptr_eq(own, job));
-        jobs.into_iter()
-            .flatten()
-            .filter(own)
-            .map(|job| self.context(job))
-            .collect()
+        let own = jobs.into_iter().flatten();
+        let own = own.filter_map(|job| self.run.job(&job.id));
+        own.map(|job| self.context(job)).collect()
     }
 
     /// The jobs whose data it consumes, each once, in the order of its input. None where
@@ -236,8 +231,7 @@ impl Activation {
 
     /// A job of this activation.
     fn own(&self, job: &JobContext) -> Result<&Arc<Job>> {
-        let mut jobs = self.run.jobs.iter();
-        let found = jobs.find(|known| *known.id == *job.job_id());
+        let found = self.run.job(job.job_id());
         let unknown = || WorkError::Unknown {
             what: "job",
             name: job.job_id().to_owned(),

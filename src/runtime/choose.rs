@@ -199,7 +199,6 @@ fn is_held_back(routine: &PlanRoutine, routines: &[RoutineState]) -> bool {
 
 /// The first attempt that is due.
 fn due_claim(state: &mut RoutineState, now: u64) -> Option<(ActivationId, Claimed)> {
-    let due = |(_, claimed): &(&ActivationId, &Claimed)| claimed.record.due <= now;
-    let id = *state.claims.iter().find(due)?.0;
-    state.claims.remove_entry(&id)
+    let (id, _) = state.claims.due(now).next()?;
+    Some((id, state.claims.remove(id)?))
 }

@@ -141,15 +141,14 @@ impl WorkerDetails {
     pub(crate) fn of(inner: &Inner) -> Self {
         let mut running = running(inner);
         running.sort_by_key(|run| run.begun_micros);
-        let mut timers: Vec<_> = inner.timers.values().collect();
-        timers.sort_by_key(|timer| timer.due);
-        let timers = timers.into_iter().take(SHOWN_MAX);
+        let timers = inner.timers.agenda().in_time();
+        let timers = timers.map(|(_, timer)| timer).take(SHOWN_MAX);
         let parked = inner.parked.iter().take(SHOWN_MAX);
         Self {
             slots: slots(inner),
             running,
             retries: retries(inner),
-            timers_total: inner.timers.len(),
+            timers_total: inner.timers.agenda().len(),
             timers: timers
                 .map(|timer| TimerDetails {
                     name: timer.name.clone(),
@@ -207,7 +206,7 @@ fn running(inner: &Inner) -> Vec<RunDetails> {
 }
 
 fn retries(inner: &Inner) -> Vec<RetryDetails> {
-    let claims = inner.routines.iter().flat_map(|state| &state.claims);
+    let claims = inner.routines.iter().flat_map(|state| state.claims.iter());
     let claims = claims.map(|(id, claimed)| RetryDetails {
         activation: id.to_string(),
         routine: claimed.record.routine.clone(),
@@ -226,10 +225,10 @@ fn retries(inner: &Inner) -> Vec<RetryDetails> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use super::*;
     use crate::engine::Engine;
+    use crate::runtime::agenda::Agenda;
     use crate::runtime::event::Event;
     use crate::runtime::flow::Flow;
     use crate::runtime::job::Message;
@@ -294,6 +293,9 @@ mod tests {
             error: Some("no".into()),
             messages: vec![("in".into(), vec![0])],
         };
+        let mut claims = Agenda::default();
+        let (record, given) = (claim, Vec::new());
+        claims.insert(ID, Claimed { record, given });
         RoutineState {
             slots: vec![queue],
             running: 0,
@@ -303,13 +305,7 @@ mod tests {
             candidate: false,
             blocked: false,
             again: false,
-            claims: BTreeMap::from([(
-                ID,
-                Claimed {
-                    record: claim,
-                    given: Vec::new(),
-                },
-            )]),
+            claims,
             ask_at: None,
         }
     }

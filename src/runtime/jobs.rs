@@ -306,7 +306,12 @@ fn lines(id: &str, inner: &Inner, job: Option<&Arc<Job>>) -> Vec<String> {
             }
         }
     }
-    for timer in inner.timers.values().filter(|timer| timer.every.is_none()) {
+    for timer in inner
+        .timers
+        .agenda()
+        .values()
+        .filter(|timer| timer.every.is_none())
+    {
         if job.is_none_or(|job| timer.jobs.iter().any(|of| **of == *job.id)) {
             lines.push(format!(
                 "timer {:?} of routine {:?} of worker {id:?} is due at {} microseconds",

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::engine::table::Slot;
 use crate::error::{Error, Result, WorkError};
 use crate::ids::Lsn;
+use crate::runtime::agenda::Timers;
 use crate::runtime::core::Core;
 use crate::runtime::flow::Flow;
 use crate::runtime::job::{Job, Message};
@@ -197,7 +198,7 @@ impl Core {
                 self.alarm.set(claimed.record.due, worker);
             }
         }
-        for timer in inner.timers.values() {
+        for timer in inner.timers.agenda().values() {
             self.alarm.set(timer.due, worker);
         }
         inner.step(WorkerStep::Drain);
@@ -332,7 +333,7 @@ impl Core {
             .timers
             .last_key_value()
             .map_or(0, |(number, _)| number + 1);
-        inner.timers = found.timers;
+        inner.timers = Timers::of(found.timers);
         found.history.sort_unstable_by_key(|entry| entry.number);
         if let Some(last) = found.history.last() {
             inner.activations = last.number;

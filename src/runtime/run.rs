@@ -5,7 +5,7 @@
 //! What must stay true: once it is over, whoever still holds a handle of it can read and
 //! write nothing through it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Weak};
 #[cfg(feature = "tokio")]
@@ -16,7 +16,8 @@ use crate::error::{Result, WorkError};
 use crate::runtime::core::Core;
 use crate::runtime::event::Event;
 use crate::runtime::idempotency::WorkKey;
-use crate::runtime::job::Job;
+use crate::runtime::job::{Job, Message};
+use crate::runtime::job_map::JobMap;
 use crate::runtime::output::Printed;
 use crate::runtime::plan::{Plan, PlanRoutine};
 use crate::runtime::post::Target;
@@ -82,6 +83,10 @@ pub(crate) struct Run {
     pub(crate) given: Vec<Given>,
     /// The jobs of its messages, each once, in the order of the messages.
     pub(crate) jobs: Vec<Arc<Job>>,
+    /// Where a job stands among them, by its id, once somebody has asked.
+    places: OnceLock<HashMap<Arc<str>, usize>>,
+    /// Its messages by the address of their event, once somebody has asked.
+    events: OnceLock<HashMap<usize, Arc<Message>>>,
     /// When it was begun, by store time.
     pub(crate) begun_micros: u64,
     /// When it is too late to commit, by store time.
@@ -159,14 +164,14 @@ pub(crate) struct Begin {
 
 impl Run {
     pub(crate) fn new(begin: Begin) -> Self {
-        let mut jobs: Vec<Arc<Job>> = Vec::new();
+        let mut jobs = JobMap::<()>::default();
         let messages = begin.given.iter().flat_map(|given| &given.consumes);
         for job in messages.flat_map(|message| &message.jobs) {
-            let ended = job.state.lock().status.is_final();
-            if !ended && !jobs.iter().any(|known| Arc::ptr_eq(known, job)) {
-                jobs.push(Arc::clone(job));
+            if !job.state.lock().status.is_final() {
+                jobs.of(job);
             }
         }
+        let jobs = jobs.into_entries().into_iter().map(|(job, ())| job);
         let timeout = begin.plan.routines[begin.at].timeout;
         let deadline_micros =
             timeout.map(|timeout| begin.begun_micros.saturating_add(micros(timeout)));
@@ -180,7 +185,9 @@ impl Run {
             attempt: begin.attempt,
             claimed: AtomicBool::new(begin.claimed),
             given: begin.given,
-            jobs,
+            jobs: jobs.collect(),
+            places: OnceLock::new(),
+            events: OnceLock::new(),
             begun_micros: begin.begun_micros,
             deadline_micros,
             fate: AtomicU8::new(Fate::Running as u8),
@@ -247,6 +254,29 @@ impl Run {
             [job] => Some(job),
             _ => None,
         }
+    }
+
+    /// One of its jobs.
+    pub(crate) fn job(&self, id: &str) -> Option<&Arc<Job>> {
+        if let [job] = &self.jobs[..] {
+            return (*job.id == *id).then_some(job);
+        }
+        let places = self.places.get_or_init(|| {
+            let jobs = self.jobs.iter().enumerate();
+            jobs.map(|(at, job)| (Arc::clone(&job.id), at)).collect()
+        });
+        self.jobs.get(*places.get(id)?)
+    }
+
+    /// The message of its input that an event came with.
+    pub(crate) fn message_of(&self, event: &Event) -> Option<&Arc<Message>> {
+        let events = self.events.get_or_init(|| {
+            let messages = self.given.iter().flat_map(|given| &given.messages);
+            let address = |message: &Arc<Message>| Arc::as_ptr(&message.event).addr();
+            let entry = |message| (address(message), Arc::clone(message));
+            messages.map(entry).collect()
+        });
+        events.get(&std::ptr::from_ref(event).addr())
     }
 
     pub(crate) fn fate(&self) -> Fate {

@@ -11,6 +11,7 @@
 
 mod apply;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::error::Result;
@@ -20,6 +21,7 @@ use crate::runtime::core::Core;
 use crate::runtime::event::Event;
 use crate::runtime::history::ExecutionOutcome;
 use crate::runtime::job::Job;
+use crate::runtime::job_map::JobMap;
 use crate::runtime::ops::Ops;
 use crate::runtime::options::AtCapacity;
 use crate::runtime::output::Pieces;
@@ -58,27 +60,41 @@ pub(crate) struct Settlement<'c> {
     worker: &'c Arc<Worker>,
     now: u64,
     pub(crate) ops: Ops,
-    counts: Vec<(Arc<Job>, i64)>,
-    dropped: Vec<Arc<Job>>,
-    results: Vec<(Arc<Job>, Vec<Value>)>,
+    jobs: JobMap<JobChange>,
     consumed: Vec<(usize, usize, Vec<Seq>)>,
     given_back: Vec<(usize, usize, Vec<Seq>)>,
     removed: Vec<(usize, usize, Seq)>,
     arrivals: Vec<Delivery>,
     timers: Vec<(u64, TimerRecord)>,
-    timers_gone: Vec<u64>,
+    timers_gone: BTreeSet<u64>,
     claim: Option<(usize, ActivationId, Claimed)>,
     claims_gone: Vec<(usize, ActivationId)>,
     parked_gone: Vec<(Arc<str>, Arc<str>, u64)>,
     effects_gone: Vec<ActivationId>,
-    begins: Vec<Arc<Job>>,
-    ends: Vec<(Arc<Job>, JobEnd)>,
-    parts: Vec<Arc<Job>>,
     history: Option<HistoryRecord>,
     dropped_messages: u64,
     /// What the run printed, and the jobs that it is kept for.
     printed: Option<(Captured, Vec<Arc<Job>>)>,
-    outputs: Vec<(Arc<Job>, Pieces)>,
+}
+
+/// What changes of one job.
+#[derive(Debug, Default)]
+struct JobChange {
+    /// It begins.
+    begins: bool,
+    /// By so many its outstanding messages and timers change; `None` where nothing of it
+    /// came or went.
+    by: Option<i64>,
+    /// So many messages of it are dropped.
+    dropped: u64,
+    /// What its results are longer by.
+    results: Vec<Value>,
+    /// It has more beside its record.
+    parts: bool,
+    /// What it has printed by then.
+    output: Option<Pieces>,
+    /// It ends.
+    end: Option<JobEnd>,
 }
 
 /// What has ended with a settlement, to be told outside of the worker's lock.
@@ -99,26 +115,20 @@ impl<'c> Settlement<'c> {
             worker,
             now: core.now(),
             ops: Ops::default(),
-            counts: Vec::new(),
-            dropped: Vec::new(),
-            results: Vec::new(),
+            jobs: JobMap::default(),
             consumed: Vec::new(),
             given_back: Vec::new(),
             removed: Vec::new(),
             arrivals: Vec::new(),
             timers: Vec::new(),
-            timers_gone: Vec::new(),
+            timers_gone: BTreeSet::new(),
             claim: None,
             claims_gone: Vec::new(),
             parked_gone: Vec::new(),
             effects_gone: Vec::new(),
-            begins: Vec::new(),
-            ends: Vec::new(),
-            parts: Vec::new(),
             history: None,
             dropped_messages: 0,
             printed: None,
-            outputs: Vec::new(),
         }
     }
 
@@ -136,14 +146,7 @@ impl<'c> Settlement<'c> {
     }
 
     fn count(&mut self, job: &Arc<Job>, by: i64) {
-        match self
-            .counts
-            .iter_mut()
-            .find(|(known, _)| Arc::ptr_eq(known, job))
-        {
-            Some((_, count)) => *count += by,
-            None => self.counts.push((Arc::clone(job), by)),
-        }
+        *self.jobs.of(job).by.get_or_insert(0) += by;
     }
 
     fn worker_key(&mut self, key: &WorkerKey) {
@@ -268,7 +271,7 @@ impl<'c> Settlement<'c> {
         self.dropped_messages += 1;
         for job in jobs {
             self.count(job, -1);
-            self.dropped.push(Arc::clone(job));
+            self.jobs.of(job).dropped += 1;
         }
     }
 
@@ -291,15 +294,14 @@ impl<'c> Settlement<'c> {
 
     /// Removes a timer, if there is one of this name.
     pub(crate) fn remove_timer(&mut self, inner: &Inner, routine: &str, name: &str) {
-        let of = |(_, timer): &(&u64, &TimerRecord)| timer.routine == routine && timer.name == name;
-        if let Some((&number, timer)) = inner.timers.iter().find(of) {
+        if let Some((number, timer)) = inner.timers.named(routine, name) {
             self.timer_gone(inner, number, timer);
         }
     }
 
     /// A timer goes.
     pub(crate) fn timer_gone(&mut self, inner: &Inner, number: u64, timer: &TimerRecord) {
-        if self.timers_gone.contains(&number) {
+        if !self.timers_gone.insert(number) {
             return;
         }
         self.worker_key(&WorkerKey::Timer(number));
@@ -308,7 +310,6 @@ impl<'c> Settlement<'c> {
                 self.count(&Arc::clone(job), -1);
             }
         }
-        self.timers_gone.push(number);
     }
 
     /// Adds a timer, whose jobs are counted already.
@@ -333,7 +334,7 @@ impl<'c> Settlement<'c> {
 
     /// A job begins.
     pub(crate) fn begin_job(&mut self, job: &Arc<Job>) {
-        self.begins.push(Arc::clone(job));
+        self.jobs.of(job).begins = true;
     }
 
     /// A job is completed if nothing of it is outstanding.
@@ -356,7 +357,7 @@ impl<'c> Settlement<'c> {
             let cell = record::encode(trace, &self.core.limits())?;
             self.ops
                 .put(&slot, JobPart::Trace.key(trace.at, id, index), cell);
-            self.parts.push(Arc::clone(job));
+            self.jobs.of(job).parts = true;
         }
         Ok(())
     }
@@ -364,8 +365,9 @@ impl<'c> Settlement<'c> {
     /// Values for the results of these jobs.
     pub(crate) fn results(&mut self, jobs: &[Arc<Job>], results: &[Value]) {
         if !results.is_empty() {
-            let of = |job: &Arc<Job>| (Arc::clone(job), results.to_vec());
-            self.results.extend(jobs.iter().map(of));
+            for job in jobs {
+                self.jobs.of(job).results.extend_from_slice(results);
+            }
         }
     }
 
@@ -377,9 +379,8 @@ impl<'c> Settlement<'c> {
     /// A job ends now, whatever of it is left; that goes with it, where it is for no other
     /// job.
     pub(crate) fn end_job(&mut self, job: &Arc<Job>, end: JobEnd) {
-        let ends = self.ends.iter().any(|(known, _)| Arc::ptr_eq(known, job));
-        if !ends && !job.state.lock().status.is_final() {
-            self.ends.push((Arc::clone(job), end));
+        if !job.state.lock().status.is_final() {
+            self.jobs.of(job).end.get_or_insert(end);
         }
     }
 

@@ -48,10 +48,7 @@ impl Core {
         let now = self.now();
         for routine in &mut inner.routines {
             let asks = routine.ask_at.is_some_and(|at| at <= now);
-            let due = routine
-                .claims
-                .values()
-                .any(|claimed| claimed.record.due <= now);
+            let due = routine.claims.due(now).next().is_some();
             if asks {
                 routine.ask_at = None;
             }
@@ -59,10 +56,8 @@ impl Core {
         }
         // A worker that is paused gets what is due when it is resumed.
         if inner.record.status != WorkerStatus::Paused {
-            let due = inner.timers.iter().filter(|(_, timer)| timer.due <= now);
-            let due: Vec<_> = due
-                .map(|(number, timer)| (*number, timer.clone()))
-                .collect();
+            let due = inner.timers.agenda().due(now);
+            let due: Vec<_> = due.map(|(number, timer)| (number, timer.clone())).collect();
             for (number, timer) in due {
                 match self.fire(worker, &mut inner, number, &timer) {
                     Ok(fired) => settled.push(fired),

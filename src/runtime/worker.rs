@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::engine::table::Slot;
+use crate::runtime::agenda::{Agenda, Due, Timers};
 use crate::runtime::job::{Job, Message};
 use crate::runtime::options::SlotOptions;
 use crate::runtime::plan::Plan;
 use crate::runtime::record::{
-    ActivationId, ClaimRecord, HistoryRecord, MessageRecord, OnceRecord, TimerRecord, WorkerRecord,
+    ActivationId, ClaimRecord, HistoryRecord, MessageRecord, OnceRecord, WorkerRecord,
 };
 use crate::runtime::run::Run;
 use crate::runtime::slot::{Seq, SlotQueue};
@@ -52,7 +53,7 @@ pub(crate) struct Inner {
     pub(crate) turn: usize,
     /// Messages whose routine or slot the flow has no more.
     pub(crate) parked: BTreeMap<(Arc<str>, Arc<str>, u64), MessageRecord>,
-    pub(crate) timers: BTreeMap<u64, TimerRecord>,
+    pub(crate) timers: Timers,
     pub(crate) next_timer: u64,
     /// Effects of activations that are not committed, by name.
     pub(crate) effects: HashMap<ActivationId, BTreeMap<String, OnceRecord>>,
@@ -84,7 +85,7 @@ pub(crate) struct RoutineState {
     pub(crate) blocked: bool,
     /// Activations whose messages are fixed and that do not run: their next attempt is
     /// due, or will be.
-    pub(crate) claims: BTreeMap<ActivationId, Claimed>,
+    pub(crate) claims: Agenda<ActivationId, Claimed>,
     /// Whether something of it could not be committed, and waits for a better time.
     pub(crate) again: bool,
     /// When its policy wants to be asked again.
@@ -97,6 +98,12 @@ pub(crate) struct Claimed {
     pub(crate) record: ClaimRecord,
     /// By slot, what it has taken.
     pub(crate) given: Vec<Given>,
+}
+
+impl Due for Claimed {
+    fn due(&self) -> u64 {
+        self.record.due
+    }
 }
 
 /// What an activation was given of one slot.
@@ -125,7 +132,7 @@ impl Inner {
             in_line: false,
             turn: 0,
             parked: BTreeMap::new(),
-            timers: BTreeMap::new(),
+            timers: Timers::default(),
             next_timer: 0,
             effects: HashMap::new(),
             history: VecDeque::new(),
@@ -183,7 +190,7 @@ impl RoutineState {
             released: false,
             candidate: false,
             blocked: false,
-            claims: BTreeMap::new(),
+            claims: Agenda::default(),
             again: false,
             ask_at: None,
         }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result, WorkError};
+use crate::runtime::agenda::Timers;
 use crate::runtime::core::Core;
 use crate::runtime::fail::cancel_runs;
 use crate::runtime::flow::validate::NAME_BYTES_MAX;
@@ -230,7 +231,7 @@ impl Core {
             _ => WorkerStep::Stop,
         });
         inner.record.completed = Some(now);
-        inner.timers.clear();
+        inner.timers = Timers::default();
         inner.effects.clear();
         inner.parked.clear();
         if let Some(plan) = &inner.plan {

@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 
-use super::{JobEnd, Settled, Settlement};
+use super::{JobChange, JobEnd, Settled, Settlement};
 use crate::error::Result;
 use crate::ids::Lsn;
 use crate::runtime::capture;
+use crate::runtime::core::Core;
 use crate::runtime::idempotency;
-use crate::runtime::job::{Job, Message};
-use crate::runtime::output::OutputChange;
+use crate::runtime::job::{Job, JobState, Message};
+use crate::runtime::ops::Ops;
+use crate::runtime::output::{OutputChange, Pieces};
 use crate::runtime::record::{self, JobEndRecord, JobRecord, WorkerKey};
 use crate::runtime::slot::{Form, Room};
 use crate::runtime::status::{JobStatus, JobStep, WorkerStep};
@@ -22,43 +24,24 @@ impl Settlement<'_> {
     /// # Errors
     /// As the codec.
     pub(crate) fn prepare(&mut self, inner: &Inner) -> Result<()> {
-        if !self.ends.is_empty() {
+        if self.leaves_something() {
             self.remove_orphans(inner);
         }
-        for (job, by) in &self.counts {
+        let completed = JobEnd {
+            status: JobStatus::Completed,
+            error: None,
+        };
+        for (job, change) in self.jobs.iter_mut() {
             let state = job.state.lock();
-            let left = state.outstanding.saturating_add_signed(*by);
-            let ends = self.ends.iter().any(|(known, _)| Arc::ptr_eq(known, job));
-            if left == 0 && !ends && !state.status.is_final() {
-                let status = JobStatus::Completed;
-                self.ends.push((
-                    Arc::clone(job),
-                    JobEnd {
-                        status,
-                        error: None,
-                    },
-                ));
-            }
-        }
-        for (job, end) in &self.ends {
-            let state = job.state.lock();
-            let record = JobEndRecord {
-                status: end.status,
-                completed: self.now,
-                error: end.error.clone(),
-                dropped: state.dropped + self.dropped_of(job),
-                results: self.results_of(job, &state.results),
+            let Some(by) = change.by.filter(|_| change.end.is_none()) else {
+                continue;
             };
-            let cell = record::encode(&record, &self.core.limits())?;
-            self.ops
-                .put(&self.core.slots.jobs, record::job_end_key(&job.id), cell);
-            if let Some(key) = &job.key {
-                let until = self.core.settings.keep_jobs.key_until(self.now);
-                let limits = self.core.limits();
-                let release = idempotency::release(key, &job.id, until, &limits);
-                self.ops.change(&self.core.slots.keys, release);
+            let left = state.outstanding.saturating_add_signed(by);
+            if left == 0 && !state.status.is_final() {
+                change.end = Some(completed.clone());
             }
         }
+        self.prepare_ends()?;
         self.prepare_progress()?;
         self.prepare_output()?;
         let (completed, failed) = self.ended_counts();
@@ -76,14 +59,48 @@ impl Settlement<'_> {
         Ok(())
     }
 
+    /// Whether a job ends of which something is left, which goes with it. Where a job
+    /// ends with its last message there is nothing to look for.
+    fn leaves_something(&self) -> bool {
+        self.jobs.iter().any(|(job, change)| {
+            let by = change.by.unwrap_or(0);
+            let left = || job.state.lock().outstanding.saturating_add_signed(by);
+            change.end.is_some() && left() > 0
+        })
+    }
+
+    /// The jobs that end.
+    fn prepare_ends(&mut self) -> Result<()> {
+        let limits = self.core.limits();
+        for (job, change) in self.jobs.iter() {
+            let Some(end) = &change.end else { continue };
+            let state = job.state.lock();
+            let record = JobEndRecord {
+                status: end.status,
+                completed: self.now,
+                error: end.error.clone(),
+                dropped: state.dropped + change.dropped,
+                results: results(&state, change),
+            };
+            drop(state);
+            let cell = record::encode(&record, &limits)?;
+            self.ops
+                .put(&self.core.slots.jobs, record::job_end_key(&job.id), cell);
+            if let Some(key) = &job.key {
+                let until = self.core.settings.keep_jobs.key_until(self.now);
+                let release = idempotency::release(key, &job.id, until, &limits);
+                self.ops.change(&self.core.slots.keys, release);
+            }
+        }
+        Ok(())
+    }
+
     /// What a job that goes on has come to so far, beside what it began with.
     fn prepare_progress(&mut self) -> Result<()> {
-        let with_results = self.results.iter().map(|(job, _)| job);
-        let mut changed: Vec<Arc<Job>> = with_results.chain(&self.dropped).cloned().collect();
-        changed.sort_by(|a, b| a.id.cmp(&b.id));
-        changed.dedup_by(|a, b| a.id == b.id);
-        for job in changed {
-            if self.ends.iter().any(|(known, _)| Arc::ptr_eq(known, &job)) {
+        let limits = self.core.limits();
+        for (job, change) in self.jobs.iter() {
+            let changes = change.dropped > 0 || !change.results.is_empty();
+            if !changes || change.end.is_some() {
                 continue;
             }
             let state = job.state.lock();
@@ -96,71 +113,49 @@ impl Settlement<'_> {
                 created: job.created,
                 metadata: (*job.metadata).clone(),
                 key: job.key.clone(),
-                dropped: state.dropped + self.dropped_of(&job),
-                results: self.results_of(&job, &state.results),
+                dropped: state.dropped + change.dropped,
+                results: results(&state, change),
             };
             drop(state);
-            let cell = record::encode(&record, &self.core.limits())?;
+            let cell = record::encode(&record, &limits)?;
             self.ops
                 .put(&self.core.slots.jobs, record::job_begin_key(&job.id), cell);
         }
         Ok(())
     }
 
-    fn dropped_of(&self, job: &Arc<Job>) -> u64 {
-        self.dropped
-            .iter()
-            .filter(|of| Arc::ptr_eq(of, job))
-            .count() as u64
-    }
-
-    fn results_of(&self, job: &Arc<Job>, before: &[Value]) -> Vec<Value> {
-        let own = self.results.iter().filter(|(of, _)| Arc::ptr_eq(of, job));
-        let own = own.flat_map(|(_, results)| results.iter());
-        before.iter().chain(own).cloned().collect()
-    }
-
     /// What the run printed, for each of its jobs, and how long the output of those lasts
     /// that end.
     fn prepare_output(&mut self) -> Result<()> {
-        let ends_at = |job: &Arc<Job>| {
-            let mut ends = self.ends.iter();
-            ends.any(|(known, _)| Arc::ptr_eq(known, job))
-                .then_some(self.now)
-        };
-        let mut changes: Vec<(Arc<Job>, OutputChange)> = Vec::new();
-        let store = &self.core.store;
+        let (store, now) = (&self.core.store, self.now);
         if let Some((captured, jobs)) = &self.printed {
             for job in jobs {
-                let change = captured.change(store, job, self.now, ends_at(job))?;
-                changes.extend(change.map(|change| (Arc::clone(job), change)));
-            }
-        }
-        for (job, _) in &self.ends {
-            if !changes.iter().any(|(known, _)| Arc::ptr_eq(known, job)) {
-                let change = capture::at_end(store, job, self.now)?;
-                changes.extend(change.map(|change| (Arc::clone(job), change)));
-            }
-        }
-        for (job, change) in changes {
-            let slot = self.core.engine().slot(&record::job(&job.id).encode());
-            for (key, cell) in change.writes {
-                match cell {
-                    Some(cell) => self.ops.put(&slot, key, cell),
-                    None => self.ops.delete(&slot, key),
+                let ends = self
+                    .jobs
+                    .get(job)
+                    .is_some_and(|change| change.end.is_some());
+                let change = captured.change(store, job, now, ends.then_some(now))?;
+                if let Some(change) = change {
+                    self.jobs.of(job).output = Some(write(self.core, &mut self.ops, job, change));
                 }
             }
-            self.outputs.push((job, change.after));
+        }
+        for (job, of) in self.jobs.iter_mut() {
+            if of.end.is_some() && of.output.is_none() {
+                let change = capture::at_end(store, job, now)?;
+                of.output = change.map(|change| write(self.core, &mut self.ops, job, change));
+            }
         }
         Ok(())
     }
 
     fn ended_counts(&self) -> (u64, u64) {
         let of = |status| {
-            self.ends
+            let ends = self
+                .jobs
                 .iter()
-                .filter(|(_, end)| end.status == status)
-                .count() as u64
+                .filter_map(|(_, change)| change.end.as_ref());
+            ends.filter(|end| end.status == status).count() as u64
         };
         (of(JobStatus::Completed), of(JobStatus::Failed))
     }
@@ -169,8 +164,11 @@ impl Settlement<'_> {
     fn remove_orphans(&mut self, inner: &Inner) {
         let Some(plan) = &inner.plan else { return };
         let over = |job: &Arc<Job>| {
-            self.ends.iter().any(|(known, _)| Arc::ptr_eq(known, job))
-                || job.state.lock().status.is_final()
+            let ends = self
+                .jobs
+                .get(job)
+                .is_some_and(|change| change.end.is_some());
+            ends || job.state.lock().status.is_final()
         };
         let orphaned = |jobs: &[Arc<Job>]| !jobs.is_empty() && jobs.iter().all(over);
         let mut messages = Vec::new();
@@ -181,7 +179,7 @@ impl Settlement<'_> {
                 let gone = waiting.filter(|held| orphaned(&held.item.jobs));
                 messages.extend(gone.map(|held| (at, slot, held.seq)));
             }
-            for (id, claimed) in &routine.claims {
+            for (id, claimed) in routine.claims.iter() {
                 let all: Vec<_> = claimed
                     .given
                     .iter()
@@ -194,6 +192,7 @@ impl Settlement<'_> {
         }
         let timers: Vec<_> = inner
             .timers
+            .agenda()
             .iter()
             .filter(|(_, timer)| {
                 let jobs: Vec<_> = timer.jobs.iter().collect();
@@ -226,7 +225,7 @@ impl Settlement<'_> {
         for (at, id) in claims {
             self.forget_attempts(inner, id, true);
             let routine = &plan.routines[at];
-            if let Some(claimed) = inner.routines[at].claims.get(&id) {
+            if let Some(claimed) = inner.routines[at].claims.get(id) {
                 for given in &claimed.given {
                     for seq in &given.taken {
                         let name = &routine.slots[given.slot].0;
@@ -263,7 +262,7 @@ impl Settlement<'_> {
             inner.parked.remove(place);
         }
         for (at, id) in &self.claims_gone {
-            inner.routines[*at].claims.remove(id);
+            inner.routines[*at].claims.remove(*id);
         }
         for id in &self.effects_gone {
             inner.effects.remove(id);
@@ -285,7 +284,7 @@ impl Settlement<'_> {
             routine.candidate = true;
         }
         for number in &self.timers_gone {
-            inner.timers.remove(number);
+            inner.timers.remove(*number);
         }
         for (number, timer) in self.timers.drain(..) {
             self.core.alarm.set(timer.due, self.worker);
@@ -311,42 +310,37 @@ impl Settlement<'_> {
             true => WorkerStep::Drain,
             false => WorkerStep::Work,
         });
+        let changes = self.jobs.into_entries().into_iter();
         Settled {
             lsn,
             dropped: self.dropped_messages,
-            ended: self.ends,
+            ended: changes
+                .filter_map(|(job, change)| Some((job, change.end?)))
+                .collect(),
             at_rest,
         }
     }
 
     fn apply_to_jobs(&mut self, inner: &mut Inner, lsn: Lsn) {
-        for job in self.begins.drain(..) {
-            inner.jobs.insert(Arc::clone(&job.id), job);
-        }
-        for (job, by) in &self.counts {
-            let mut state = job.state.lock();
-            state.outstanding = state.outstanding.saturating_add_signed(*by);
-            state.lsn = lsn;
-        }
-        for job in &self.dropped {
-            job.state.lock().dropped += 1;
-        }
-        for (job, results) in self.results.drain(..) {
-            job.state.lock().results.extend(results);
-        }
-        for (job, output) in self.outputs.drain(..) {
-            let mut state = job.state.lock();
-            state.output = Some(output);
-            state.parts = true;
-        }
-        for job in &self.parts {
-            job.state.lock().parts = true;
-        }
         let (completed, failed) = self.ended_counts();
         inner.processed += completed;
         inner.failed += failed;
-        for (job, end) in &self.ends {
+        for (job, change) in self.jobs.iter_mut() {
+            if change.begins {
+                inner.jobs.insert(Arc::clone(&job.id), Arc::clone(job));
+            }
             let mut state = job.state.lock();
+            if let Some(by) = change.by {
+                state.outstanding = state.outstanding.saturating_add_signed(by);
+                state.lsn = lsn;
+            }
+            state.dropped += change.dropped;
+            state.results.append(&mut change.results);
+            state.parts |= change.parts || change.output.is_some();
+            if let Some(output) = change.output.take() {
+                state.output = Some(output);
+            }
+            let Some(end) = &change.end else { continue };
             let step = match end.status {
                 JobStatus::Failed => JobStep::Fail,
                 JobStatus::Cancelled => JobStep::Cancel,
@@ -360,4 +354,26 @@ impl Settlement<'_> {
             inner.jobs.remove(&job.id);
         }
     }
+}
+
+/// The results of a job once a settlement is committed.
+fn results(state: &JobState, change: &JobChange) -> Vec<Value> {
+    state
+        .results
+        .iter()
+        .chain(&change.results)
+        .cloned()
+        .collect()
+}
+
+/// Writes a change of what a job printed; gives what is stored of it then.
+fn write(core: &Core, ops: &mut Ops, job: &Job, change: OutputChange) -> Pieces {
+    let slot = core.engine().slot(&record::job(&job.id).encode());
+    for (key, cell) in change.writes {
+        match cell {
+            Some(cell) => ops.put(&slot, key, cell),
+            None => ops.delete(&slot, key),
+        }
+    }
+    change.after
 }
