@@ -27,8 +27,8 @@ fn main() {
         .skip(1)
         .filter(|argument| argument != "--bench");
     match (arguments.next().as_deref(), arguments.next()) {
-        (Some("queue"), Some(folder)) => return queue(Path::new(&folder)),
-        (Some("resume"), Some(folder)) => return resume(Path::new(&folder)),
+        (Some("queue"), Some(folder)) => queue(Path::new(&folder)),
+        (Some("resume"), Some(folder)) => resume(Path::new(&folder)),
         (folder, _) => run(folder.map(PathBuf::from)),
     }
 }
@@ -105,7 +105,7 @@ fn chains(folder: &Path) -> f64 {
     assert_eq!(stats.activations_completed, 3 * CHAINS as u64);
     println!(
         "  {CHAINS} chains: posted in {posted:.2?}, done in {taken:.2?}, {} syncs",
-        runtime.store().stats().log_syncs
+        runtime.store().stats().unwrap().log_syncs
     );
     3.0 * CHAINS as f64 / taken.as_secs_f64()
 }
@@ -113,15 +113,16 @@ fn chains(folder: &Path) -> f64 {
 /// Syncs of a job on its own: posted durably, and waited for.
 fn alone(folder: &Path) {
     let runtime = start(Store::open(folder).unwrap(), chain(1_000));
-    let before = runtime.store().stats().log_syncs;
+    let before = runtime.store().stats().unwrap().log_syncs;
     let mut times = Vec::new();
     for _ in 0..ALONE {
         let begun = Instant::now();
         let job = runtime.post("chain", "a", "in", ()).unwrap();
-        assert_eq!(job.wait(LONG).unwrap(), JobStatus::Completed);
+        job.wait(LONG).unwrap();
+        assert_eq!(job.status(), JobStatus::Completed);
         times.push(begun.elapsed().as_secs_f64() * 1e6);
     }
-    let syncs = runtime.store().stats().log_syncs - before;
+    let syncs = runtime.store().stats().unwrap().log_syncs - before;
     println!(
         "a durable job of three hops on its own: {:.2} syncs, p50 {:.0} µs",
         syncs as f64 / ALONE as f64,

@@ -4,6 +4,7 @@
 
 pub(crate) mod block;
 pub(crate) mod cursor;
+pub(crate) mod fences;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod folder;
 pub(crate) mod manifest;

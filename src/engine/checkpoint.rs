@@ -273,14 +273,14 @@ fn newest_of(
     loop {
         let smallest = sources
             .iter_mut()
-            .filter_map(|s| s.peek().map(|(key, ..)| Arc::clone(key)))
+            .filter_map(|s| s.peek().map(|(key, ..)| (*key).clone()))
             .min();
         let Some(smallest) = smallest else {
             return Ok(());
         };
         let mut newest = None;
         for source in &mut sources {
-            let entry = source.next_if(|(key, ..)| **key == smallest);
+            let entry = source.next_if(|(key, ..)| *key == &smallest);
             newest = newest.or(entry);
         }
         if let Some((key, lsn, cell)) = newest {

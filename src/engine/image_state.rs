@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::ids::Lsn;
 use crate::image::block::{Block, CellRef};
+use crate::image::fences::Fences;
 use crate::image::manifest::Manifest;
 use crate::image::store::Blocks;
 use crate::image::{ImageError, ImageErrorKind};
@@ -15,6 +16,7 @@ use crate::image::{ImageError, ImageErrorKind};
 #[derive(Debug)]
 pub(crate) struct Image {
     pub(crate) manifest: Manifest,
+    pub(crate) fences: Fences,
     /// `None` while there is nothing in it: the backend is opened when it is needed.
     blocks: Option<Arc<Blocks>>,
     /// The generations of the memtable up to this one are in it.
@@ -51,6 +53,7 @@ impl Deref for Cell {
 impl Image {
     pub(crate) fn new(manifest: Manifest, blocks: Option<Arc<Blocks>>, generation: u64) -> Self {
         Self {
+            fences: Fences::of(&manifest.blocks),
             manifest,
             blocks,
             generation,
@@ -84,7 +87,7 @@ impl Image {
 
     /// The entry of a full key.
     pub(crate) fn find(&self, key: &[u8]) -> Result<Option<(Lsn, Cell)>, ImageError> {
-        let Some(at) = self.manifest.find_block(key) else {
+        let Some(at) = self.fences.find_block(key) else {
             return Ok(None);
         };
         let block = self.read(at)?;
@@ -102,7 +105,7 @@ impl Image {
         visitor: &mut dyn FnMut(&[u8], Lsn, Cell) -> bool,
     ) -> Result<(), ImageError> {
         let mut key = Vec::new();
-        for at in self.manifest.range(from, end) {
+        for at in self.fences.range(from, end) {
             let block = self.read(at)?;
             for entry in block.entries_from(block.lower_bound(from)) {
                 key.clear();

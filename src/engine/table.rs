@@ -14,6 +14,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::quota::Quota;
+use super::small_key::SmallKey;
 use super::tally::Tally;
 use crate::codec::cell::{NEVER, deadline, has_expired};
 use crate::ids::Lsn;
@@ -67,9 +68,9 @@ impl Chain {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub(crate) generation: u64,
-    keys: BTreeMap<Arc<[u8]>, Chain>,
+    keys: BTreeMap<SmallKey, Chain>,
     /// Keys whose newest version here has a deadline, by that.
-    deadlines: BTreeSet<(u64, Arc<[u8]>)>,
+    deadlines: BTreeSet<(u64, SmallKey)>,
     /// When the whole scope was cleared, ascending.
     cleared: Vec<Lsn>,
     /// Keys whose newest version here is a value, and the bytes of those.
@@ -78,7 +79,7 @@ pub(crate) struct Table {
     newest: Lsn,
     /// Where nothing is below: what is kept for views, by the commit that made it
     /// useless to later ones; a key, or all that was cleared.
-    kept: BTreeSet<(Lsn, Option<Arc<[u8]>>)>,
+    kept: BTreeSet<(Lsn, Option<SmallKey>)>,
     /// The newest delete or clear of which nothing is left here.
     forgotten: Lsn,
     /// What it takes in memory, roughly.
@@ -171,7 +172,7 @@ impl Table {
         from: Bound<&'a [u8]>,
         to: Bound<&'a [u8]>,
         at: Lsn,
-    ) -> impl Iterator<Item = (&'a Arc<[u8]>, Lsn, Stored)> {
+    ) -> impl Iterator<Item = (&'a SmallKey, Lsn, Stored)> {
         let cleared = self.cleared(at);
         let in_range = self.keys.range::<[u8], _>((from, to));
         in_range.filter_map(move |(key, chain)| {
@@ -201,7 +202,7 @@ impl Table {
                 older: Vec::new(),
                 kept: false,
             };
-            let key = Arc::from(key);
+            let key = SmallKey::from(key);
             let change = added as i64 + self.schedule(&key, None, expires);
             self.keys.insert(key, chain);
             return self.grown(change);
@@ -227,7 +228,7 @@ impl Table {
         if (keeps || expired.is_some() || expires.is_some())
             && let Some((key, _)) = self.keys.get_key_value(key)
         {
-            let key = Arc::clone(key);
+            let key = key.clone();
             change += self.schedule(&key, expired, expires);
             if keeps {
                 self.kept.insert((lsn, Some(key)));
@@ -273,7 +274,7 @@ impl Table {
         self.grown(change)
     }
 
-    fn settle_key(&mut self, key: &Arc<[u8]>, lowest: Lsn) -> u64 {
+    fn settle_key(&mut self, key: &SmallKey, lowest: Lsn) -> u64 {
         let Some(chain) = self.keys.get_mut(key) else {
             return 0;
         };
@@ -282,7 +283,7 @@ impl Table {
             let freed = cut(&mut chain.older, keep);
             chain.kept = !chain.older.is_empty() || chain.cell.is_none();
             if chain.kept {
-                self.kept.insert((chain.lsn, Some(Arc::clone(key))));
+                self.kept.insert((chain.lsn, Some(key.clone())));
             }
             return freed;
         }
@@ -316,8 +317,8 @@ impl Table {
     }
 
     /// Replaces a key's deadline; returns the change in bytes held.
-    fn schedule(&mut self, key: &Arc<[u8]>, old: Option<u64>, new: Option<u64>) -> i64 {
-        let entry = |deadline| (deadline, Arc::clone(key));
+    fn schedule(&mut self, key: &SmallKey, old: Option<u64>, new: Option<u64>) -> i64 {
+        let entry = |deadline| (deadline, key.clone());
         let gone = old.is_some_and(|old| self.deadlines.remove(&entry(old)));
         let added = new.is_some_and(|new| self.deadlines.insert(entry(new)));
         (i64::from(added) - i64::from(gone)) * DEADLINE_BYTES
@@ -389,7 +390,7 @@ impl Table {
 /// Entries that are dropped where nobody waits for it.
 #[derive(Debug, Default)]
 pub(crate) struct Garbage(
-    #[expect(dead_code, reason = "held to be dropped later")] BTreeMap<Arc<[u8]>, Chain>,
+    #[expect(dead_code, reason = "held to be dropped later")] BTreeMap<SmallKey, Chain>,
 );
 
 /// A scope in memory. Handles keep it, so that they need not look it up again.
@@ -528,7 +529,7 @@ impl SlotState {
 
     /// Keys whose newest version has expired, so many at most, and when the next
     /// version in memory expires; `now` where there may be more.
-    pub(crate) fn expired(&self, now: u64, at_most: usize) -> (Vec<Arc<[u8]>>, u64) {
+    pub(crate) fn expired(&self, now: u64, at_most: usize) -> (Vec<SmallKey>, u64) {
         let mut keys = BTreeSet::new();
         let mut next = NEVER;
         for table in self.tables() {
@@ -544,7 +545,7 @@ impl SlotState {
                     if keys.len() == at_most {
                         return (keys.into_iter().collect(), now);
                     }
-                    keys.insert(Arc::clone(key));
+                    keys.insert(key.clone());
                 }
             }
         }

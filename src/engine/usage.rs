@@ -10,6 +10,7 @@ use super::Engine;
 use super::commit::{Base, Op, SlotBatch};
 use super::image_state::{Cell, Image};
 use super::quota::{Allowed, KindQuotas, Quota, Refusal, SCOPE_BYTES_MAX, SCOPE_KEYS_MAX};
+use super::small_key::SmallKey;
 use super::table::{Found, Slot, SlotState, Stored};
 use super::tally::{Count, Followed};
 use super::view::{View, full_key};
@@ -153,7 +154,7 @@ impl Engine {
             return;
         }
         let range = image
-            .manifest
+            .fences
             .range(&slot.prefix, prefix_end(&slot.prefix).as_deref());
         let blocks = &image.manifest.blocks[range];
         let keys = blocks.iter().map(|block| u64::from(block.entries)).sum();
@@ -202,14 +203,14 @@ impl Engine {
     pub(crate) fn size(&self, view: &View, slot: &Slot) -> Result<Count> {
         let (memory, cleared) = {
             let state = slot.read();
-            let mut newest: std::collections::BTreeMap<Arc<[u8]>, Stored> = Default::default();
+            let mut newest: std::collections::BTreeMap<SmallKey, Stored> = Default::default();
             let mut cleared = false;
             for table in state.tables() {
                 if !cleared {
                     for (key, _, cell) in
                         table.range(Bound::Unbounded, Bound::Unbounded, view.lsn())
                     {
-                        newest.entry(Arc::clone(key)).or_insert(cell);
+                        newest.entry(key.clone()).or_insert(cell);
                     }
                 }
                 cleared |= table.cleared(view.lsn()).is_some();
@@ -360,7 +361,7 @@ impl View {
 
 fn count(image: &Image, slot: &Slot, mut count: Count) -> std::result::Result<Count, ImageError> {
     let end = prefix_end(&slot.prefix);
-    let range = image.manifest.range(&slot.prefix, end.as_deref());
+    let range = image.fences.range(&slot.prefix, end.as_deref());
     let prefix_len = slot.prefix.len() as u64;
     for at in range.clone() {
         let block = &image.manifest.blocks[at];

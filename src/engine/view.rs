@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::image_state::{Cell, Image};
+use super::part::{Part, ScanCell, ScanEntry};
 use super::sequencer::{OpenView, Sequencer};
+use super::small_key::SmallKey;
 use super::table::{Found, Slot, SlotState};
 use crate::codec::cell::has_expired;
 use crate::error::{Error, Result};
@@ -19,11 +21,10 @@ use crate::scope::{Scope, prefix_end};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How many entries a scan takes at a time.
-const CHUNK_ENTRIES: usize = 512;
+const PART_ENTRIES: usize = 1024;
 
-/// A scan takes no more at a time once it holds so many bytes of the image's values:
-/// each keeps its block in memory.
-const CHUNK_BYTES: usize = 1024 * 1024;
+/// A scan takes no more at a time once it holds so many bytes of blocks of the image.
+const PART_BYTES: usize = 1024 * 1024;
 
 /// Of a view whose time nobody has asked for.
 const UNASKED: u64 = u64::MAX;
@@ -41,18 +42,6 @@ pub(crate) struct View {
     expired: Arc<AtomicBool>,
     /// Store time when it was first asked for.
     time: AtomicU64,
-}
-
-/// An entry of a scan; `cell` is `None` for a key that was deleted, which only
-/// those see who ask for it.
-pub(crate) type ScanEntry = (Vec<u8>, Lsn, Cell);
-
-/// A part of a scan, and from where to go on.
-#[derive(Debug)]
-pub(crate) struct Chunk {
-    pub(crate) entries: Vec<ScanEntry>,
-    /// The next part starts behind this key; `None` at the end.
-    pub(crate) next: Option<Vec<u8>>,
 }
 
 impl Engine {
@@ -203,25 +192,31 @@ impl View {
 
     /// The next entries of a scope with `from < key` (or `<=`) and `key < to`, those
     /// that have expired too.
-    pub(crate) fn chunk(&self, slot: &Slot, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Chunk> {
-        let (memory, mut until) = memory_entries(&slot.read(), from, to, self.lsn);
-        let cleared = slot
-            .read()
-            .tables()
-            .find_map(|table| table.cleared(self.lsn));
-        let mut image = Vec::new();
-        if cleared.is_none() {
-            self.of_image(|state| {
-                image = image_entries(state, slot, from, to, &mut until)?;
-                Ok(())
-            })?;
-        }
+    pub(crate) fn part(&self, slot: &Slot, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Part> {
+        let (memory, until, cleared) = {
+            let state = slot.read();
+            let (memory, until) = memory_entries(&state, from, to, self.lsn);
+            let mut tables = state.tables();
+            let cleared = tables.find_map(|table| table.cleared(self.lsn));
+            (memory, until, cleared)
+        };
+        let image = match cleared {
+            Some(_) => None,
+            None => self.of_image(|image| image_entries(image, slot, from, to))?,
+        };
         self.check()?;
-        let entries = merged(memory, image, until.as_deref());
-        Ok(Chunk {
-            entries,
-            next: until,
-        })
+        let mut part = image.unwrap_or_else(|| Part::new(slot.prefix.len()));
+        part.next = match (part.next.take(), until) {
+            (Some(image), Some(memory)) => Some(image.min(memory)),
+            (image, memory) => image.or(memory),
+        };
+        if !memory.is_empty() {
+            let next = part.next.take();
+            let entries = merged(memory, &mut part, next.as_deref());
+            part.list(entries);
+            part.next = next;
+        }
+        Ok(part)
     }
 
     /// Visits all entries of a scope in order, those that have expired too.
@@ -244,11 +239,11 @@ impl View {
         let mut after: Option<Vec<u8>> = None;
         loop {
             let from = after.as_deref().map_or(from, Bound::Excluded);
-            let chunk = self.chunk(slot, from, to)?;
-            for (key, lsn, cell) in &chunk.entries {
-                visitor(key, *lsn, cell)?;
+            let mut part = self.part(slot, from, to)?;
+            while let Some(entry) = part.pop() {
+                visitor(&entry.key, entry.lsn, part.blocks().bytes(&entry.cell))?;
             }
-            match chunk.next {
+            match part.next {
                 Some(next) => after = Some(next),
                 None => return Ok(()),
             }
@@ -302,12 +297,15 @@ impl View {
         let mut after: Option<Vec<u8>> = None;
         loop {
             let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-            let chunk = self.chunk(slot, from, Bound::Unbounded)?;
-            let expired = |(_, _, cell): &ScanEntry| has_expired(cell, || self.time());
-            match (chunk.entries.iter().all(expired), chunk.next) {
-                (false, _) => return Ok(false),
-                (true, Some(next)) => after = Some(next),
-                (true, None) => return Ok(true),
+            let mut part = self.part(slot, from, Bound::Unbounded)?;
+            while let Some(entry) = part.pop() {
+                if !has_expired(part.blocks().bytes(&entry.cell), || self.time()) {
+                    return Ok(false);
+                }
+            }
+            match part.next {
+                Some(next) => after = Some(next),
+                None => return Ok(true),
             }
         }
     }
@@ -327,7 +325,7 @@ impl View {
     }
 }
 
-type MemoryEntry = (Arc<[u8]>, Lsn, super::table::Stored);
+type MemoryEntry = (SmallKey, Lsn, super::table::Stored);
 
 /// What memory has in the range, and up to which key that is all, if not to the end.
 fn memory_entries(
@@ -344,10 +342,10 @@ fn memory_entries(
         let own: Vec<MemoryEntry> = table
             .range(from, to, at)
             .inspect(|_| count += 1)
-            .take(CHUNK_ENTRIES)
-            .map(|(key, lsn, cell)| (Arc::clone(key), lsn, cell))
+            .take(PART_ENTRIES)
+            .map(|(key, lsn, cell)| (key.clone(), lsn, cell))
             .collect();
-        if count == CHUNK_ENTRIES
+        if count == PART_ENTRIES
             && let Some((last, ..)) = own.last()
             && until.as_deref().is_none_or(|until| &**last < until)
         {
@@ -387,15 +385,13 @@ fn newer_first(newer: Vec<MemoryEntry>, older: Vec<MemoryEntry>) -> Vec<MemoryEn
     merged
 }
 
-/// The image's entries in the range, keys without the scope's prefix; lowers
-/// `until` where there are more.
+/// The image's entries in the range, or so many of them as a part has.
 fn image_entries(
     image: &Image,
     slot: &Slot,
     from: Bound<&[u8]>,
     to: Bound<&[u8]>,
-    until: &mut Option<Vec<u8>>,
-) -> std::result::Result<Vec<ScanEntry>, ImageError> {
+) -> std::result::Result<Part, ImageError> {
     let start = match from {
         Bound::Included(key) => full_key(slot, key),
         Bound::Excluded(key) => {
@@ -409,45 +405,47 @@ fn image_entries(
         Bound::Excluded(key) | Bound::Included(key) => Some(full_key(slot, key)),
         Bound::Unbounded => prefix_end(&slot.prefix),
     };
-    let skip = slot.prefix.len();
-    let mut entries = Vec::new();
-    let limit = until.clone();
-    let mut bytes = 0;
-    let mut more = false;
-    image.visit(&start, end.as_deref(), &mut |key, lsn, cell| {
-        let key = key.get(skip..).unwrap_or_default();
-        if limit.as_deref().is_some_and(|limit| key > limit) {
-            return false;
+    let mut part = Part::new(slot.prefix.len());
+    let (mut entries, mut bytes) = (0, 0);
+    for at in image.fences.range(&start, end.as_deref()) {
+        let block = image.read(at)?;
+        let first = block.lower_bound(&start);
+        let end = end.as_deref().map(|end| block.lower_bound(end));
+        let end = end.unwrap_or(block.len());
+        let taken = end.saturating_sub(first).min(PART_ENTRIES - entries);
+        if taken == 0 {
+            continue;
         }
-        if entries.len() == CHUNK_ENTRIES || bytes >= CHUNK_BYTES {
-            more = true;
-            return false;
+        entries += taken;
+        bytes += block.bytes().len();
+        part.add_run(block, first, first + taken);
+        if entries == PART_ENTRIES || bytes >= PART_BYTES {
+            part.next = part.last_key().map(|key| key.to_vec());
+            break;
         }
-        bytes += cell.len();
-        entries.push((key.to_vec(), lsn, cell));
-        true
-    })?;
-    if more && let Some((last, ..)) = entries.last() {
-        *until = Some(last.clone());
     }
-    Ok(entries)
+    Ok(part)
 }
 
 /// What counts of both, up to the key until which both are complete.
-fn merged(memory: Vec<MemoryEntry>, image: Vec<ScanEntry>, until: Option<&[u8]>) -> Vec<ScanEntry> {
-    let mut entries = Vec::with_capacity(memory.len() + image.len());
+fn merged(memory: Vec<MemoryEntry>, image: &mut Part, until: Option<&[u8]>) -> Vec<ScanEntry> {
+    let mut entries = Vec::new();
     let within = |key: &[u8]| until.is_none_or(|until| key <= until);
-    let mut image = image.into_iter().filter(|(key, ..)| within(key)).peekable();
     for (key, lsn, cell) in memory.into_iter().filter(|(key, ..)| within(key)) {
-        while let Some(entry) = image.next_if(|(other, ..)| other.as_slice() < &*key) {
-            entries.push(entry);
+        while image.front().is_some_and(|front| front.key < key) {
+            entries.extend(image.pop());
         }
-        image.next_if(|(other, ..)| other.as_slice() == &*key);
+        if image.front().is_some_and(|front| front.key == key) {
+            image.pop();
+        }
         if let Some(cell) = cell {
-            entries.push((key.to_vec(), lsn, Cell::Memory(cell)));
+            let cell = ScanCell::Own(Cell::Memory(cell));
+            entries.push(ScanEntry { key, lsn, cell });
         }
     }
-    entries.extend(image);
+    while let Some(entry) = image.pop().filter(|entry| within(&entry.key)) {
+        entries.push(entry);
+    }
     entries
 }
 

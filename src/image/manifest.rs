@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 
 use crate::error::{Corruption, Error, Result};
@@ -75,23 +74,6 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
-    /// The number of the block that holds `key`, if any does.
-    pub(crate) fn find_block(&self, key: &[u8]) -> Option<usize> {
-        self.first_after(|first| first <= key).checked_sub(1)
-    }
-
-    /// The numbers of the blocks that may hold keys from `start` on and below
-    /// `end`; without `end`, up to the last.
-    pub(crate) fn range(&self, start: &[u8], end: Option<&[u8]>) -> Range<usize> {
-        let from = self.find_block(start).unwrap_or(0);
-        let to = match end {
-            Some(end) if end <= start => from,
-            Some(end) => self.first_after(|first| first < end),
-            None => self.blocks.len(),
-        };
-        from..to.max(from)
-    }
-
     /// How many entries all blocks have.
     pub(crate) fn entries(&self) -> u64 {
         self.blocks
@@ -104,10 +86,6 @@ impl Manifest {
     pub(crate) fn live_bytes(&self) -> u64 {
         let bytes = self.blocks.iter().map(|block| block.live_bytes);
         bytes.fold(0, u64::saturating_add)
-    }
-
-    fn first_after(&self, below: impl Fn(&[u8]) -> bool) -> usize {
-        self.blocks.partition_point(|block| below(&block.first_key))
     }
 
     /// The file's bytes.

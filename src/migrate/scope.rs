@@ -9,13 +9,14 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::cell::{deadline, has_expired};
 use crate::engine::Cell;
+use crate::engine::part::{Blocks, ScanCell, ScanEntry};
 use crate::engine::table::Stored;
 use crate::error::{Error, Result};
 use crate::migrate::call::Call;
 use crate::scope::Scope;
 use crate::state::cell;
 use crate::state::handle::check_key;
-use crate::state::scan::{key_text, prefix_range};
+use crate::state::scan::{EntriesOf, prefix_range};
 use crate::state::schema::layers::{Entries, scope_of};
 use crate::state::{Entry, Keys, SetOptions};
 
@@ -108,7 +109,10 @@ impl<'a> MigrationScope<'a> {
     /// # Errors
     /// As [`scan`](Self::scan).
     pub fn keys(&self) -> Result<Keys> {
-        let keys: Result<Vec<_>> = self.scan("")?.map(|entry| entry.map(|e| e.key)).collect();
+        let keys: Result<Vec<_>> = self
+            .scan("")?
+            .map(|entry| entry.map(|e| e.key().to_owned()))
+            .collect();
         Ok(Keys(keys?.into_iter()))
     }
 
@@ -123,7 +127,11 @@ impl<'a> MigrationScope<'a> {
         own.retain(|key, _| key.starts_with(prefix.as_ref().as_bytes()));
         Ok(MigrationScan {
             call: self.call,
-            scope: Arc::clone(&self.scope),
+            of: Arc::new(EntriesOf {
+                scope: Arc::clone(&self.scope),
+                limits: self.call.shared.settings.limits.codec(),
+                blocks: Blocks::default(),
+            }),
             entries: Some(self.call.stack.entries(&self.prefix, range, own)),
         })
     }
@@ -403,7 +411,8 @@ impl<'a> MigrationScope<'a> {
 #[must_use = "a scan does nothing until it is iterated"]
 pub struct MigrationScan<'a> {
     call: &'a Call,
-    scope: Arc<Scope>,
+    /// What its entries have in common.
+    of: Arc<EntriesOf>,
     /// `None` behind the end.
     entries: Option<Entries>,
 }
@@ -412,7 +421,7 @@ pub struct MigrationScan<'a> {
 impl fmt::Debug for MigrationScan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MigrationScan")
-            .field("scope", &self.scope)
+            .field("scope", &self.of.scope)
             .finish_non_exhaustive()
     }
 }
@@ -425,15 +434,14 @@ impl MigrationScan<'_> {
         let Some((key, lsn, cell)) = entries.advance()? else {
             return Ok(None);
         };
-        let key = key_text(key, &self.scope)?;
-        self.call.touch(&self.scope, &key)?;
-        Ok(Some(Entry {
-            key,
-            version: lsn.into(),
-            cell,
-            scope: Arc::clone(&self.scope),
-            limits: self.call.shared.settings.limits.codec(),
-        }))
+        let entry = ScanEntry {
+            key: key.as_slice().into(),
+            lsn,
+            cell: ScanCell::Own(cell),
+        };
+        let entry = Entry::new(entry, &self.of)?;
+        self.call.touch(&self.of.scope, entry.key())?;
+        Ok(Some(entry))
     }
 }
 

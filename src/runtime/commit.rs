@@ -9,7 +9,7 @@ use crate::engine::{Batch, Claim};
 use crate::error::{Error, Result, WorkError};
 use crate::ids::Lsn;
 use crate::runtime::capture::{self, Captured};
-use crate::runtime::core::Core;
+use crate::runtime::core::{Awaited, Core};
 use crate::runtime::current;
 use crate::runtime::event::{Event, JobSource, JobView};
 use crate::runtime::failure::Failure;
@@ -35,7 +35,8 @@ pub(crate) const TIMEOUT: &str = "timeout";
 
 /// What the end of a run's logic came to.
 pub(crate) enum Outcome {
-    Committed(Lsn),
+    /// What has ended with it is to be told.
+    Committed(Lsn, Vec<Settled>),
     /// Somebody changed what it read: these keys it touches.
     Lost(Vec<Claim>),
     Failed(Failure),
@@ -79,7 +80,7 @@ impl Core {
             reserved.push(Arc::clone(&post.job));
         }
         let outcome = self.commit_run(run, done, deliveries, (batch, view, ticket), captured);
-        if !matches!(outcome, Outcome::Committed(_)) {
+        if !matches!(outcome, Outcome::Committed(..)) {
             self.free_ids(&reserved);
         }
         match outcome {
@@ -183,11 +184,7 @@ impl Core {
             settled.push(settlement.apply(&mut inners[at], lsn));
             self.line_up(workers[at], &mut inners[at], at == own && run.has_thread());
         }
-        drop(inners);
-        for settled in settled {
-            self.settled(settled);
-        }
-        Outcome::Committed(lsn)
+        Outcome::Committed(lsn, settled)
     }
 
     /// A run is over, and its routine can go on, once its settlement is applied.
@@ -210,11 +207,13 @@ impl Core {
     /// Tells what has ended with a settlement, outside of the worker's lock.
     pub(crate) fn settled(&self, settled: Settled) {
         self.printer.flush_waiting();
+        let mut none_left = false;
         if !settled.ended.is_empty() {
             let mut live = self.live.lock();
             for (job, _) in &settled.ended {
                 live.remove(&job.id);
             }
+            none_left = live.is_empty();
             drop(live);
             self.keep_finished(&settled.ended);
             for (job, end) in &settled.ended {
@@ -228,8 +227,13 @@ impl Core {
         }
         // What fails here has poisoned the store, and the next call says so.
         let _ = self.committed();
-        if settled.at_rest || !settled.ended.is_empty() {
-            self.tell();
+        let told = [
+            (Awaited::Job, !settled.ended.is_empty()),
+            (Awaited::AllJobs, none_left),
+            (Awaited::Rest, settled.at_rest),
+        ];
+        for (what, _) in told.into_iter().filter(|(_, is)| *is) {
+            self.tell(&[what]);
         }
     }
 

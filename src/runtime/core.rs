@@ -61,8 +61,8 @@ pub(crate) struct Core {
     /// somebody waited for that.
     changes: Mutex<u64>,
     changed: Condvar,
-    /// How many wait for that.
-    pub(crate) watchers: AtomicU64,
+    /// How many wait for what, as [`Awaited`] numbers it.
+    watchers: [AtomicU64; 3],
     pub(crate) hooks: HookSet,
     pub(crate) figures: Arc<Figures>,
     pub(crate) printer: Printer,
@@ -86,6 +86,22 @@ pub(crate) struct Core {
     /// No activation is started any more.
     closing: AtomicBool,
     random: AtomicU64,
+}
+
+/// What somebody waits for, and is told of when it may have come about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Awaited {
+    /// A job has ended.
+    Job,
+    /// No job is left.
+    AllJobs,
+    /// A worker has come to rest.
+    Rest,
+}
+
+impl Awaited {
+    /// Whoever waits is to look.
+    pub(crate) const ANY: [Self; 3] = [Self::Job, Self::AllJobs, Self::Rest];
 }
 
 /// The scopes that all share.
@@ -125,7 +141,7 @@ impl Core {
             live: Mutex::default(),
             changes: Mutex::default(),
             changed: Condvar::default(),
-            watchers: AtomicU64::new(0),
+            watchers: Default::default(),
             hooks,
             figures,
             printer: Printer::default(),
@@ -303,27 +319,29 @@ impl Core {
         shared.acknowledge(lsn, self.store.durability(), None)
     }
 
-    /// Tells those that wait for jobs or workers that something has changed. It may be
-    /// called under the lock of a worker.
-    pub(crate) fn tell(&self) {
-        if self.watchers.load(Ordering::SeqCst) > 0 {
+    /// Tells those that wait for any of these that it may have come about. It may be called
+    /// under the lock of a worker.
+    pub(crate) fn tell(&self, what: &[Awaited]) {
+        let waits = |what: &Awaited| self.watchers[*what as usize].load(Ordering::SeqCst) > 0;
+        if what.iter().any(waits) {
             *self.changes.lock() += 1;
             self.changed.notify_all();
         }
     }
 
     /// Waits until something holds; `false` where the time is over. What is asked is asked
-    /// whenever a job ends or a worker comes to rest, under no lock.
+    /// whenever that may have come about, under no lock.
     ///
     /// # Errors
     /// [`WorkError::ShutDown`], and what is asked fails with.
     pub(crate) fn wait_until(
         &self,
-        timeout: Duration,
+        (what, timeout): (Awaited, Duration),
         holds: impl Fn() -> Result<bool>,
     ) -> Result<bool> {
         let deadline: Instant = clock::deadline(timeout);
-        self.watchers.fetch_add(1, Ordering::SeqCst);
+        let watchers = &self.watchers[what as usize];
+        watchers.fetch_add(1, Ordering::SeqCst);
         let outcome = loop {
             let seen = *self.changes.lock();
             match holds() {
@@ -344,7 +362,7 @@ impl Core {
                 break holds();
             }
         };
-        self.watchers.fetch_sub(1, Ordering::SeqCst);
+        watchers.fetch_sub(1, Ordering::SeqCst);
         outcome
     }
 }

@@ -382,17 +382,18 @@ impl DeadLetters {
         let mut listed = Vec::new();
         while listed.len() < limit {
             let first_key = first.as_ref().map(|key| &**key);
-            let chunk = view.chunk(&self.slot, first_key, Bound::Excluded(&end))?;
-            for (key, _, cell) in &chunk.entries {
+            let mut part = view.part(&self.slot, first_key, Bound::Excluded(&end))?;
+            while let Some(entry) = part.pop() {
+                let cell = part.blocks().bytes(&entry.cell);
                 let live = deadline(cell).is_none_or(|until| until > view.time());
                 if listed.len() < limit
                     && live
-                    && let Some(DeadKey::Letter(number)) = DeadKey::decode(key)
+                    && let Some(DeadKey::Letter(number)) = DeadKey::decode(&entry.key)
                 {
                     listed.push(self.letter(&view, number, cell)?);
                 }
             }
-            match chunk.next {
+            match part.next {
                 Some(next) => first = Bound::Excluded(next.into()),
                 None => break,
             }

@@ -8,7 +8,7 @@ use crate::engine::{Claim, Ticket};
 use crate::error::{Error, WorkError};
 use crate::runtime::activation::Activation;
 use crate::runtime::commit::{Outcome, is_gone};
-use crate::runtime::core::Core;
+use crate::runtime::core::{Awaited, Core};
 use crate::runtime::current;
 use crate::runtime::failure::Failure;
 use crate::runtime::history::ExecutionOutcome;
@@ -36,7 +36,7 @@ impl Core {
         if self.enter().is_err() {
             // Whoever waits for its work is told why it does not come.
             drop(inner);
-            self.tell();
+            self.tell(&Awaited::ANY);
             return None;
         }
         let run = self.choose(worker, &mut inner);
@@ -45,7 +45,7 @@ impl Core {
         if run.is_none() && inner.is_at_rest() {
             inner.step(WorkerStep::Drain);
             drop(inner);
-            self.tell();
+            self.tell(&[Awaited::Rest]);
         }
         run
     }
@@ -190,10 +190,14 @@ impl Execution {
         };
         drop(entered);
         match outcome {
-            Outcome::Committed(lsn) => {
+            Outcome::Committed(lsn, settled) => {
                 drop(self.ticket.take());
                 span.committed(lsn);
+                // Before anybody who waits for its jobs is told.
                 core.ended(&run, span, ExecutionOutcome::Completed, None);
+                settled
+                    .into_iter()
+                    .for_each(|settled| core.settled(settled));
                 core.engine().expire_in_passing();
             }
             Outcome::Gone => core.gone(&run, span),

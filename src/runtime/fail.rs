@@ -8,7 +8,7 @@ use crate::clock::micros;
 use crate::error::Result;
 use crate::runtime::capture::{self, Captured};
 use crate::runtime::commit::{TIMEOUT, is_gone, message_record, too_late};
-use crate::runtime::core::Core;
+use crate::runtime::core::{Awaited, Core};
 use crate::runtime::execute::is_over;
 use crate::runtime::failure::Failure;
 use crate::runtime::handler::Reaction;
@@ -48,8 +48,8 @@ impl Core {
         match settled {
             Ok((settled, outcome)) => {
                 drop(inner);
-                self.settled(settled);
                 self.ended(run, span, outcome, Some(&failure));
+                self.settled(settled);
                 if let Reaction::Fail { worker: true } = reaction {
                     let error = failure.to_string();
                     self.hooks
@@ -151,8 +151,8 @@ impl Core {
             Err(_) => self.leave(run, &mut inner),
             Ok(settled) => {
                 drop(inner);
-                self.settled(settled);
                 self.ended(run, span, ExecutionOutcome::Cancelled, None);
+                self.settled(settled);
             }
         }
     }
@@ -203,7 +203,7 @@ impl Core {
         routine.candidate = false;
         routine.again = true;
         self.alarm.set_again(&run.worker);
-        self.tell();
+        self.tell(&Awaited::ANY);
     }
 }
 

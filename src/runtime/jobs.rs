@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Result, WorkError};
-use crate::runtime::core::{Core, HOLDING_MAX};
+use crate::runtime::core::{Awaited, Core, HOLDING_MAX};
 use crate::runtime::current::outside_only;
 use crate::runtime::fail::cancel_runs;
 use crate::runtime::job::Job;
@@ -160,7 +160,7 @@ impl Core {
     /// As [`Core::wait_for_job`].
     pub(crate) fn wait_for(&self, job: &Arc<Job>, timeout: Duration) -> Result<()> {
         outside_only("waiting for a job", "emit to a routine that goes on")?;
-        let ended = self.wait_until(timeout, || {
+        let ended = self.wait_until((Awaited::Job, timeout), || {
             self.store.engine()?;
             Ok(job.state.lock().status.is_final())
         })?;
@@ -181,7 +181,7 @@ impl Core {
     /// # Errors
     /// As [`Core::wait_for_job`].
     pub(crate) fn wait_for_jobs(&self, timeout: Duration) -> Result<()> {
-        let ended = self.wait_until(timeout, || {
+        let ended = self.wait_until((Awaited::AllJobs, timeout), || {
             self.store.engine()?;
             Ok(self.live.lock().is_empty())
         })?;
@@ -214,7 +214,7 @@ impl Core {
                     && inner.running.is_empty()
                 || inner.is_at_rest()
         };
-        let idle = self.wait_until(timeout, || {
+        let idle = self.wait_until((Awaited::Rest, timeout), || {
             self.store.engine()?;
             let workers = self.all_workers();
             Ok(workers.iter().all(|worker| rests(&worker.inner.lock())))

@@ -255,26 +255,17 @@ fn stored(store: &Store, job: &str) -> Result<Vec<(Arc<[u8]>, String)>> {
 fn stored_at(engine: &Arc<Engine>, scope: &Scope) -> Result<Vec<(Arc<[u8]>, String)>> {
     let (view, slot) = (engine.view(), engine.slot(&scope.encode()));
     let part = JobPart::Output as u8;
-    let mut from = Bound::Included(vec![part]);
-    let to = [part + 1];
+    let (from, to) = ([part], [part + 1]);
+    let range = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
     let mut texts = Vec::new();
-    loop {
-        let chunk = view.chunk(
-            &slot,
-            from.as_ref().map(Vec::as_slice),
-            Bound::Excluded(&to),
-        )?;
-        for (key, _, cell) in chunk.entries {
-            if !has_expired(&cell, || view.time()) {
-                let text = record::decode(&cell, &CodecLimits::default(), scope)?;
-                texts.push((key.into(), text));
-            }
+    view.for_each_of(&slot, range, |key, _, cell| {
+        if !has_expired(cell, || view.time()) {
+            let text = record::decode(cell, &CodecLimits::default(), scope)?;
+            texts.push((key.into(), text));
         }
-        match chunk.next {
-            Some(next) => from = Bound::Excluded(next),
-            None => return Ok(texts),
-        }
-    }
+        Ok(())
+    })?;
+    Ok(texts)
 }
 
 /// What a job printed, as far as it is committed: its last [`OUTPUT_CHARS_MAX`]

@@ -11,7 +11,7 @@ use crate::engine::SlotBatch;
 use crate::error::{Error, Result, WorkError};
 use crate::ids::Lsn;
 use crate::runtime::commit::slot_full;
-use crate::runtime::core::Core;
+use crate::runtime::core::{Awaited, Core};
 use crate::runtime::event::Event;
 use crate::runtime::idempotency::{self, WorkKey};
 use crate::runtime::job::{Job, JobState};
@@ -279,7 +279,7 @@ impl Core {
     /// Nobody has this id: its post was not committed.
     pub(crate) fn free_id(&self, job: &Job) {
         self.live.lock().remove(&job.id);
-        self.tell();
+        self.tell(&Awaited::ANY);
     }
 
     /// Makes sure that nobody has this id, and that nobody gets it.

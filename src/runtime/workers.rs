@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result, WorkError};
 use crate::runtime::agenda::Timers;
-use crate::runtime::core::Core;
+use crate::runtime::core::{Awaited, Core};
 use crate::runtime::fail::cancel_runs;
 use crate::runtime::flow::validate::NAME_BYTES_MAX;
 use crate::runtime::ops::Ops;
@@ -141,7 +141,7 @@ impl Core {
         drop(inner);
         // What was due while it was paused is due now.
         self.alarm.set(0, &worker);
-        self.tell();
+        self.tell(&Awaited::ANY);
         self.acknowledge(lsn)
     }
 
@@ -177,7 +177,7 @@ impl Core {
         drop(inner);
         worker.room.notify_all();
         self.settled(settled);
-        self.tell();
+        self.tell(&Awaited::ANY);
         self.acknowledge(lsn)?;
         telemetry::worker_is(&worker, status);
         self.hooks.worker_stopped(&worker, status, None);

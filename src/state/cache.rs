@@ -362,7 +362,7 @@ impl Cache {
     pub fn keys(&self) -> Result<Keys> {
         let kept = self.enter()?;
         let keys = self.scan(kept).map(|entry| {
-            let key = entry?.key.split_off(kept.prefix.len());
+            let key = entry?.key().split_at(kept.prefix.len()).1.to_owned();
             Ok(key)
         });
         let keys: Result<Vec<_>> = keys.collect();

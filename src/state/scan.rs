@@ -1,15 +1,16 @@
 //! Owns iterating over a scope at one LSN.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Bound;
+use std::str::Utf8Error;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
 use crate::codec::CodecLimits;
 use crate::codec::cell::{deadline, has_expired};
-use crate::engine::Cell;
+use crate::engine::part::{Blocks, Part, ScanCell, ScanEntry};
+use crate::engine::small_key::SmallKey;
 use crate::engine::table::Slot;
 use crate::engine::view::View;
 use crate::error::{Corruption, Error, Result};
@@ -18,32 +19,58 @@ use crate::scope::{Scope, prefix_end};
 use crate::state::cell;
 use crate::state::store::Shared;
 
-/// A key and its value, which is decoded when it is asked for.
+/// A key and its value, which is decoded when it is asked for. It holds on to the part of
+/// the scan that it came with, a megabyte at most: what is to be kept for long is copied.
 #[derive(Clone)]
 pub struct Entry {
-    pub(crate) key: String,
-    pub(crate) version: Version,
-    pub(crate) cell: Cell,
+    key: SmallKey,
+    version: Version,
+    cell: ScanCell,
+    of: Arc<EntriesOf>,
+}
+
+/// What the entries of a part of a scan have in common.
+pub(crate) struct EntriesOf {
     pub(crate) scope: Arc<Scope>,
     pub(crate) limits: CodecLimits,
+    pub(crate) blocks: Blocks,
 }
 
 /// Where it is from, when it was written and how large it is; neither key nor value.
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry")
-            .field("scope", &self.scope)
+            .field("scope", &self.of.scope)
             .field("version", &self.version)
-            .field("value", &self.cell)
+            .field("value_bytes", &self.cell().len())
             .finish_non_exhaustive()
     }
 }
 
 impl Entry {
+    /// An entry of a part.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where its key is no text.
+    pub(crate) fn new(entry: ScanEntry, of: &Arc<EntriesOf>) -> Result<Self> {
+        std::str::from_utf8(&entry.key).map_err(|e| no_text(&of.scope, e))?;
+        Ok(Self {
+            key: entry.key,
+            version: entry.lsn.into(),
+            cell: entry.cell,
+            of: Arc::clone(of),
+        })
+    }
+
+    fn cell(&self) -> &[u8] {
+        self.of.blocks.bytes(&self.cell)
+    }
+
     /// The key.
     #[must_use]
     pub fn key(&self) -> &str {
-        &self.key
+        // It was looked at when the entry was made.
+        std::str::from_utf8(&self.key).unwrap_or_default()
     }
 
     /// Which commit wrote it.
@@ -55,7 +82,7 @@ impl Entry {
     /// When it expires, in microseconds of store time since 1970; `None` for never.
     #[must_use]
     pub fn expires_at(&self) -> Option<u64> {
-        deadline(&self.cell)
+        deadline(self.cell())
     }
 
     /// The value.
@@ -63,7 +90,8 @@ impl Entry {
     /// # Errors
     /// [`Error::TypeMismatch`] where it is not a `T`.
     pub fn value<T: DeserializeOwned>(&self) -> Result<T> {
-        cell::decode(&self.cell, &self.limits, (&self.scope, &self.key))
+        let (scope, limits) = (&self.of.scope, &self.of.limits);
+        cell::decode(self.cell(), limits, (scope, self.key()))
     }
 }
 
@@ -86,9 +114,9 @@ pub struct Scan {
     shared: Arc<Shared>,
     view: View,
     slot: Arc<Slot>,
-    scope: Arc<Scope>,
-    limits: CodecLimits,
-    chunk: VecDeque<crate::engine::view::ScanEntry>,
+    part: Part,
+    /// What the entries of the part have in common.
+    of: Arc<EntriesOf>,
     /// From where to go on; `None` behind the end.
     from: Option<Bound<Vec<u8>>>,
     to: Bound<Vec<u8>>,
@@ -98,7 +126,7 @@ pub struct Scan {
 impl fmt::Debug for Scan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scan")
-            .field("scope", &self.scope)
+            .field("scope", &self.of.scope)
             .field("lsn", &self.view.lsn())
             .finish_non_exhaustive()
     }
@@ -115,10 +143,12 @@ pub(crate) fn prefix_range(prefix: impl AsRef<[u8]>) -> (Bound<Vec<u8>>, Bound<V
 
 /// Keys are written as strings, so they are read as such.
 pub(crate) fn key_text(key: Vec<u8>, scope: &Scope) -> Result<String> {
-    String::from_utf8(key).map_err(|e| {
-        let what = format!("a key in {scope} is not UTF-8: {e}");
-        Error::from(Corruption::new("a key", what))
-    })
+    String::from_utf8(key).map_err(|e| no_text(scope, e.utf8_error()))
+}
+
+fn no_text(scope: &Scope, error: Utf8Error) -> Error {
+    let what = format!("a key in {scope} is not UTF-8: {error}");
+    Corruption::new("a key", what).into()
 }
 
 impl Scan {
@@ -130,51 +160,64 @@ impl Scan {
     ) -> Self {
         let (from, to) = prefix_range(prefix);
         let view = shared.engine.view();
-        let limits = shared.settings.limits.codec();
+        let (part, limits) = (Part::default(), shared.settings.limits.codec());
+        let of = Arc::new(EntriesOf {
+            scope,
+            limits,
+            blocks: part.blocks().clone(),
+        });
         Self {
             shared: Arc::clone(shared),
             view,
             slot,
-            scope,
-            limits,
-            chunk: VecDeque::new(),
+            part,
+            of,
             from: Some(from),
             to,
         }
     }
 
     fn advance(&mut self) -> Result<Option<Entry>> {
-        if self.chunk.is_empty() && self.from.is_none() {
-            return Ok(None);
-        }
-        self.shared.enter()?;
-        let (key, lsn, cell) = loop {
-            match self.chunk.pop_front() {
-                Some((_, _, cell)) if has_expired(&cell, || self.shared.engine.now()) => {}
-                Some(entry) => break entry,
-                None => {
-                    let Some(from) = self.from.take() else {
-                        return Ok(None);
-                    };
-                    let from = from.as_ref().map(Vec::as_slice);
-                    let to = self.to.as_ref().map(Vec::as_slice);
-                    let chunk = self.view.chunk(&self.slot, from, to)?;
-                    self.chunk = chunk.entries.into();
-                    self.from = chunk.next.map(Bound::Excluded);
-                }
+        let mut entered = false;
+        loop {
+            let Some(entry) = self.part.pop() else {
+                let Some(from) = self.from.take() else {
+                    return Ok(None);
+                };
+                self.shared.enter()?;
+                self.fill(&from)?;
+                entered = true;
+                continue;
+            };
+            if !entered {
+                self.shared.enter()?;
+                entered = true;
             }
-        };
-        Ok(Some(Entry {
-            key: key_text(key, &self.scope)?,
-            version: lsn.into(),
-            cell,
-            scope: Arc::clone(&self.scope),
-            limits: self.limits,
-        }))
+            let cell = self.of.blocks.bytes(&entry.cell);
+            if !has_expired(cell, || self.shared.engine.now()) {
+                return Entry::new(entry, &self.of).map(Some);
+            }
+        }
+    }
+
+    /// Reads the next part.
+    fn fill(&mut self, from: &Bound<Vec<u8>>) -> Result<()> {
+        let from = from.as_ref().map(Vec::as_slice);
+        let to = self.to.as_ref().map(Vec::as_slice);
+        self.part = self.view.part(&self.slot, from, to)?;
+        self.from = self.part.next.take().map(Bound::Excluded);
+        self.of = Arc::new(EntriesOf {
+            scope: Arc::clone(&self.of.scope),
+            limits: self.of.limits,
+            blocks: self.part.blocks().clone(),
+        });
+        Ok(())
     }
 
     pub(super) fn into_keys(self) -> Result<Keys> {
-        let keys: Result<Vec<_>> = self.map(|entry| entry.map(|entry| entry.key)).collect();
+        let keys: Result<Vec<_>> = self
+            .map(|entry| entry.map(|entry| entry.key().to_owned()))
+            .collect();
         Ok(Keys(keys?.into_iter()))
     }
 }
@@ -187,7 +230,7 @@ impl Iterator for Scan {
         if next.is_err() {
             // It cannot go on; asked again it is at its end.
             self.from = None;
-            self.chunk.clear();
+            self.part = Part::default();
         }
         next.transpose()
     }

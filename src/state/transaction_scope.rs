@@ -1,7 +1,6 @@
 //! Owns the handle of a scope inside a transaction: the transaction's own writes
 //! over the state that it reads, and a record of what it read.
 
-use std::collections::VecDeque;
 use std::collections::btree_map;
 use std::fmt;
 use std::iter::Peekable;
@@ -13,14 +12,15 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::cell::has_expired;
 use crate::engine::Cell;
+use crate::engine::part::{Part, ScanCell, ScanEntry};
 use crate::engine::table::{Slot, Stored};
 use crate::error::{Error, Result};
-use crate::ids::Version;
+use crate::ids::{Lsn, Version};
 use crate::scope::Scope;
 use crate::state::cell;
 use crate::state::handle::{Place, Versioned, added, can_be, check_key, check_version};
 use crate::state::options::Limits;
-use crate::state::scan::{Entry, Keys, key_text, prefix_range};
+use crate::state::scan::{EntriesOf, Entry, Keys, prefix_range};
 use crate::state::transaction::{Transaction, writes_of_this_thread};
 use crate::state::ttl::SetOptions;
 use crate::value::Value;
@@ -332,9 +332,9 @@ impl<'a> TransactionScope<'a> {
         Ok(TransactionScan {
             transaction: self.transaction,
             slot,
-            scope: Arc::clone(&self.scope),
+            of: entries_of(&self.scope, self.transaction, &Part::default()),
             own: own.into_iter().peekable(),
-            chunk: VecDeque::new(),
+            part: Part::default(),
             from: (!cleared).then_some(from),
             to,
         })
@@ -362,11 +362,11 @@ impl<'a> TransactionScope<'a> {
         loop {
             let (first, to) = (from.as_ref(), end.as_ref());
             let (first, to) = (first.map(Vec::as_slice), to.map(Vec::as_slice));
-            let chunk = self.transaction.view.chunk(slot, first, to)?;
-            for (key, _, cell) in &chunk.entries {
-                visitor(key, cell)?;
+            let mut part = self.transaction.view.part(slot, first, to)?;
+            while let Some(entry) = part.pop() {
+                visitor(&entry.key, part.blocks().bytes(&entry.cell))?;
             }
-            match chunk.next {
+            match part.next {
                 Some(next) => from = Bound::Excluded(next),
                 None => return Ok(()),
             }
@@ -378,7 +378,10 @@ impl<'a> TransactionScope<'a> {
     /// # Errors
     /// As there.
     pub fn keys(&self) -> Result<Keys> {
-        let keys: Result<Vec<_>> = self.scan("")?.map(|entry| entry.map(|e| e.key)).collect();
+        let keys: Result<Vec<_>> = self
+            .scan("")?
+            .map(|entry| entry.map(|e| e.key().to_owned()))
+            .collect();
         Ok(Keys(keys?.into_iter()))
     }
 
@@ -415,9 +418,10 @@ fn same(before: &Option<Stored>, now: &Option<Stored>) -> bool {
 pub struct TransactionScan<'a> {
     transaction: &'a Transaction,
     slot: Arc<Slot>,
-    scope: Arc<Scope>,
     own: Peekable<btree_map::IntoIter<Vec<u8>, Stored>>,
-    chunk: VecDeque<crate::engine::view::ScanEntry>,
+    part: Part,
+    /// What the entries of the part have in common.
+    of: Arc<EntriesOf>,
     from: Option<Bound<Vec<u8>>>,
     to: Bound<Vec<u8>>,
 }
@@ -426,7 +430,7 @@ pub struct TransactionScan<'a> {
 impl fmt::Debug for TransactionScan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TransactionScan")
-            .field("scope", &self.scope)
+            .field("scope", &self.of.scope)
             .field("transaction", &self.transaction)
             .finish_non_exhaustive()
     }
@@ -434,14 +438,14 @@ impl fmt::Debug for TransactionScan<'_> {
 
 impl TransactionScan<'_> {
     fn fill(&mut self) -> Result<()> {
-        while self.chunk.is_empty()
+        while self.part.is_empty()
             && let Some(from) = self.from.take()
         {
             let from = from.as_ref().map(Vec::as_slice);
             let to = self.to.as_ref().map(Vec::as_slice);
-            let chunk = self.transaction.view.chunk(&self.slot, from, to)?;
-            self.chunk = chunk.entries.into();
-            self.from = chunk.next.map(Bound::Excluded);
+            self.part = self.transaction.view.part(&self.slot, from, to)?;
+            self.from = self.part.next.take().map(Bound::Excluded);
+            self.of = entries_of(&self.of.scope, self.transaction, &self.part);
         }
         Ok(())
     }
@@ -449,46 +453,50 @@ impl TransactionScan<'_> {
     fn advance(&mut self) -> Result<Option<Entry>> {
         loop {
             self.fill()?;
-            let seen = self.chunk.front().map(|(key, ..)| key);
-            let mine = self.own.peek().map(|(key, _)| key);
+            let seen = self.part.front().map(|entry| &*entry.key);
+            let mine = self.own.peek().map(|(key, _)| key.as_slice());
             let take_mine = match (seen, mine) {
                 (None, None) => return Ok(None),
                 (Some(_), None) => false,
                 (None, Some(_)) => true,
                 (Some(seen), Some(mine)) => mine <= seen,
             };
+            let view = &self.transaction.view;
             if !take_mine {
-                let Some((key, lsn, cell)) = self.chunk.pop_front() else {
+                let Some(entry) = self.part.pop() else {
                     return Ok(None);
                 };
-                if has_expired(&cell, || self.transaction.view.time()) {
+                let cell = self.of.blocks.bytes(&entry.cell);
+                if has_expired(cell, || view.time()) {
                     continue;
                 }
-                self.transaction.state.lock().read_cell(&cell);
-                return self.entry(key, lsn.into(), cell).map(Some);
+                self.transaction.state.lock().read_cell(cell);
+                return Entry::new(entry, &self.of).map(Some);
             }
             let Some((key, cell)) = self.own.next() else {
                 return Ok(None);
             };
-            if self.chunk.front().is_some_and(|(seen, ..)| *seen == key) {
-                self.chunk.pop_front();
+            if self.part.front().is_some_and(|seen| *seen.key == key[..]) {
+                self.part.pop();
             }
-            let view = &self.transaction.view;
             if let Some(cell) = cell.filter(|cell| !has_expired(cell, || view.time())) {
-                return self.entry(key, Version::ZERO, Cell::Memory(cell)).map(Some);
+                let entry = ScanEntry {
+                    key: key.as_slice().into(),
+                    lsn: Lsn::ZERO,
+                    cell: ScanCell::Own(Cell::Memory(cell)),
+                };
+                return Entry::new(entry, &self.of).map(Some);
             }
         }
     }
+}
 
-    fn entry(&self, key: Vec<u8>, version: Version, cell: Cell) -> Result<Entry> {
-        Ok(Entry {
-            key: key_text(key, &self.scope)?,
-            version,
-            cell,
-            scope: Arc::clone(&self.scope),
-            limits: self.transaction.shared.settings.limits.codec(),
-        })
-    }
+fn entries_of(scope: &Arc<Scope>, transaction: &Transaction, part: &Part) -> Arc<EntriesOf> {
+    Arc::new(EntriesOf {
+        scope: Arc::clone(scope),
+        limits: transaction.shared.settings.limits.codec(),
+        blocks: part.blocks().clone(),
+    })
 }
 
 impl Iterator for TransactionScan<'_> {
@@ -498,7 +506,7 @@ impl Iterator for TransactionScan<'_> {
         let next = self.advance();
         if next.is_err() {
             self.from = None;
-            self.chunk.clear();
+            self.part = Part::default();
         }
         next.transpose()
     }

@@ -329,7 +329,7 @@ fn races_are_lost_and_run_again() {
         let counter = cx.transaction()?.scope(evenkeel::Scope::Global);
         let before: Option<u64> = counter.get("n")?;
         tokio::task::yield_now().await;
-        counter.set("n", &(before.unwrap_or(0) + 1))?;
+        counter.set("n", before.unwrap_or(0) + 1)?;
         Ok(())
     })
     .unwrap()

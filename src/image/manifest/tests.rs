@@ -195,19 +195,19 @@ fn what_could_not_be_read_is_not_written() {
 #[test]
 fn keys_find_their_block() {
     let manifest = sample();
-    let found =
-        [&b"a"[..], b"b", b"c", b"d", b"e", b"f", b"zz"].map(|key| manifest.find_block(key));
+    let fences = Fences::of(&manifest.blocks);
+    let found = [&b"a"[..], b"b", b"c", b"d", b"e", b"f", b"zz"].map(|key| fences.find_block(key));
     assert_eq!(
         found,
         [None, Some(0), Some(0), Some(1), Some(1), Some(2), Some(2)]
     );
-    assert_eq!(manifest.range(b"", None), 0..3);
-    assert_eq!(manifest.range(b"a", Some(b"b")), 0..0);
-    assert_eq!(manifest.range(b"a", Some(b"b\0")), 0..1);
-    assert_eq!(manifest.range(b"c", Some(b"d")), 0..1);
-    assert_eq!(manifest.range(b"c", Some(b"e")), 0..2);
-    assert_eq!(manifest.range(b"g", None), 2..3);
-    assert_eq!(manifest.range(b"d", Some(b"c")).len(), 0);
+    assert_eq!(fences.range(b"", None), 0..3);
+    assert_eq!(fences.range(b"a", Some(b"b")), 0..0);
+    assert_eq!(fences.range(b"a", Some(b"b\0")), 0..1);
+    assert_eq!(fences.range(b"c", Some(b"d")), 0..1);
+    assert_eq!(fences.range(b"c", Some(b"e")), 0..2);
+    assert_eq!(fences.range(b"g", None), 2..3);
+    assert_eq!(fences.range(b"d", Some(b"c")).len(), 0);
     assert_eq!((manifest.entries(), manifest.live_bytes()), (9, 270));
 }
 

@@ -221,7 +221,7 @@ impl Cache {
             let entry = entry?;
             let key = own_key(kept, &entry);
             let used = kept.recency.lock().contains(&key);
-            newest.push(Reverse((used, entry.version, key, entry.expires_at())));
+            newest.push(Reverse((used, entry.version(), key, entry.expires_at())));
             there += 1;
             if newest.len() as u64 > at_most {
                 let oldest = std::iter::from_fn(|| newest.pop()).take(EVICTED_AT_ONCE);

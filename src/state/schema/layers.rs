@@ -18,7 +18,7 @@
 //! the time, so a view that is held would be expired by the chain itself. Nothing else
 //! writes meanwhile but the removal of what has expired, which is absent to all anyway.
 
-use std::collections::{BTreeMap, VecDeque, btree_map};
+use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 use std::iter::Peekable;
 use std::ops::Bound;
@@ -26,8 +26,8 @@ use std::sync::Arc;
 
 use crate::codec;
 use crate::codec::cell::{has_expired, put_head, value};
+use crate::engine::part::{Part, ScanEntry};
 use crate::engine::table::{Slot, Stored};
-use crate::engine::view::ScanEntry;
 use crate::engine::{Cell, Engine};
 use crate::error::{Corruption, Error, Result};
 use crate::ids::Lsn;
@@ -190,7 +190,7 @@ impl Stack {
 struct Reader {
     engine: Arc<Engine>,
     slot: Arc<Slot>,
-    chunk: VecDeque<ScanEntry>,
+    part: Part,
     /// From where to go on; `None` behind the end.
     from: Option<Bound<Vec<u8>>>,
     to: Bound<Vec<u8>>,
@@ -205,40 +205,37 @@ impl Reader {
         Self {
             engine: Arc::clone(engine),
             slot: Arc::clone(slot),
-            chunk: VecDeque::new(),
+            part: Part::default(),
             from: Some(from),
             to,
         }
     }
 
     fn front(&mut self) -> Result<Option<&ScanEntry>> {
-        while self.chunk.is_empty()
+        while self.part.is_empty()
             && let Some(from) = self.from.take()
         {
-            let chunk = loop {
+            self.part = loop {
                 self.engine.check()?;
                 let (from, to) = (from.as_ref(), self.to.as_ref());
                 let view = self.engine.view();
-                match view.chunk(&self.slot, from.map(Vec::as_slice), to.map(Vec::as_slice)) {
+                match view.part(&self.slot, from.map(Vec::as_slice), to.map(Vec::as_slice)) {
                     // It had to make room; the next view begins at the newer image.
                     Err(Error::ViewExpired) => {}
                     outcome => break outcome?,
                 }
             };
-            self.chunk = chunk.entries.into();
-            self.from = chunk.next.map(Bound::Excluded);
+            self.from = self.part.next.take().map(Bound::Excluded);
         }
-        Ok(self.chunk.front())
+        Ok(self.part.front())
     }
 
     /// Passes over what is before a key.
     fn seek(&mut self, key: &[u8]) -> Result<Option<&ScanEntry>> {
-        while self
-            .chunk
-            .pop_front_if(|(front, ..)| front.as_slice() < key)
-            .is_some()
-        {}
-        if self.chunk.is_empty() && self.from.is_some() {
+        while self.part.front().is_some_and(|front| *front.key < *key) {
+            self.part.pop();
+        }
+        if self.part.is_empty() && self.from.is_some() {
             self.from = Some(Bound::Included(key.to_vec()));
         }
         self.front()
@@ -260,9 +257,9 @@ impl Source {
             Self::Layer(reader, skip) => {
                 let skip = *skip;
                 let front = reader.front()?;
-                front.map(|(key, ..)| key.get(skip..).unwrap_or_default())
+                front.map(|front| front.key.get(skip..).unwrap_or_default())
             }
-            Self::Real(reader) => reader.front()?.map(|(key, ..)| key.as_slice()),
+            Self::Real(reader) => reader.front()?.map(|front| &*front.key),
         })
     }
 
@@ -273,18 +270,18 @@ impl Source {
                 lsn: Lsn::ZERO,
                 cell: cell.map(Cell::Memory),
             }),
-            Self::Layer(reader, skip) => match reader.chunk.pop_front() {
+            Self::Layer(reader, skip) => match reader.part.pop() {
                 None => None,
-                Some((mut key, _, cell)) => Some(Entry {
-                    key: key.split_off((*skip).min(key.len())),
+                Some(ScanEntry { key, cell, .. }) => Some(Entry {
+                    key: key.get(*skip..).unwrap_or_default().to_vec(),
                     lsn: Lsn::ZERO,
-                    cell: unstaged(&cell)?.map(Cell::Memory),
+                    cell: unstaged(reader.part.blocks().bytes(&cell))?.map(Cell::Memory),
                 }),
             },
-            Self::Real(reader) => reader.chunk.pop_front().map(|(key, lsn, cell)| Entry {
-                key,
-                lsn,
-                cell: Some(cell),
+            Self::Real(reader) => reader.part.pop().map(|entry| Entry {
+                key: entry.key.to_vec(),
+                lsn: entry.lsn,
+                cell: Some(reader.part.blocks().cell(entry.cell)),
             }),
         })
     }
@@ -397,7 +394,8 @@ impl Scopes {
             see(prefix);
         }
         for layer in &mut self.layers {
-            if let Some((key, ..)) = layer.seek(&at)? {
+            if let Some(entry) = layer.seek(&at)? {
+                let key = &entry.key;
                 see(key.get(..scope_len(key)?).unwrap_or_default());
             }
         }

@@ -1,0 +1,169 @@
+//! Owns a part of a scan: entries that stand in blocks of the image, where nothing is copied
+//! before it is asked for, and entries that memory has a say about.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::image_state::Cell;
+use super::small_key::SmallKey;
+use crate::ids::Lsn;
+use crate::image::block::{Block, CellRef};
+
+/// An entry of a part.
+#[derive(Clone, Debug)]
+pub(crate) struct ScanEntry {
+    /// Without the scope's prefix.
+    pub(crate) key: SmallKey,
+    pub(crate) lsn: Lsn,
+    pub(crate) cell: ScanCell,
+}
+
+/// Where the bytes of a value are.
+#[derive(Clone, Debug)]
+pub(crate) enum ScanCell {
+    /// In a block of the part, by its number.
+    Block(u32, CellRef),
+    /// By itself.
+    Own(Cell),
+}
+
+/// Neighbouring entries of one block.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    block: usize,
+    next: usize,
+    end: usize,
+}
+
+/// A part of a scan, and from where to go on. Its entries are taken from the front.
+#[derive(Debug, Default)]
+pub(crate) struct Part {
+    blocks: Blocks,
+    /// So many bytes of the keys in blocks are the scope's.
+    skip: usize,
+    runs: VecDeque<Run>,
+    /// In their place, where memory has entries too.
+    listed: VecDeque<ScanEntry>,
+    /// The entry at the front, once somebody has looked at it.
+    front: Option<ScanEntry>,
+    /// The next part starts behind this key; `None` at the end.
+    pub(crate) next: Option<Vec<u8>>,
+}
+
+/// The blocks that a part's entries are in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Blocks(Vec<Arc<Block>>);
+
+impl Blocks {
+    /// The bytes of a value of the part.
+    pub(crate) fn bytes<'c>(&'c self, cell: &'c ScanCell) -> &'c [u8] {
+        match cell {
+            ScanCell::Own(cell) => cell,
+            ScanCell::Block(block, cell) => {
+                let block = self.0.get(*block as usize);
+                block.map_or(&[], |block| block.cell(*cell))
+            }
+        }
+    }
+
+    /// The value by itself.
+    pub(crate) fn cell(&self, cell: ScanCell) -> Cell {
+        match cell {
+            ScanCell::Own(cell) => cell,
+            ScanCell::Block(block, cell) => match self.0.get(block as usize) {
+                Some(block) => Cell::Block(Arc::clone(block), cell),
+                None => Cell::Memory(Arc::default()),
+            },
+        }
+    }
+}
+
+impl Part {
+    /// An empty part of a scope whose prefix has this length.
+    pub(crate) fn new(skip: usize) -> Self {
+        Self {
+            skip,
+            ..Self::default()
+        }
+    }
+
+    /// Adds the entries of a block from one number up to another one.
+    pub(crate) fn add_run(&mut self, block: Arc<Block>, next: usize, end: usize) {
+        let at = self.blocks.0.len();
+        self.blocks.0.push(block);
+        let run = Run {
+            block: at,
+            next,
+            end,
+        };
+        self.runs.push_back(run);
+    }
+
+    /// The whole key of the last entry.
+    pub(crate) fn last_key(&self) -> Option<SmallKey> {
+        let run = self.runs.back()?;
+        self.key(run.block, run.end.checked_sub(1)?)
+    }
+
+    fn key(&self, block: usize, at: usize) -> Option<SmallKey> {
+        Some(key_of(self.blocks.0.get(block)?.entry(at)?, self.skip))
+    }
+
+    /// Puts these in the place of all entries; the blocks stay.
+    pub(crate) fn list(&mut self, entries: Vec<ScanEntry>) {
+        self.runs.clear();
+        self.front = None;
+        self.listed = entries.into();
+    }
+
+    pub(crate) fn blocks(&self) -> &Blocks {
+        &self.blocks
+    }
+
+    /// The first entry.
+    pub(crate) fn front(&mut self) -> Option<&ScanEntry> {
+        if self.front.is_none() {
+            self.front = self.take();
+        }
+        self.front.as_ref()
+    }
+
+    /// Takes the first entry.
+    pub(crate) fn pop(&mut self) -> Option<ScanEntry> {
+        self.front.take().or_else(|| self.take())
+    }
+
+    fn take(&mut self) -> Option<ScanEntry> {
+        while let Some(run) = self.runs.front_mut() {
+            let at = run.next;
+            if at >= run.end {
+                self.runs.pop_front();
+                continue;
+            }
+            run.next += 1;
+            let block = run.block;
+            let entry = self.blocks.0.get(block)?.entry(at)?;
+            return Some(ScanEntry {
+                lsn: entry.lsn,
+                cell: ScanCell::Block(block as u32, entry.cell_ref),
+                key: key_of(entry, self.skip),
+            });
+        }
+        self.listed.pop_front()
+    }
+
+    pub(crate) fn is_empty(&mut self) -> bool {
+        self.front().is_none()
+    }
+}
+
+/// The key of an entry without its scope.
+fn key_of(entry: crate::image::block::EntryRef<'_>, skip: usize) -> SmallKey {
+    match entry.prefix.get(skip..) {
+        Some(start) => SmallKey::joined(start, entry.suffix),
+        None => {
+            let rest = entry.suffix.get(skip - entry.prefix.len()..);
+            SmallKey::from(rest.unwrap_or_default())
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Owns how a key is held in memory: a short one in place, where comparing it costs no
+//! look elsewhere, and a long one shared.
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// So many bytes are held in place: what makes it no larger than three words.
+const SHORT: usize = 22;
+
+/// The bytes of a key; cheap to clone.
+#[derive(Clone)]
+pub(crate) enum SmallKey {
+    Short { len: u8, bytes: [u8; SHORT] },
+    Long(Arc<[u8]>),
+}
+
+impl SmallKey {
+    /// What stands in both, one after the other.
+    pub(crate) fn joined(start: &[u8], rest: &[u8]) -> Self {
+        let len = start.len() + rest.len();
+        let mut bytes = [0; SHORT];
+        match bytes.get_mut(..len) {
+            Some(room) => {
+                let (first, last) = room.split_at_mut(start.len());
+                first.copy_from_slice(start);
+                last.copy_from_slice(rest);
+                Self::Short {
+                    len: len as u8,
+                    bytes,
+                }
+            }
+            None => Self::Long([start, rest].concat().into()),
+        }
+    }
+}
+
+impl From<&[u8]> for SmallKey {
+    fn from(key: &[u8]) -> Self {
+        Self::joined(key, &[])
+    }
+}
+
+impl Deref for SmallKey {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Short { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
+impl Borrow<[u8]> for SmallKey {
+    fn borrow(&self) -> &[u8] {
+        self
+    }
+}
+
+impl PartialEq for SmallKey {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for SmallKey {}
+
+impl PartialOrd for SmallKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for SmallKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (**self).cmp(&**other)
+    }
+}
+
+impl Hash for SmallKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
+/// How long it is: the bytes are a user's.
+impl fmt::Debug for SmallKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SmallKey({} bytes)", self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_what_its_bytes_are_whatever_their_length() {
+        assert_eq!(size_of::<SmallKey>(), 24);
+        let bytes: Vec<u8> = (0..=255).collect();
+        for len in 0..60 {
+            let key = SmallKey::from(&bytes[..len]);
+            assert_eq!(&*key, &bytes[..len]);
+            for cut in 0..=len {
+                assert_eq!(SmallKey::joined(&bytes[..cut], &bytes[cut..len]), key);
+            }
+        }
+    }
+
+    #[test]
+    fn keys_are_ordered_as_their_bytes() {
+        let long = [7; 40];
+        let keys = [
+            &b""[..],
+            b"\0",
+            b"a",
+            b"a\0",
+            b"ab",
+            b"b",
+            &[7; 22],
+            &long[..23],
+            &long,
+        ];
+        for a in keys {
+            for b in keys {
+                let (left, right) = (SmallKey::from(a), SmallKey::from(b));
+                assert_eq!(left.cmp(&right), a.cmp(b));
+                assert_eq!(left == right, a == b);
+            }
+        }
+    }
+}
