@@ -16,6 +16,8 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::walk::Folder;
+
 /// How often a file that is being written is read before it is given up.
 const ATTEMPTS: u32 = 3;
 const BUFFER_BYTES: usize = 128 * 1024;
@@ -83,9 +85,13 @@ impl Reader {
         }
     }
 
-    pub(crate) fn read(&mut self, path: &Path) -> Content {
+    /// Reads the file of a key.
+    pub(crate) fn read(&mut self, folder: &Folder, key: &str) -> Content {
+        let Some(path) = folder.path_of(key) else {
+            return Content::Unreadable("no path is written so".into());
+        };
         for _ in 0..ATTEMPTS {
-            match self.try_read(path) {
+            match self.try_read(&path) {
                 Ok(Some(record)) => return Content::Read(Box::new(record)),
                 Ok(None) => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Content::Gone,

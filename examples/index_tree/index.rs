@@ -28,6 +28,8 @@ use crate::content::Record;
 
 /// An id of a scope has at most 1,024 bytes.
 const ROOT_BYTES_MAX: usize = 1000;
+/// A name of a flow has at most 512.
+const NAME_BYTES_MAX: usize = 500;
 
 /// What files amount to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,12 +102,14 @@ pub(crate) struct Index {
 impl Index {
     /// The index of the folder with this key.
     pub(crate) fn new(store: Store, root: String) -> Self {
-        let root = match root.len() > ROOT_BYTES_MAX {
-            false => root,
-            // No canonical path begins so.
-            true => format!("sha256 {}", hexadecimal(&Sha256::digest(root))),
-        };
+        let root = shortened(root, ROOT_BYTES_MAX);
         Self { store, root }
+    }
+
+    /// The name of the flow that brings it up to date, and of its worker.
+    pub(crate) fn name(&self) -> String {
+        let root = shortened(self.root.clone(), NAME_BYTES_MAX);
+        format!("index:{root}")
     }
 
     fn scope(&self, part: Part) -> Scope {
@@ -273,6 +277,15 @@ fn split_descending(key: &str) -> Result<(u64, String)> {
     match parsed {
         Some((n, rest)) => Ok((u64::MAX - n, rest.to_owned())),
         None => Err(Error::abort(format!("the key {key:?} is not of an index"))),
+    }
+}
+
+/// A root, or what stands for it where it is too long.
+fn shortened(root: String, bytes_max: usize) -> String {
+    match root.len() > bytes_max {
+        false => root,
+        // No canonical path begins so.
+        true => format!("sha256 {}", hexadecimal(&Sha256::digest(root))),
     }
 }
 

@@ -10,9 +10,10 @@
 //! changed (in size or time) or deleted since. `--verify` reads everything anew and
 //! says what differs.
 //!
-//! A file's record and all totals that it changes are one transaction. Files are
-//! read on all cores; a commit is visible at once, and many become durable by one
-//! sync.
+//! It is a flow of three routines, walk → hash → total, and each walk is a job. A file's
+//! record and all totals that it changes are one commit, that of the activation which
+//! takes the message with the file. Files are read on all cores; a commit is visible at
+//! once, and many become durable by one sync.
 //!
 //! It exits with 0 when all is well, files that cannot be read included: they are
 //! counted, and tried again by the next run. 1: `--verify` found differences. 2: the
@@ -20,6 +21,7 @@
 #![expect(clippy::print_stdout, reason = "it is a program, and talks")]
 
 mod content;
+mod flow;
 mod index;
 mod paths;
 mod progress;
@@ -38,6 +40,7 @@ use std::process::ExitCode;
 use evenkeel::{Limits, Store};
 
 use crate::index::Index;
+use crate::walk::Folder;
 
 const USAGE: &str = "usage: index_tree DIR [--store PATH] [--verify]";
 const STORE: &str = "index_tree.store";
@@ -91,10 +94,11 @@ fn start() -> Result<ExitCode, Failure> {
     let arguments = parse(given)?;
     let root = canonical_folder(&arguments.folder)?;
     let (store, place) = open(&arguments, &root)?;
-    let index = Index::new(store, paths::key_of(&root));
+    let index = Index::new(store, paths::key_of(&root).into_owned());
+    let folder = Folder::new(root, &place);
     let code = match arguments.verify {
-        true => verify(&index, &root, &place)?,
-        false => update(&index, &root, &place)?,
+        true => verify(&index, &folder)?,
+        false => update(&index, &folder)?,
     };
     index.store.close()?;
     Ok(code)
@@ -163,16 +167,16 @@ fn open(arguments: &Arguments, root: &Path) -> Result<(Store, PathBuf), Failure>
     Ok((store, place))
 }
 
-fn update(index: &Index, root: &Path, place: &Path) -> Result<ExitCode, Failure> {
-    let outcome = run::run(index, root, place)?;
+fn update(index: &Index, folder: &Folder) -> Result<ExitCode, Failure> {
+    let outcome = run::run(index, folder)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let printed = report::print(&mut out, index, outcome);
     finish(printed.and_then(|()| out.flush().map_err(evenkeel::Error::abort)))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn verify(index: &Index, root: &Path, place: &Path) -> Result<ExitCode, Failure> {
-    let differences = verify::verify(index, root, place)?;
+fn verify(index: &Index, folder: &Folder) -> Result<ExitCode, Failure> {
+    let differences = verify::verify(index, folder)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let lines = differences.iter().map(|line| format!("differs: {line}"));
     let last = match differences.len() {

@@ -5,14 +5,14 @@ use std::io::Write;
 
 use evenkeel::Result;
 
+use crate::flow::Sums;
 use crate::index::{Index, Part, Totals};
-use crate::run::Outcome;
 
 /// How many of the largest files are reported.
 pub(crate) const LARGEST: usize = 10;
 
 /// Writes what a run did and what the index has.
-pub(crate) fn print(out: &mut impl Write, index: &Index, outcome: Outcome) -> Result<()> {
+pub(crate) fn print(out: &mut impl Write, index: &Index, outcome: Sums) -> Result<()> {
     let mut text = |line: String| writeln!(out, "{line}").map_err(evenkeel::Error::abort);
     if (outcome.indexed, outcome.taken_back) == (0, 0) {
         text("nothing to do".into())?;

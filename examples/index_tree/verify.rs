@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::path::Path;
 
 use evenkeel::Result;
 use serde::de::DeserializeOwned;
@@ -13,15 +12,15 @@ use crate::content::{Content, Record};
 use crate::index::{Index, Part, Totals, by_hash_key, by_size_key, duplicates_key};
 use crate::progress::Progress;
 use crate::report::LARGEST;
-use crate::walk;
-use crate::work::{self, Task};
+use crate::walk::Folder;
+use crate::work;
 
 /// What the folder says.
 type Records = BTreeMap<String, Record>;
 
 /// Compares the index with the folder. Gives what differs, one line each.
-pub(crate) fn verify(index: &Index, root: &Path, store: &Path) -> Result<Vec<String>> {
-    let records = read_all(root, store)?;
+pub(crate) fn verify(index: &Index, folder: &Folder) -> Result<Vec<String>> {
+    let records = read_all(folder);
     let mut differences = Vec::new();
     compare(index, Part::Files, records.clone(), &mut differences)?;
 
@@ -78,40 +77,35 @@ pub(crate) fn verify(index: &Index, root: &Path, store: &Path) -> Result<Vec<Str
 
 /// Every file's record, from the files. One that cannot be read is absent, as it is
 /// in the index.
-fn read_all(root: &Path, store: &Path) -> Result<Records> {
-    let listing = walk::list(root, store);
-    let found = listing.files.into_iter();
-    let tasks: Vec<Task> = found
-        .map(|(key, found)| Task {
-            key,
-            found: Some(found),
-        })
-        .collect();
-    let mut progress = Progress::new(tasks.len());
-    listing
-        .unreadable
-        .iter()
-        .for_each(|text| progress.warn(text));
+fn read_all(folder: &Folder) -> Records {
+    let (mut files, mut unreadable) = (Vec::new(), Vec::new());
+    for listed in folder.files("") {
+        match listed {
+            Ok(found) => files.push(found),
+            Err(why) => unreadable.push(why),
+        }
+    }
+    let mut progress = Progress::new();
+    progress.begin(Some(files.len()));
+    unreadable.iter().for_each(|text| progress.warn(text));
     let mut records = Records::new();
-    let gather = |key: &str, content| Ok((key.to_owned(), content));
-    work::in_parallel(&tasks, gather, |results| {
+    work::in_parallel(folder, &files, |results| {
         while let Ok(first) = results.recv() {
             let group = std::iter::once(first).chain(results.try_iter());
             let mut count = 0;
             for (key, content) in group {
                 count += 1;
                 match content {
-                    Content::Read(record) => drop(records.insert(key, *record)),
+                    Content::Read(record) => drop(records.insert(key.to_owned(), *record)),
                     Content::Gone => {}
                     Content::Unreadable(why) => progress.warn(&format!("{key}: {why}")),
                 }
             }
             progress.advance(count);
         }
-        Ok(())
-    })?;
+    });
     progress.finish();
-    Ok(records)
+    records
 }
 
 /// Compares all that a scope has with all that it should have.

@@ -12,6 +12,21 @@
 )]
 
 mod tree;
+mod walking;
+
+// What the program is made of, as far as it is tested by itself.
+#[path = "../../examples/index_tree/content.rs"]
+#[expect(dead_code, reason = "the program uses it")]
+mod content;
+#[path = "../../examples/index_tree/index.rs"]
+#[expect(dead_code, reason = "the program uses it")]
+mod index;
+#[path = "../../examples/index_tree/paths.rs"]
+#[expect(dead_code, reason = "the program uses it")]
+mod paths;
+#[path = "../../examples/index_tree/walk.rs"]
+#[expect(dead_code, reason = "the program uses it")]
+mod walk;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -29,30 +44,33 @@ const KILLS: u32 = 20;
 fn killed_twenty_times_it_goes_on_and_is_right() {
     let mut tree = Tree::new();
     let mut moments = Random(SEED ^ 1);
-    let (mut kills, mut late, mut left, mut round) = (0, 0, u64::MAX, 0);
+    let (mut kills, mut late, mut went_on, mut left, mut round) = (0, 0, 0, u64::MAX, 0);
     while kills < KILLS {
-        // Line 0: as soon as it was started. Line 1 says what is to do.
+        // Line 0: as soon as it was started. Line 1 says what is to do, unless something
+        // was left.
         let number = moments.below(12);
-        let (to_do, done, killed) = tree.kill_at(number);
-        println!("seed {SEED:#x}, kill {kills}, line {number}: {done} of {to_do}, {killed}");
-        if to_do != u64::MAX {
+        let run = tree.kill_at(number);
+        println!("seed {SEED:#x}, kill {kills}, line {number}: {run:?}");
+        if let Some(to_do) = run.to_do {
             assert!(
                 to_do <= left,
                 "{to_do} to do, but no more than {left} were left"
             );
-            left = to_do - done;
+            left = to_do - run.done;
         }
-        kills += u32::from(killed);
-        late += u32::from(!killed);
+        went_on += u32::from(run.went_on);
+        kills += u32::from(run.killed);
+        late += u32::from(!run.killed);
         assert!(late < 10 * KILLS, "it ends before it can be killed");
         if kills % 3 == 1 {
             tree.assert_consistent();
         }
         if left < 40 {
-            tree.mutate(60, round);
+            tree.mutate(250, round);
             (round, left) = (round + 1, u64::MAX);
         }
     }
+    assert!(went_on > 0, "no kill has left anything");
     let printed = tree.complete();
     assert_eq!(line(&printed, "unreadable: "), Some(0));
     assert!(nothing_to_do(&tree.complete()));

@@ -15,7 +15,7 @@ use evenkeel::{Limits, Scope, Store, Value};
 use tempfile::TempDir;
 
 pub(crate) const SEED: u64 = 0x0069_6E64_6578;
-pub(crate) const FILES: u64 = 300;
+pub(crate) const FILES: u64 = 1_000;
 
 /// Splitmix64: a few lines, and the same for ever.
 pub(crate) struct Random(pub(crate) u64);
@@ -42,6 +42,18 @@ impl Random {
     }
 }
 
+/// What a run that was to be killed had said.
+#[derive(Debug)]
+pub(crate) struct Killed {
+    /// How much was to do, and how much of it was done; `None` where that was not said.
+    pub(crate) to_do: Option<u64>,
+    pub(crate) done: u64,
+    /// Whether it went on with what the run before it had left.
+    pub(crate) went_on: bool,
+    /// Whether the kill came in time.
+    pub(crate) killed: bool,
+}
+
 /// A folder to index, and what is in it.
 pub(crate) struct Tree {
     folder: TempDir,
@@ -66,7 +78,11 @@ impl Tree {
         for n in 0..FILES {
             tree.add(n);
         }
-        let strange: [&[u8]; 6] = [
+        let strange: [&[u8]; 9] = [
+            // Between a folder and what is in it, in the order of bytes.
+            b"d1.rs",
+            b"d1-",
+            b"d1 \xFF",
             b".hidden",
             b"not\xFFutf8.r\xFEs",
             b"not%FFutf8",
@@ -227,9 +243,8 @@ impl Tree {
         printed
     }
 
-    /// Runs it and kills it behind the line of this number on stderr. Gives what was
-    /// to do, how much of it was announced as done, and whether the kill came in time.
-    pub(crate) fn kill_at(&self, number: u64) -> (u64, u64, bool) {
+    /// Runs it and kills it behind the line of this number on stderr.
+    pub(crate) fn kill_at(&self, number: u64) -> Killed {
         let stdout = File::create(self.folder.path().join("stdout")).unwrap();
         let mut child = self
             .command()
@@ -254,11 +269,12 @@ impl Tree {
                 .rev()
                 .find_map(|text| number_after(text, prefix))
         };
-        (
-            last("to do: ").unwrap_or(u64::MAX),
-            last("progress: ").unwrap_or(0),
+        Killed {
+            to_do: last("to do: "),
+            done: last("progress: ").unwrap_or(0),
+            went_on: last("going on: ").is_some(),
             killed,
-        )
+        }
     }
 
     /// Opens the store as it was left, and adds up the records.

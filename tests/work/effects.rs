@@ -154,8 +154,35 @@ fn an_effect_that_panicked_is_uncertain_and_the_handler_decides() {
     assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
 }
 
+/// How many entries a store has once a few jobs of this flow have ended.
+fn entries_after(flow: Flow) -> u64 {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().join("state")).unwrap();
+    let runtime = crate::rig::start_on(store.clone(), flow);
+    for _ in 0..3 {
+        runtime
+            .post("f", "a", "in", ())
+            .unwrap()
+            .wait(LONG)
+            .unwrap();
+    }
+    drop(runtime);
+    store.checkpoint().unwrap();
+    store.stats().unwrap().image_entries
+}
+
 #[test]
 fn what_was_kept_for_effects_goes_with_the_commit() {
+    let with = entries_after(retried(|cx| {
+        cx.once("a", || Ok::<_, Failure>(1))?;
+        cx.once_keyed("a", "b", || Ok::<_, Failure>(1))?;
+        Ok(())
+    }));
+    assert_eq!(with, entries_after(retried(|_| Ok(()))));
+}
+
+#[test]
+fn no_attempt_is_left_of_an_activation_with_effects() {
     let flow = retried(|cx| {
         cx.once("a", || Ok::<_, Failure>(1))?;
         Ok(())

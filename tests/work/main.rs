@@ -18,6 +18,7 @@ mod found;
 mod killed;
 mod lifecycle;
 mod order;
+mod outside;
 mod restart;
 mod rig;
 mod times;
