@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use crate::codec::CodecLimits;
 use crate::codec::cell::{deadline, has_expired};
+use crate::codec::{self, CodecLimits};
 use crate::engine::part::{Blocks, Part, ScanCell, ScanEntry};
 use crate::engine::small_key::SmallKey;
 use crate::engine::table::Slot;
@@ -83,6 +83,23 @@ impl Entry {
     #[must_use]
     pub fn expires_at(&self) -> Option<u64> {
         deadline(self.cell())
+    }
+
+    /// The bytes of a value that is a string of bytes, without a copy: what a
+    /// [`Value::Bytes`](crate::Value::Bytes) or a `Vec<u8>` that is not empty is stored as.
+    /// `None` for any other value, an empty list among them.
+    ///
+    /// ```
+    /// let store = evenkeel::Store::in_memory();
+    /// store.global().set("page", vec![1_u8, 2, 3])?;
+    /// for entry in store.global().scan("")? {
+    ///     assert_eq!(entry?.bytes(), Some(&[1, 2, 3][..]));
+    /// }
+    /// # Ok::<(), evenkeel::Error>(())
+    /// ```
+    #[must_use]
+    pub fn bytes(&self) -> Option<&[u8]> {
+        codec::bytes_or_null(codec::cell::value(self.cell())?)?
     }
 
     /// The value.

@@ -4,6 +4,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::{Just, any, prop_assert_eq, prop_oneof, proptest};
 
 use super::*;
+use crate::image::fences::Fences;
 use crate::vfs::RealVfs;
 
 fn block(key: &[u8], id: u64, pieces: u32) -> BlockMeta {
