@@ -413,14 +413,18 @@ fn image_entries(
         let end = end.as_deref().map(|end| block.lower_bound(end));
         let end = end.unwrap_or(block.len());
         let taken = end.saturating_sub(first).min(PART_ENTRIES - entries);
-        if taken == 0 {
-            continue;
+        // What is behind the end in a block is behind it in all that follow.
+        let is_last = end < block.len();
+        if taken > 0 {
+            entries += taken;
+            bytes += block.bytes().len();
+            part.add_run(block, first, first + taken);
         }
-        entries += taken;
-        bytes += block.bytes().len();
-        part.add_run(block, first, first + taken);
         if entries == PART_ENTRIES || bytes >= PART_BYTES {
             part.next = part.last_key().map(|key| key.to_vec());
+            break;
+        }
+        if is_last {
             break;
         }
     }
