@@ -239,7 +239,11 @@ impl Core {
 
     /// Where what a run emitted goes to. Conditions see what it has written.
     fn deliveries(&self, run: &Arc<Run>) -> Result<Vec<Delivery>, Failure> {
-        let emits = std::mem::take(&mut run.done.lock().emits);
+        let emits = {
+            let mut done = run.done.lock();
+            done.sealed = true;
+            std::mem::take(&mut done.emits)
+        };
         let mut deliveries = Vec::with_capacity(emits.len());
         for emit in emits {
             let jobs = emit

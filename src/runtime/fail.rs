@@ -103,7 +103,7 @@ impl Core {
                 settlement.end_job(job, end.clone());
             }
             if worker {
-                self.end_worker(&mut settlement, inner, WorkerStatus::Failed, Some(error))?;
+                self.end_worker(&mut settlement, inner, WorkerStatus::Failed, Some(error));
             }
         }
         settlement.trace(run.id, &traces)?;

@@ -270,6 +270,7 @@ mod tests {
             started: None,
             completed: None,
             error: None,
+            totals: None,
         })
     }
 

@@ -105,6 +105,26 @@ pub(crate) struct WorkerRecord {
     pub(crate) completed: Option<u64>,
     #[serde(rename = "e", default)]
     pub(crate) error: Option<String>,
+    /// What it came to, once it has ended; before that its history says it.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) totals: Option<WorkerTotals>,
+}
+
+/// What a worker came to.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct WorkerTotals {
+    /// How many activations have ended.
+    #[serde(rename = "a")]
+    pub(crate) activations: u64,
+    /// Jobs that completed.
+    #[serde(rename = "p")]
+    pub(crate) processed: u64,
+    /// Jobs that failed.
+    #[serde(rename = "f")]
+    pub(crate) failed: u64,
+    /// Messages that were dropped from full slots.
+    #[serde(rename = "d")]
+    pub(crate) dropped: u64,
 }
 
 /// What a job began with.

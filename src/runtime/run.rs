@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 use crate::clock::micros;
-use crate::error::{Result, WorkError};
+use crate::error::{Error, Result, WorkError};
 use crate::runtime::core::Core;
 use crate::runtime::event::Event;
 use crate::runtime::idempotency::WorkKey;
@@ -115,6 +115,8 @@ pub(crate) struct Done {
     /// The effects that it named.
     pub(crate) effects: HashSet<String>,
     pub(crate) posts: Vec<NewPost>,
+    /// Its logic has ended: what another thread of it still adds would be lost.
+    pub(crate) sealed: bool,
 }
 
 /// Something that it emitted.
@@ -316,12 +318,16 @@ impl Run {
     pub(crate) fn check(&self) -> Result<()> {
         match self.fate() {
             Fate::Running => Ok(()),
-            fate => Err(WorkError::ActivationOver {
-                routine: self.routine().id.to_string(),
-                reason: fate.reason(),
-            }
-            .into()),
+            fate => Err(self.over(fate)),
         }
+    }
+
+    fn over(&self, fate: Fate) -> Error {
+        let over = WorkError::ActivationOver {
+            routine: self.routine().id.to_string(),
+            reason: fate.reason(),
+        };
+        over.into()
     }
 
     /// What it reads and writes of the store, which is begun with the first use.
@@ -346,7 +352,10 @@ impl Run {
         let mut done = self.done.lock();
         // Under the lock: what is done to it is still there when it is committed.
         self.check()?;
-        Ok(change(&mut done))
+        match done.sealed {
+            true => Err(self.over(Fate::Over)),
+            false => Ok(change(&mut done)),
+        }
     }
 
     /// The same of what it printed.

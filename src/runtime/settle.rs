@@ -27,6 +27,7 @@ use crate::runtime::options::AtCapacity;
 use crate::runtime::output::Pieces;
 use crate::runtime::record::{
     self, ActivationId, ClaimRecord, HistoryRecord, JobPart, TimerRecord, TraceRecord, WorkerKey,
+    WorkerRecord,
 };
 use crate::runtime::run::Run;
 use crate::runtime::slot::{Form, Full, Room, Seq};
@@ -72,6 +73,8 @@ pub(crate) struct Settlement<'c> {
     parked_gone: Vec<(Arc<str>, Arc<str>, u64)>,
     effects_gone: Vec<ActivationId>,
     history: Option<HistoryRecord>,
+    /// The record of the worker, which ends.
+    worker_end: Option<WorkerRecord>,
     dropped_messages: u64,
     /// What the run printed, and the jobs that it is kept for.
     printed: Option<(Captured, Vec<Arc<Job>>)>,
@@ -127,6 +130,7 @@ impl<'c> Settlement<'c> {
             parked_gone: Vec::new(),
             effects_gone: Vec::new(),
             history: None,
+            worker_end: None,
             dropped_messages: 0,
             printed: None,
         }
@@ -136,13 +140,10 @@ impl<'c> Settlement<'c> {
         self.now
     }
 
-    pub(crate) fn worker_id(&self) -> &str {
-        &self.worker.id
-    }
-
-    /// All that the worker had in its scope goes.
-    pub(crate) fn clear_worker(&mut self) {
+    /// The worker ends, and all that it had in its scope goes.
+    pub(crate) fn end_worker(&mut self, record: WorkerRecord) {
         self.ops.clear(&self.worker.slot);
+        self.worker_end = Some(record);
     }
 
     fn count(&mut self, job: &Arc<Job>, by: i64) {
@@ -352,6 +353,10 @@ impl<'c> Settlement<'c> {
         traces: &[(Arc<Job>, TraceRecord)],
     ) -> Result<()> {
         for (index, (job, trace)) in traces.iter().enumerate() {
+            // One that ended meanwhile may be gone already.
+            if job.state.lock().status.is_final() {
+                continue;
+            }
             let slot = self.core.engine().slot(&record::job(&job.id).encode());
             let index = u32::try_from(index).unwrap_or(u32::MAX);
             let cell = record::encode(trace, &self.core.limits())?;
@@ -365,7 +370,8 @@ impl<'c> Settlement<'c> {
     /// Values for the results of these jobs.
     pub(crate) fn results(&mut self, jobs: &[Arc<Job>], results: &[Value]) {
         if !results.is_empty() {
-            for job in jobs {
+            let live = |job: &&Arc<Job>| !job.state.lock().status.is_final();
+            for job in jobs.iter().filter(live) {
                 self.jobs.of(job).results.extend_from_slice(results);
             }
         }

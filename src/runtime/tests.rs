@@ -57,6 +57,7 @@ impl Fixture {
             started: Some(3),
             completed: None,
             error: None,
+            totals: None,
         };
         let mut inner = Inner::new(record);
         inner.plan = Some(Arc::clone(&plan));

@@ -14,7 +14,7 @@ use crate::runtime::job::{Job, Message};
 use crate::runtime::options::SlotOptions;
 use crate::runtime::plan::Plan;
 use crate::runtime::record::{
-    ActivationId, ClaimRecord, HistoryRecord, MessageRecord, OnceRecord, WorkerRecord,
+    ActivationId, ClaimRecord, HistoryRecord, MessageRecord, OnceRecord, WorkerRecord, WorkerTotals,
 };
 use crate::runtime::run::Run;
 use crate::runtime::slot::{Seq, SlotQueue};
@@ -122,6 +122,8 @@ pub(crate) struct Given {
 impl Inner {
     /// A worker without work, as its record has it.
     pub(crate) fn new(record: WorkerRecord) -> Self {
+        let totals = record.totals;
+        let total = |of: fn(WorkerTotals) -> u64| totals.map_or(0, of);
         Self {
             record,
             plan: None,
@@ -136,10 +138,10 @@ impl Inner {
             next_timer: 0,
             effects: HashMap::new(),
             history: VecDeque::new(),
-            activations: 0,
-            processed: 0,
-            failed: 0,
-            dropped: 0,
+            activations: total(|totals| totals.activations),
+            processed: total(|totals| totals.processed),
+            failed: total(|totals| totals.failed),
+            dropped: total(|totals| totals.dropped),
         }
     }
 

@@ -54,6 +54,7 @@ impl Core {
             started: None,
             completed: None,
             error: None,
+            totals: None,
         };
         let worker = Arc::new(self.new_worker(name, record.clone()));
         let mut ops = Ops::default();
@@ -167,7 +168,7 @@ impl Core {
             .into());
         }
         let mut settlement = Settlement::new(self, &worker);
-        self.end_worker(&mut settlement, &inner, status, None)?;
+        self.end_worker(&mut settlement, &inner, status, None);
         settlement.prepare(&inner)?;
         let batch = std::mem::take(&mut settlement.ops).into_batch();
         let lsn = self.engine().commit(&batch)?;
@@ -194,7 +195,7 @@ impl Core {
         inner: &Inner,
         status: WorkerStatus,
         error: Option<String>,
-    ) -> Result<()> {
+    ) {
         let end = JobEnd {
             status: match status {
                 WorkerStatus::Failed => JobStatus::Failed,
@@ -214,11 +215,7 @@ impl Core {
         record.completed = Some(settlement.now());
         record.updated = settlement.now();
         record.error = error;
-        let cell = record::encode(&record, &self.limits())?;
-        let id = settlement.worker_id().as_bytes().into();
-        settlement.ops.put(&self.slots.workers, id, cell);
-        settlement.clear_worker();
-        Ok(())
+        settlement.end_worker(record);
     }
 
     /// What a worker's end is in memory.

@@ -452,3 +452,34 @@ fn several_effects_at_once() {
     assert_eq!(job.error(), None);
     assert_eq!(job.results(), [Value::from(3)]);
 }
+
+#[test]
+fn what_is_emitted_once_the_logic_has_ended_is_refused_and_not_lost() {
+    let kept: Arc<Mutex<Option<AsyncActivation>>> = Arc::default();
+    let refused = Arc::new(AtomicUsize::new(0));
+    let (keep, count) = (Arc::clone(&kept), Arc::clone(&refused));
+    let mut flow = Flow::new("f");
+    flow.add_async("a", async move |cx: AsyncActivation| {
+        *keep.lock().unwrap() = Some(cx.clone());
+        cx.emit("out", 1)?;
+        Ok(())
+    })
+    .unwrap();
+    flow.add_fn("b", |_| Ok(())).unwrap();
+    // It is asked between the end of the logic and its commit.
+    flow.connect_when("a.out", "b.in", move |_, _| {
+        let cx = kept.lock().unwrap().take();
+        let late = cx.map(|cx| cx.emit("out", 2));
+        if late.is_some_and(|late| late.is_err_and(|e| is_over(&e))) {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        true
+    })
+    .unwrap();
+    let runtime = start(flow);
+    let job = runtime.post("f", "a", "in", ()).unwrap();
+    finish(&runtime);
+    assert_eq!(job.error(), None);
+    assert_eq!(refused.load(Ordering::SeqCst), 1);
+    assert_eq!(runtime.stats().activations_completed, 2);
+}

@@ -266,3 +266,58 @@ fn a_newer_version_takes_over_while_the_runtime_runs() {
         assert_eq!(state, Some(json!({"sum": 49 * 50 / 2}).into()));
     });
 }
+
+#[test]
+fn what_a_worker_came_to_is_known_after_a_restart() {
+    let (folder, clock) = folder();
+    let came_to = |runtime: &Runtime| {
+        let worker = runtime.get_worker("f").unwrap();
+        (
+            worker.started_at_micros(),
+            (worker.jobs_processed(), worker.jobs_failed()),
+        )
+    };
+    let flow = || {
+        let mut flow = Flow::new("f");
+        flow.add_fn("a", |cx: &mut Activation| match cx.data("in").count() {
+            1 => Ok(()),
+            _ => Err(Failure::new("too many")),
+        })
+        .unwrap();
+        flow
+    };
+    let before = life(folder.path(), &clock, |runtime| {
+        runtime.register(flow()).unwrap();
+        let worker = runtime.exec("f").unwrap();
+        assert_eq!(worker.started_at_micros(), None);
+        clock.advance(Duration::from_secs(1));
+        for _ in 0..2 {
+            runtime
+                .post("f", "a", "in", ())
+                .unwrap()
+                .wait(LONG)
+                .unwrap();
+        }
+        runtime.pause_worker("f").unwrap();
+        runtime.post("f", "a", "in", ()).unwrap();
+        runtime.post("f", "a", "in", ()).unwrap();
+        runtime.resume_worker("f").unwrap();
+        finish(&runtime);
+        came_to(&runtime)
+    });
+    assert_eq!(before, (Some(2_000_000), (2, 2)));
+    clock.advance(Duration::from_secs(5));
+    // While it goes on, and when it has ended.
+    life(folder.path(), &clock, |runtime| {
+        runtime.register(flow()).unwrap();
+        assert_eq!(came_to(&runtime), before);
+        runtime.stop_worker("f").unwrap();
+    });
+    life(folder.path(), &clock, |runtime| {
+        assert_eq!(came_to(&runtime), before);
+        let worker = runtime.get_worker("f").unwrap();
+        assert_eq!(worker.status(), WorkerStatus::Stopped);
+        runtime.register(flow()).unwrap();
+        assert_eq!(came_to(&runtime), before);
+    });
+}

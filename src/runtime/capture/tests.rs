@@ -42,6 +42,7 @@ fn worker(store: &Store) -> Worker {
         started: None,
         completed: None,
         error: None,
+        totals: None,
     };
     Worker {
         id: "worker".into(),

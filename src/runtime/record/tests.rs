@@ -267,6 +267,7 @@ fn golden() -> Vec<(&'static str, Arc<[u8]>, &'static str)> {
                     started: Some(3),
                     completed: None,
                     error: name("e"),
+                    totals: None,
                 },
                 &limits(),
             ),

@@ -12,9 +12,11 @@ use crate::runtime::idempotency;
 use crate::runtime::job::{Job, JobState, Message};
 use crate::runtime::ops::Ops;
 use crate::runtime::output::{OutputChange, Pieces};
-use crate::runtime::record::{self, JobEndRecord, JobRecord, WorkerKey};
+use crate::runtime::record::{
+    self, JobEndRecord, JobRecord, WorkerKey, WorkerRecord, WorkerTotals,
+};
 use crate::runtime::slot::{Form, Room};
-use crate::runtime::status::{JobStatus, JobStep, WorkerStep};
+use crate::runtime::status::{JobStatus, JobStep, WorkerStatus, WorkerStep};
 use crate::runtime::worker::Inner;
 use crate::value::Value;
 
@@ -56,6 +58,40 @@ impl Settlement<'_> {
             self.ops
                 .put(&self.worker.slot, WorkerKey::History(place).encode(), cell);
         }
+        self.prepare_worker(inner)
+    }
+
+    /// The record of the worker, where it ends, and where its first activation says when it
+    /// was started.
+    fn prepare_worker(&mut self, inner: &Inner) -> Result<()> {
+        let first = self.history.is_some() && inner.activations == 0;
+        let record = match self.worker_end.take() {
+            Some(ended) => {
+                let (completed, failed) = self.ended_counts();
+                let totals = WorkerTotals {
+                    activations: inner.activations + u64::from(self.history.is_some()),
+                    processed: inner.processed + completed,
+                    failed: inner.failed + failed,
+                    dropped: inner.dropped + self.dropped_messages,
+                };
+                WorkerRecord {
+                    totals: Some(totals),
+                    ..ended
+                }
+            }
+            // Whether it works or rests is found again at the next opening.
+            None if first => WorkerRecord {
+                status: match inner.record.status {
+                    WorkerStatus::Paused => WorkerStatus::Paused,
+                    _ => WorkerStatus::Idle,
+                },
+                ..inner.record.clone()
+            },
+            None => return Ok(()),
+        };
+        let cell = record::encode(&record, &self.core.limits())?;
+        let id = self.worker.id.as_bytes().into();
+        self.ops.put(&self.core.slots.workers, id, cell);
         Ok(())
     }
 
