@@ -167,7 +167,8 @@ impl Core {
             Ok(None) => return Outcome::Lost(Vec::new()),
             Err(e) if idempotency::is_taken(&e) => return Outcome::Lost(Vec::new()),
             Err(e) if !is_passing(&e) => return Outcome::Failed(e.into()),
-            Err(_) => {
+            Err(e) => {
+                self.store_refuses(&e);
                 self.leave(run, &mut inners[own]);
                 return Outcome::Left;
             }
@@ -225,6 +226,7 @@ impl Core {
         for _ in 0..settled.dropped {
             self.figures.dropped();
         }
+        self.store_takes();
         // What fails here has poisoned the store, and the next call says so.
         let _ = self.committed();
         let told = [

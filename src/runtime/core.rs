@@ -71,6 +71,10 @@ pub(crate) struct Core {
     /// Who polls async logic.
     #[cfg(feature = "tokio")]
     pub(crate) driver: crate::sync::OnceLock<Driver>,
+    /// Why the store took nothing from the runtime when it was asked last, and whether that
+    /// is so.
+    refusal: Mutex<String>,
+    refused: AtomicBool,
     /// Runs that have a timeout.
     pub(crate) timed: Mutex<Vec<Arc<Run>>>,
     /// Jobs that have ended and whose records are kept.
@@ -149,6 +153,8 @@ impl Core {
             alarm: Alarm::default(),
             #[cfg(feature = "tokio")]
             driver: crate::sync::OnceLock::new(),
+            refusal: Mutex::default(),
+            refused: AtomicBool::new(false),
             timed: Mutex::default(),
             finished,
             dead,
@@ -327,6 +333,29 @@ impl Core {
             *self.changes.lock() += 1;
             self.changed.notify_all();
         }
+    }
+
+    /// The store did not take a commit, which will be tried again.
+    pub(crate) fn store_refuses(&self, error: &Error) {
+        *self.refusal.lock() = error.to_string();
+        self.refused.store(true, Ordering::SeqCst);
+    }
+
+    /// The store took one.
+    pub(crate) fn store_takes(&self) {
+        // Read first: it is asked with each activation, and seldom changes.
+        if self.refused.load(Ordering::Relaxed) {
+            self.refused.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Why the store takes nothing now, if it does not, as a line of what holds work up.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        let refused = self.refused.load(Ordering::SeqCst);
+        refused.then(|| {
+            let reason = self.refusal.lock();
+            format!("the store takes nothing, and is asked again and again: {reason}")
+        })
     }
 
     /// Waits until something holds; `false` where the time is over. What is asked is asked

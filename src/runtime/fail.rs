@@ -56,7 +56,10 @@ impl Core {
                         .worker_stopped(&run.worker, WorkerStatus::Failed, Some(&error));
                 }
             }
-            Err(_) => self.leave(run, &mut inner),
+            Err(e) => {
+                self.store_refuses(&e);
+                self.leave(run, &mut inner);
+            }
         }
     }
 
@@ -148,7 +151,10 @@ impl Core {
             return;
         }
         match self.settle_gone(run, &mut inner) {
-            Err(_) => self.leave(run, &mut inner),
+            Err(e) => {
+                self.store_refuses(&e);
+                self.leave(run, &mut inner);
+            }
             Ok(settled) => {
                 drop(inner);
                 self.ended(run, span, ExecutionOutcome::Cancelled, None);

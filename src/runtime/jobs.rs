@@ -167,7 +167,11 @@ impl Core {
         if !ended {
             return Err(WorkError::TimedOut {
                 what: format!("job {:?}", job.id),
-                holding: self.holding_job(job),
+                holding: self
+                    .refusal()
+                    .into_iter()
+                    .chain(self.holding_job(job))
+                    .collect(),
             }
             .into());
         }
@@ -186,7 +190,7 @@ impl Core {
             Ok(self.live.lock().is_empty())
         })?;
         if !ended {
-            let mut holding = Vec::new();
+            let mut holding = Vec::from_iter(self.refusal());
             let live: Vec<_> = self.live.lock().values().cloned().collect();
             for job in live {
                 holding.extend(self.holding_job(&job));
@@ -241,7 +245,7 @@ impl Core {
 
     /// What holds workers, one line each: one of them, or all.
     pub(crate) fn holding(&self, id: Option<&str>) -> Vec<String> {
-        let mut holding = Vec::new();
+        let mut holding = Vec::from_iter(self.refusal());
         for worker in self.all_workers() {
             if id.is_none_or(|id| *worker.id == *id) {
                 let inner = worker.inner.lock();

@@ -61,7 +61,8 @@ impl Core {
             for (number, timer) in due {
                 match self.fire(worker, &mut inner, number, &timer) {
                     Ok(fired) => settled.push(fired),
-                    Err(_) => {
+                    Err(e) => {
+                        self.store_refuses(&e);
                         self.alarm.set_again(worker);
                     }
                 }

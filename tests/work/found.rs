@@ -349,3 +349,38 @@ fn waiting_ends_while_the_disk_takes_nothing() {
         assert!(waiting.into_iter().all(|waited| waited.join().unwrap()));
     });
 }
+
+#[test]
+fn who_waits_is_told_that_the_store_takes_nothing() {
+    let disk = SimDisk::new();
+    let store = disk.store_builder().open("store").unwrap();
+    let mut flow = Flow::new("f");
+    flow.add_fn("a", |cx| {
+        // More than what is left of any segment of the log.
+        for part in 0..100 {
+            cx.state_accessor()
+                .set(&format!("part {part}"), vec![7_u8; 500_000])?;
+        }
+        Ok(())
+    })
+    .unwrap();
+    let runtime = start_on(store, flow);
+    disk.set_capacity(Some(0));
+    let job = runtime.post("f", "a", "in", ()).unwrap();
+    loop {
+        match job.wait(Duration::from_millis(1)) {
+            Err(Error::Work(WorkError::TimedOut { holding, .. }))
+                if holding
+                    .iter()
+                    .any(|line| line.contains("the store takes nothing")) =>
+            {
+                break;
+            }
+            Err(Error::Work(WorkError::TimedOut { .. })) => {}
+            other => panic!("{other:?}: {:?}", job.error()),
+        }
+    }
+    disk.set_capacity(None);
+    job.wait(LONG).unwrap();
+    assert_eq!(job.status(), JobStatus::Completed);
+}
