@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use evenkeel::testing::{Failure, Fault, SimDisk};
-use evenkeel::{ActivationPolicy, Error, Flow, JobStatus, Runtime, Shutdown, Store, WorkError};
+use evenkeel::{
+    ActivationPolicy, Error, Flow, JobStatus, Runtime, Scope, Shutdown, Store, Value, WorkError,
+};
 use serde_json::json;
 
 use crate::rig::{LONG, finish, gate, start, start_on, store};
@@ -352,14 +354,14 @@ fn waiting_ends_while_the_disk_takes_nothing() {
 
 #[test]
 fn who_waits_is_told_that_the_store_takes_nothing() {
-    let disk = SimDisk::new();
-    let store = disk.store_builder().open("store").unwrap();
+    let disk = SimDisk::new(1);
+    let store = disk.store_builder().open("data/store").unwrap();
     let mut flow = Flow::new("f");
     flow.add_fn("a", |cx| {
         // More than what is left of any segment of the log.
-        for part in 0..100 {
-            cx.state_accessor()
-                .set(&format!("part {part}"), vec![7_u8; 500_000])?;
+        let state = cx.transaction()?.scope(Scope::Global);
+        for part in 0..30 {
+            state.set(format!("part {part}"), Value::Bytes(vec![7; 1_000_000]))?;
         }
         Ok(())
     })
