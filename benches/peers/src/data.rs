@@ -136,3 +136,42 @@ pub(crate) fn stamp(bytes: &[u8]) -> u64 {
     }
     u64::from_le_bytes(word)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Key, Values, owned, shuffled};
+
+    #[test]
+    fn threads_share_no_key() {
+        for thread in 0..4 {
+            assert!((0..1_000).all(|step| owned(thread, 4, 100, step) % 4 == thread));
+            assert!((0..1_000).all(|step| owned(thread, 4, 100, step) < 100));
+        }
+    }
+
+    #[test]
+    fn a_shuffle_has_each_number_once() {
+        let mut numbers = shuffled(1_000, 7);
+        assert_ne!(numbers, shuffled(1_000, 8));
+        numbers.sort_unstable();
+        assert!(numbers.into_iter().eq(0..1_000));
+    }
+
+    #[test]
+    fn a_value_is_known_again() {
+        let values = Values::new();
+        let mut value = values.value(3, 9);
+        assert!(values.check(3, 9, &value).is_ok());
+        assert!(values.check(3, 8, &value).is_err());
+        assert!(values.check(4, 9, &value).is_err());
+        assert!(values.check(3, 9, &value[1..]).is_err());
+        value[100] ^= 1;
+        assert!(values.check(3, 9, &value).is_err());
+    }
+
+    #[test]
+    fn keys_sort_by_scope_and_place() {
+        assert_eq!(Key::new(1_234_567).text(), "0000123400000567");
+        assert_eq!(Key::new(1_234_567).scope, 1_234);
+    }
+}

@@ -32,6 +32,11 @@ pub(crate) trait Engine: Sync {
         Ok(false)
     }
 
+    /// The part of it that only moves what was committed since.
+    fn checkpoint(&self) -> Result<()> {
+        self.maintain().map(drop)
+    }
+
     /// Maintains and gives back what can be given back: trims logs, compacts.
     fn settle(&mut self) -> Result<()> {
         self.maintain().map(drop)

@@ -217,14 +217,18 @@ pub(crate) fn machine(folder: &Path) -> String {
         "{cores} cores, {}; Linux {}; {system}; {}",
         model.unwrap_or("?"),
         kernel.trim(),
-        date()
+        today()
     )
 }
 
-/// Today, as the year, the month and the day of UTC.
-fn date() -> String {
+/// Today, in UTC.
+fn today() -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let days = since.map_or(0, |since| since.as_secs() / 86_400);
+    date(since.map_or(0, |since| since.as_secs() / 86_400))
+}
+
+/// The year, the month and the day that is so many days after 1970 began.
+fn date(days: u64) -> String {
     // Years that begin in March, in eras of 400 of them, so that leap days come last.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
@@ -237,4 +241,44 @@ fn date() -> String {
         _ => (era * 400 + year + 1, month - 9),
     };
     format!("{year}-{month:02}-{of_month:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Timed, date, percentiles, run};
+
+    #[test]
+    fn days_are_dates() {
+        assert_eq!(date(0), "1970-01-01");
+        assert_eq!(date(19_782), "2024-02-29");
+        assert_eq!(date(19_783), "2024-03-01");
+        assert_eq!(date(20_453), "2025-12-31");
+    }
+
+    #[test]
+    fn percentiles_are_of_the_sorted() {
+        let mut nanos: Vec<u32> = (0..1_000).rev().map(|micros| micros * 1_000).collect();
+        let latency = percentiles(&mut nanos);
+        assert_eq!(
+            (latency.p50, latency.p99, latency.p999),
+            (500.0, 990.0, 999.0)
+        );
+        assert_eq!(percentiles(&mut []).p50, 0.0);
+    }
+
+    #[test]
+    fn one_thread_that_fails_fails_all() {
+        let outcome = run(2, 0.0, Timed::Each, |thread| {
+            Ok(move |_| match thread {
+                0 => Ok(()),
+                _ => Err("no".into()),
+            })
+        });
+        assert!(outcome.is_err());
+        let outcome = run(2, 0.0, Timed::Each, |thread| match thread {
+            0 => Ok(|_| Ok(())),
+            _ => Err("no".into()),
+        });
+        assert!(outcome.is_err());
+    }
 }

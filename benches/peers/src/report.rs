@@ -194,6 +194,9 @@ impl Table {
 /// A figure with as many digits as mean something.
 pub(crate) fn short(value: f64) -> String {
     if value < 100.0 {
+        if value.fract() == 0.0 {
+            return format!("{value:.0}");
+        }
         let digits = if value < 10.0 { 3 } else { 1 };
         return format!("{value:.digits$}");
     }
@@ -206,6 +209,31 @@ pub(crate) fn short(value: f64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// The most memory that each engine had in each workload.
+fn memory(measured: &Measured, there: &[&str]) {
+    println!("\nThe most memory of the process, in MiB, with what the benchmark itself holds:\n");
+    println!("| Workload | {} |", there.join(" | "));
+    println!("|---|{}", "---|".repeat(there.len()));
+    for workload in workloads::ALL {
+        let cells = there.iter().map(|engine| {
+            let theirs = measured.repetitions.iter().filter(|r| {
+                r.workload == workload.name && r.engine == **engine && r.outcome.peak_bytes > 0
+            });
+            let mut peaks: Vec<_> = theirs
+                .map(|r| (r.outcome.peak_bytes >> 20) as f64)
+                .collect();
+            match peaks.is_empty() {
+                true => "–".to_owned(),
+                false => short(middle(&mut peaks)),
+            }
+        });
+        let cells: Vec<_> = cells.collect();
+        if cells.iter().any(|cell| cell != "–") {
+            println!("| {} | {} |", workload.name, cells.join(" | "));
+        }
+    }
 }
 
 pub(crate) fn print(measured: &Measured, tables: &[Table]) -> Result<()> {
@@ -263,6 +291,7 @@ pub(crate) fn print(measured: &Measured, tables: &[Table]) -> Result<()> {
             );
         }
     }
+    memory(measured, &there);
     for repetition in &measured.repetitions {
         if let Some(why) = &repetition.outcome.failed {
             let Repetition {

@@ -139,7 +139,8 @@ fn ask(task: &Task) -> Result<Outcome> {
     child.kill()?;
     let status = child.wait()?;
     let why = match told {
-        Ok(outcome) => return outcome,
+        Ok(Ok(outcome)) => return Ok(outcome),
+        Ok(Err(error)) => format!("its answer cannot be read: {error}"),
         Err(RecvTimeoutError::Timeout) => format!("no answer within {} s", LONGEST.as_secs()),
         Err(RecvTimeoutError::Disconnected) => format!("the process ended: {status}"),
     };

@@ -81,6 +81,11 @@ impl Engine for Evenkeel {
         Ok(true)
     }
 
+    fn checkpoint(&self) -> Result<()> {
+        self.store.checkpoint()?;
+        Ok(())
+    }
+
     fn syncs(&self) -> Result<Option<u64>> {
         Ok(Some(self.store.stats()?.log_syncs))
     }

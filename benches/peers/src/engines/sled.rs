@@ -3,9 +3,11 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::time::Duration;
 
 use super::{CACHE_BYTES, Engine, Session};
 use crate::data::{Key, Value, prefix, stamp};
+use crate::measure::now;
 use crate::task::{Promise, Result};
 
 pub(super) fn told(promise: Promise) -> Option<&'static str> {
@@ -17,6 +19,9 @@ pub(super) fn told(promise: Promise) -> Option<&'static str> {
     }
 }
 
+/// How long a folder may stay locked that was closed.
+const UNLOCKED_WITHIN: Duration = Duration::from_secs(5);
+
 pub(super) struct Sled {
     db: ::sled::Db,
     file: File,
@@ -26,11 +31,18 @@ pub(super) struct Sled {
 impl Sled {
     pub(super) fn open(folder: &Path, promise: Promise) -> Result<Self> {
         let path = folder.join("sled");
-        let db = ::sled::Config::new()
+        let config = ::sled::Config::new()
             .path(&path)
             .cache_capacity(CACHE_BYTES as u64)
-            .mode(::sled::Mode::HighThroughput)
-            .open()?;
+            .mode(::sled::Mode::HighThroughput);
+        let begun = now();
+        let db = loop {
+            match config.open() {
+                // Its lock outlives its drop.
+                Err(_) if begun.elapsed() < UNLOCKED_WITHIN => std::thread::yield_now(),
+                opened => break opened?,
+            }
+        };
         // Any handle of a file syncs all of it.
         let file = File::open(path.join("db"))?;
         Ok(Self { db, file, promise })

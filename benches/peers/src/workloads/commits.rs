@@ -66,7 +66,7 @@ pub(super) fn run(task: &Task, threads: u64, batch: u64, promise: Promise) -> Re
     let mut figures = vec![figure];
     if let Some(syncs) = syncs.filter(|_| waits) {
         // One thread has nobody to share a sync with.
-        if threads == 1 && syncs < commits {
+        if syncs == 0 || (threads == 1 && syncs < commits) {
             return Err(format!("{commits} commits were acknowledged by {syncs} syncs").into());
         }
         let name = format!("commits of {batch} a sync, {threads} thread{plural}");

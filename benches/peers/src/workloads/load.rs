@@ -66,9 +66,9 @@ pub(super) fn updates(task: &Task) -> Result<Outcome> {
     let values = Values::new();
     let engine = filled(task, Promise::Sync, keys, &values)?;
     let engine: &dyn Engine = Box::leak(engine);
-    engine.maintain()?;
+    engine.checkpoint()?;
     let mut session = engine.session()?;
-    let count = keys / 4;
+    let count = keys / 2;
     let mut figures = Vec::new();
     for (step, what) in (0..).zip(["dense", "sparse", "hot"]) {
         let numbers: Vec<u64> = match what {
@@ -88,7 +88,7 @@ pub(super) fn updates(task: &Task) -> Result<Outcome> {
         let before = written();
         let begun = now();
         write_all(&mut *session, &values, numbers, step)?;
-        engine.maintain()?;
+        engine.checkpoint()?;
         let seconds = begun.elapsed().as_secs_f64();
         let bytes = (written() - before) as f64 / (count * ENTRY_BYTES) as f64;
         let rate = count as f64 / seconds;
