@@ -31,21 +31,27 @@ struct Arguments {
     /// Only these engines.
     #[arg(long, value_delimiter = ',')]
     engines: Vec<String>,
-    /// How often each is repeated, in turn. Default 3.
-    #[arg(long, default_value_t = 3)]
-    reps: usize,
-    /// How many keys a loaded state has.
-    #[arg(long)]
-    keys: Option<u64>,
-    /// For how many seconds operations are measured.
-    #[arg(long)]
-    seconds: Option<f64>,
+    /// How often each is repeated, in turn. Default 3, and 1 where it is to be quick.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..1_000))]
+    reps: Option<u64>,
+    /// How many keys a loaded state has, in thousands. Default 1,000, or 100; at least 10.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(10..100_000))]
+    thousands: Option<u64>,
+    /// How many jobs are queued. Default a million, or 20,000; at least 10.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(10..100_000_000))]
+    jobs: Option<u64>,
+    /// For how many milliseconds operations are measured. Default 2,000, or 300.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..1_000_000))]
+    millis: Option<u32>,
     /// Where the engines keep their files; what it holds by the name of an engine goes.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/data"))]
     dir: PathBuf,
     /// Writes all that was measured as JSON.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Runs nothing, and shows what was measured before, as `--out` has written it.
+    #[arg(long)]
+    from: Option<PathBuf>,
     /// Writes bars as SVG into this folder.
     #[arg(long)]
     plots: Option<PathBuf>,
@@ -63,35 +69,43 @@ fn main() -> Result<()> {
         return child(&serde_json::from_str(task)?);
     }
     if arguments.list {
-        return report::list();
+        report::list();
+        return Ok(());
     }
-    let scale = match arguments.quick {
-        true => (100_000, 0.3, 20_000),
-        false => (1_000_000, 2.0, 1_000_000),
+    let measured = match &arguments.from {
+        Some(path) => serde_json::from_str(&fs::read_to_string(path)?)?,
+        None => run::all(&asked(&arguments))?,
     };
-    let asked = run::Asked {
-        only: arguments.only,
-        engines: arguments.engines,
-        repetitions: arguments.reps.max(1),
-        scale: Scale {
-            keys: arguments.keys.unwrap_or(scale.0),
-            seconds: arguments.seconds.unwrap_or(scale.1),
-            jobs: scale.2,
-        },
-        folder: arguments.dir,
-    };
-    let measured = run::all(&asked)?;
     let tables = report::tables(&measured);
-    report::print(&measured, &tables)?;
-    if let Some(folder) = &arguments.plots {
-        plot::write(folder, &tables)?;
-    }
+    report::print(&measured, &tables);
     if let Some(path) = &arguments.out {
         write(path, &serde_json::to_string_pretty(&measured)?)?;
+    }
+    if let Some(folder) = &arguments.plots {
+        plot::write(folder, &tables)?;
     }
     match measured.failures() {
         0 => Ok(()),
         count => Err(format!("{count} repetitions failed, see above").into()),
+    }
+}
+
+/// What is to be run, with what was left open.
+fn asked(arguments: &Arguments) -> run::Asked {
+    let (thousands, millis, jobs, repetitions) = match arguments.quick {
+        true => (100, 300, 20_000, 1),
+        false => (1_000, 2_000, 1_000_000, 3),
+    };
+    run::Asked {
+        only: arguments.only.clone(),
+        engines: arguments.engines.clone(),
+        repetitions: arguments.reps.unwrap_or(repetitions),
+        scale: Scale {
+            keys: arguments.thousands.unwrap_or(thousands) * data::SCOPE_KEYS,
+            seconds: f64::from(arguments.millis.unwrap_or(millis)) / 1e3,
+            jobs: arguments.jobs.unwrap_or(jobs),
+        },
+        folder: arguments.dir.clone(),
     }
 }
 

@@ -15,13 +15,15 @@ const LONGEST: f64 = 500.0;
 const BAR: f64 = 18.0;
 const TITLE: f64 = 30.0;
 
-/// Writes a file for each group that something was measured of.
+/// Writes a file for each group in which something was measured of several engines.
 pub(crate) fn write(folder: &Path, tables: &[Table]) -> Result<()> {
+    let tables: Vec<_> = tables.iter().filter(|table| table.rows.len() > 1).collect();
     let mut groups: Vec<&str> = tables.iter().map(|table| table.group).collect();
     groups.sort_unstable();
     groups.dedup();
     for group in groups {
-        let panels: Vec<_> = tables.iter().filter(|table| table.group == group).collect();
+        let panels = tables.iter().filter(|table| table.group == group);
+        let panels: Vec<&Table> = panels.copied().collect();
         crate::write(&folder.join(format!("{group}.svg")), &svg(&panels)?)?;
     }
     Ok(())
@@ -89,7 +91,7 @@ fn draw(text: &mut String, panel: &Table, top: f64) -> Result<()> {
         writeln!(
             text,
             r##"<text x="{}" y="{}" text-anchor="end">{}</text>
-<rect x="{LEFT}" y="{}" width="{}" height="{}" fill="{colour}"/>
+<rect x="{LEFT}" y="{}" width="{:.1}" height="{}" fill="{colour}"/>
 <line x1="{least:.1}" y1="{middle}" x2="{most:.1}" y2="{middle}" stroke="#333333"/>
 <text x="{:.1}" y="{}">{}{over}</text>"##,
             LEFT - 6.0,

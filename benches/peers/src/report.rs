@@ -58,20 +58,19 @@ pub(crate) fn engines() -> Vec<&'static str> {
 }
 
 /// Prints what there is, and what each engine is told.
-pub(crate) fn list() -> Result<()> {
+pub(crate) fn list() {
     for workload in workloads::ALL {
         println!("{:12} {}", workload.name, workload.about);
     }
     println!();
     promises();
-    Ok(())
 }
 
 fn promises() {
     let heads: Vec<_> = PROMISES.iter().map(|(_, head)| *head).collect();
     println!("| Engine | {} |", heads.join(" | "));
     println!("|---|{}", "---|".repeat(heads.len()));
-    for engine in engines::ALL {
+    for engine in engines::ALL.iter().filter(|name| !engines::is_a_map(name)) {
         let told = PROMISES
             .iter()
             .map(|(promise, _)| engines::told(engine, *promise).unwrap_or("–"));
@@ -97,6 +96,7 @@ pub(crate) struct Row {
 pub(crate) struct Table {
     /// The plot that shows it.
     pub(crate) group: &'static str,
+    workload: String,
     pub(crate) name: String,
     pub(crate) unit: String,
     pub(crate) rows: Vec<Row>,
@@ -131,17 +131,21 @@ pub(crate) fn tables<'m>(measured: &'m Measured) -> Vec<Table> {
     let whole = |r: &&Repetition| r.outcome.failed.is_none();
     let whole: Vec<_> = measured.repetitions.iter().filter(whole).collect();
     let figures = |r: &&'m Repetition| {
-        let group = workloads::group(&r.workload);
-        r.outcome.figures.iter().map(move |figure| (group, figure))
+        let workload = &r.workload;
+        r.outcome
+            .figures
+            .iter()
+            .map(move |figure| (workload, figure))
     };
-    for (group, figure) in whole.iter().flat_map(figures) {
-        if tables.iter().any(|table| table.name == figure.name) {
+    for (workload, figure) in whole.iter().flat_map(figures) {
+        let is_there = |t: &Table| t.workload == *workload && t.name == figure.name;
+        if tables.iter().any(is_there) {
             continue;
         }
         let rows = engines().into_iter().filter_map(|engine| {
             let theirs: Vec<_> = whole
                 .iter()
-                .filter(|r| r.engine == engine)
+                .filter(|r| r.engine == engine && r.workload == *workload)
                 .flat_map(|r| &r.outcome.figures)
                 .filter(|theirs| theirs.name == figure.name)
                 .collect();
@@ -150,7 +154,8 @@ pub(crate) fn tables<'m>(measured: &'m Measured) -> Vec<Table> {
             (!values.is_empty()).then(|| row(engine, &mut values, &latencies))
         });
         tables.push(Table {
-            group,
+            group: workloads::group(workload),
+            workload: workload.clone(),
             name: figure.name.clone(),
             unit: figure.unit.clone(),
             rows: rows.collect(),
@@ -164,28 +169,36 @@ impl Table {
         self.rows.iter().find(|row| row.engine == engine)
     }
 
-    /// Rates are better when they are higher, everything else when it is lower.
+    /// Rates are better when they are higher, as is what a sync does; everything else when
+    /// it is lower.
     pub(crate) fn more_is_better(&self) -> bool {
-        self.unit == "/s"
+        ["/s", "a sync"].contains(&self.unit.as_str())
     }
 
-    fn best_peer(&self) -> Option<&Row> {
-        let peers = self
-            .rows
-            .iter()
-            .filter(|row| engines::is_a_peer(&row.engine));
+    fn best(&self, of: fn(&str) -> bool) -> Option<&Row> {
+        let rows = self.rows.iter().filter(|row| of(&row.engine));
         let order = |a: &&Row, b: &&Row| a.median.total_cmp(&b.median);
         match self.more_is_better() {
-            true => peers.max_by(order),
-            false => peers.min_by(order),
+            true => rows.max_by(order),
+            false => rows.min_by(order),
         }
     }
 
-    /// Ours as a multiple of theirs.
+    fn best_peer(&self) -> Option<&Row> {
+        self.best(engines::is_a_peer)
+    }
+
+    /// The machine alone, or the map that does best.
+    fn floor(&self) -> Option<&Row> {
+        self.of(FLOOR).or_else(|| self.best(engines::is_a_map))
+    }
+
+    /// Ours as a multiple of theirs, and whose that is.
     fn ratio(&self, theirs: Option<&Row>) -> String {
-        let ours = self.of(OURS).map(|row| row.median);
-        match ours.zip(theirs.map(|row| row.median)) {
-            Some((ours, theirs)) if theirs > 0.0 => format!("{:.2}", ours / theirs),
+        match self.of(OURS).zip(theirs) {
+            Some((ours, theirs)) if theirs.median > 0.0 => {
+                format!("{:.2} ({})", ours.median / theirs.median, theirs.engine)
+            }
             _ => "–".to_owned(),
         }
     }
@@ -211,87 +224,25 @@ pub(crate) fn short(value: f64) -> String {
     text
 }
 
-/// The most memory that each engine had in each workload.
-fn memory(measured: &Measured, there: &[&str]) {
-    println!("\nThe most memory of the process, in MiB, with what the benchmark itself holds:\n");
-    println!("| Workload | {} |", there.join(" | "));
-    println!("|---|{}", "---|".repeat(there.len()));
-    for workload in workloads::ALL {
-        let cells = there.iter().map(|engine| {
-            let theirs = measured.repetitions.iter().filter(|r| {
-                r.workload == workload.name && r.engine == **engine && r.outcome.peak_bytes > 0
-            });
-            let mut peaks: Vec<_> = theirs
-                .map(|r| (r.outcome.peak_bytes >> 20) as f64)
-                .collect();
-            match peaks.is_empty() {
-                true => "–".to_owned(),
-                false => short(middle(&mut peaks)),
-            }
-        });
-        let cells: Vec<_> = cells.collect();
-        if cells.iter().any(|cell| cell != "–") {
-            println!("| {} | {} |", workload.name, cells.join(" | "));
-        }
-    }
-}
-
-pub(crate) fn print(measured: &Measured, tables: &[Table]) -> Result<()> {
-    let there = |engine: &&str| tables.iter().any(|table| table.of(engine).is_some());
-    let there: Vec<_> = engines().into_iter().filter(there).collect();
+/// Prints all of it.
+pub(crate) fn print(measured: &Measured, tables: &[Table]) {
     let mut loads: Vec<_> = measured.repetitions.iter().map(|r| r.load).collect();
     let (load, most) = (
         middle(&mut loads),
         loads.last().copied().unwrap_or_default(),
     );
+    let scale = measured.scale;
     println!("{}", measured.machine);
-    println!("Load average of the machine: {load} in the middle, {most} at most\n");
-    println!("What each engine is told to promise:\n");
+    println!("{} keys, {} jobs", scale.keys, scale.jobs);
+    println!("Load average of the machine: {load} in the middle, {most} at most");
+    println!("\nWhat each engine is told to promise:\n");
     promises();
-    println!("Medians, and evenkeel as a multiple of the best peer and of the floor:\n");
-    println!(
-        "| Workload | {} | × best peer | × floor |",
-        there.join(" | ")
-    );
-    println!("|---|{}---|---|", "---|".repeat(there.len()));
-    for table in tables {
-        let cell = |engine: &&str| match table.of(engine) {
-            Some(row) => short(row.median),
-            None => "–".to_owned(),
-        };
-        let cells: Vec<_> = there.iter().map(cell).collect();
-        let best = table.best_peer();
-        let best = match best {
-            Some(row) => format!("{} ({})", table.ratio(best), row.engine),
-            None => "–".to_owned(),
-        };
-        let floor = table.ratio(table.of(FLOOR));
-        println!(
-            "| {} | {} | {best} | {floor} |",
-            table.name,
-            cells.join(" | ")
-        );
-    }
+    println!("Medians, and evenkeel as a multiple of the best peer, and of the floor or a map:");
+    medians(tables);
     println!("\nSpread, and what one operation took, in µs:\n");
-    println!("| Workload | engine | median | least | most | p50 | p99 | p99.9 |");
-    println!("|---|---|---|---|---|---|---|---|");
-    for table in tables {
-        for row in &table.rows {
-            let latency = match &row.latency {
-                Some(Latency { p50, p99, p999 }) => {
-                    format!("{} | {} | {}", short(*p50), short(*p99), short(*p999))
-                }
-                None => "– | – | –".to_owned(),
-            };
-            let [median, least, most] = [row.median, row.least, row.most].map(short);
-            let Row { engine, .. } = row;
-            println!(
-                "| {} | {engine} | {median} | {least} | {most} | {latency} |",
-                table.name
-            );
-        }
-    }
-    memory(measured, &there);
+    spread(tables);
+    println!("\nThe most memory of the process, in MiB, with what the benchmark itself holds:\n");
+    memory(measured);
     for repetition in &measured.repetitions {
         if let Some(why) = &repetition.outcome.failed {
             let Repetition {
@@ -300,5 +251,75 @@ pub(crate) fn print(measured: &Measured, tables: &[Table]) -> Result<()> {
             println!("\nFAILED: {workload} of {engine}: {why}");
         }
     }
-    Ok(())
+}
+
+/// A table for each group, with those that take part in it.
+fn medians(tables: &[Table]) {
+    let mut groups: Vec<_> = Vec::new();
+    for table in tables {
+        if !groups.contains(&table.group) {
+            groups.push(table.group);
+        }
+    }
+    for group in groups {
+        let tables: Vec<_> = tables.iter().filter(|t| t.group == group).collect();
+        let there = |engine: &&str| tables.iter().any(|table| table.of(engine).is_some());
+        let there: Vec<_> = engines().into_iter().filter(there).collect();
+        println!("\n| | {} | × best peer | × floor |", there.join(" | "));
+        println!("|---|{}---|---|", "---|".repeat(there.len()));
+        for table in tables {
+            let cell = |engine: &&str| match table.of(engine) {
+                Some(row) => short(row.median),
+                None => "–".to_owned(),
+            };
+            let cells: Vec<_> = there.iter().map(cell).collect();
+            let (peer, floor) = (table.ratio(table.best_peer()), table.ratio(table.floor()));
+            let Table { name, .. } = table;
+            println!("| {name} | {} | {peer} | {floor} |", cells.join(" | "));
+        }
+    }
+}
+
+fn spread(tables: &[Table]) {
+    println!("| Workload | engine | median | least | most | p50 | p99 | p99.9 |");
+    println!("|---|---|---|---|---|---|---|---|");
+    for Table { name, rows, .. } in tables {
+        for row in rows {
+            let latency = match &row.latency {
+                Some(Latency { p50, p99, p999 }) => {
+                    format!("{} | {} | {}", short(*p50), short(*p99), short(*p999))
+                }
+                None => "– | – | –".to_owned(),
+            };
+            let [median, least, most] = [row.median, row.least, row.most].map(short);
+            let Row { engine, .. } = row;
+            println!("| {name} | {engine} | {median} | {least} | {most} | {latency} |");
+        }
+    }
+}
+
+/// The most memory that each engine had in each workload.
+fn memory(measured: &Measured) {
+    let of = |workload: &str, engine: &str| -> Vec<f64> {
+        let all = measured.repetitions.iter();
+        let theirs = all.filter(|r| r.workload == workload && r.engine == engine);
+        let whole = theirs.filter(|r| r.outcome.failed.is_none());
+        whole.map(|r| (r.outcome.peak_bytes >> 20) as f64).collect()
+    };
+    let there = |engine: &&str| measured.repetitions.iter().any(|r| r.engine == **engine);
+    let there: Vec<_> = engines().into_iter().filter(there).collect();
+    println!("| Workload | {} |", there.join(" | "));
+    println!("|---|{}", "---|".repeat(there.len()));
+    for workload in workloads::ALL {
+        let peaks = there.iter().map(|engine| of(workload.name, engine));
+        let cells: Vec<_> = peaks
+            .map(|mut peaks| match peaks.is_empty() {
+                true => "–".to_owned(),
+                false => short(middle(&mut peaks)),
+            })
+            .collect();
+        if cells.iter().any(|cell| cell != "–") {
+            println!("| {} | {} |", workload.name, cells.join(" | "));
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::engines;
 use crate::measure;
@@ -23,13 +23,13 @@ const LONGEST: Duration = Duration::from_secs(1200);
 pub(crate) struct Asked {
     pub(crate) only: Vec<String>,
     pub(crate) engines: Vec<String>,
-    pub(crate) repetitions: usize,
+    pub(crate) repetitions: u64,
     pub(crate) scale: Scale,
     pub(crate) folder: PathBuf,
 }
 
 /// All that was measured.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Measured {
     pub(crate) machine: String,
     pub(crate) scale: Scale,
@@ -37,11 +37,11 @@ pub(crate) struct Measured {
 }
 
 /// One repetition of one workload of one engine.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Repetition {
     pub(crate) workload: String,
     pub(crate) engine: String,
-    pub(crate) number: usize,
+    pub(crate) number: u64,
     /// How busy the machine was already.
     pub(crate) load: f64,
     pub(crate) outcome: Outcome,
@@ -95,7 +95,7 @@ pub(crate) fn all(asked: &Asked) -> Result<Measured> {
 }
 
 /// One repetition, in an empty folder: the workload, a kill, and a look at what it left.
-fn repeat(asked: &Asked, workload: &Workload, engine: &str, number: usize) -> Result<Repetition> {
+fn repeat(asked: &Asked, workload: &Workload, engine: &str, number: u64) -> Result<Repetition> {
     let folder = asked.folder.join(engine);
     if folder.exists() {
         fs::remove_dir_all(&folder)?;

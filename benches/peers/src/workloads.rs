@@ -220,28 +220,24 @@ pub(crate) fn run(task: &Task) -> Outcome {
 /// How many keys a batch of a load has.
 const LOAD_BATCH: usize = 1_000;
 
-/// Writes the given keys in the given order, in batches of 1,000.
+/// Writes keys in the given order, each as its step leaves it, in batches of 1,000.
 fn write_all(
     session: &mut dyn Session,
     values: &Values,
-    numbers: impl IntoIterator<Item = u64>,
-    step: u64,
-) -> Result<u64> {
+    writes: impl IntoIterator<Item = (u64, u64)>,
+) -> Result<()> {
     let mut batch: Vec<(Key, Value)> = Vec::with_capacity(LOAD_BATCH);
-    let mut written = 0;
-    for number in numbers {
+    for (number, step) in writes {
         batch.push((Key::new(number), values.value(number, step)));
         if batch.len() == LOAD_BATCH {
             session.batch(&batch)?;
-            written += batch.len() as u64;
             batch.clear();
         }
     }
     if !batch.is_empty() {
         session.batch(&batch)?;
-        written += batch.len() as u64;
     }
-    Ok(written)
+    Ok(())
 }
 
 /// The step of what was loaded before anything is measured.
@@ -254,9 +250,10 @@ fn filled(task: &Task, promise: Promise, keys: u64, values: &Values) -> Result<B
         .find(|&promise| engines::told(&task.engine, promise).is_some());
     let open = |promise| engines::open(&task.engine, &task.folder, promise, keys);
     let mut engine = open(laxest.unwrap_or(Promise::Sync))?;
-    let numbers = shuffled(keys, PRELOADED).into_iter().map(u64::from);
+    let order = shuffled(keys, PRELOADED).into_iter();
+    let writes = order.map(|number| (u64::from(number), PRELOADED));
     let mut session = engine.session()?;
-    write_all(&mut *session, values, numbers, PRELOADED)?;
+    write_all(&mut *session, values, writes)?;
     session.sync()?;
     drop(session);
     if laxest == Some(promise) || engines::is_a_map(&task.engine) {

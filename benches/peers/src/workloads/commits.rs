@@ -70,7 +70,7 @@ pub(super) fn run(task: &Task, threads: u64, batch: u64, promise: Promise) -> Re
             return Err(format!("{commits} commits were acknowledged by {syncs} syncs").into());
         }
         let name = format!("commits of {batch} a sync, {threads} thread{plural}");
-        figures.push(Figure::new(name, "", commits as f64 / syncs as f64));
+        figures.push(Figure::new(name, "a sync", commits as f64 / syncs as f64));
     }
     if let Some((after, before)) = flushes.filter(|_| waits && threads == 1 && batch == 1) {
         let each = (after - before) as f64 / commits as f64;

@@ -21,7 +21,7 @@ pub(super) fn check(task: &Task, left: &Left) -> Result<Outcome> {
     if is_load {
         let bytes = on_disk(&task.folder) as f64 / live;
         figures.push(Figure::new(
-            "bytes on disk a live byte, as killed",
+            "loaded, after SIGKILL: bytes on disk a live byte",
             "",
             bytes,
         ));
@@ -36,7 +36,7 @@ pub(super) fn check(task: &Task, left: &Left) -> Result<Outcome> {
         }
         let seconds = begun.elapsed().as_secs_f64();
         figures.push(Figure::new(
-            "reopen after SIGKILL, s to the first read",
+            "loaded, after SIGKILL: s to the first read",
             "s",
             seconds,
         ));
@@ -47,7 +47,11 @@ pub(super) fn check(task: &Task, left: &Left) -> Result<Outcome> {
         engine.settle()?;
         engine.close()?;
         let bytes = on_disk(&task.folder) as f64 / live;
-        figures.push(Figure::new("bytes on disk a live byte, settled", "", bytes));
+        figures.push(Figure::new(
+            "loaded, tidied up: bytes on disk a live byte",
+            "",
+            bytes,
+        ));
     }
     Ok(Outcome {
         figures,

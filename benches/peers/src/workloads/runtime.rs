@@ -64,7 +64,11 @@ pub(super) fn many(task: &Task) -> Result<Outcome> {
         figures.push(Figure::new(name, "/s", (jobs * STEPS) as f64 / seconds));
     }
     let peak = (peak_memory() / MIB) as f64;
-    figures.push(Figure::new("the same, peak memory, MiB", "MiB", peak));
+    figures.push(Figure::new(
+        "chains of three, peak memory, MiB",
+        "MiB",
+        peak,
+    ));
     let _running = Box::leak(Box::new(runtime));
     Ok(Outcome {
         figures,
@@ -158,8 +162,8 @@ pub(super) fn queued(task: &Task) -> Result<Outcome> {
     let _running = Box::leak(Box::new(runtime));
     Ok(Outcome {
         figures: vec![
-            Figure::new("posts/s, then one barrier", "/s", rate),
-            Figure::new("jobs queued, peak memory, MiB", "MiB", peak),
+            Figure::new("queued jobs: posts/s, then one barrier", "/s", rate),
+            Figure::new("queued jobs: peak memory, MiB", "MiB", peak),
         ],
         left: Some(Left::Jobs { waiting: jobs }),
         ..Outcome::default()
@@ -186,18 +190,18 @@ pub(super) fn resume(task: &Task, waiting: u64) -> Result<Outcome> {
         let first = reached.recv_timeout(LONGEST)?;
         let seconds = first.saturating_duration_since(begun).as_secs_f64();
         figures.push(Figure::new(
-            "queued jobs reopened after SIGKILL, s to the end of a job",
+            "queued jobs after SIGKILL: s to the end of the first",
             "s",
             seconds,
         ));
         figures.push(Figure::new(
-            "the same, s until the store is open",
+            "queued jobs after SIGKILL: s until the store is open",
             "s",
             opened,
         ));
         let peak = (peak_memory() / MIB) as f64;
         figures.push(Figure::new(
-            "queued jobs reopened, peak memory, MiB",
+            "queued jobs after SIGKILL: peak memory, MiB",
             "MiB",
             peak,
         ));
@@ -210,13 +214,13 @@ pub(super) fn resume(task: &Task, waiting: u64) -> Result<Outcome> {
     if waiting > 0 {
         let rate = (waiting * STEPS) as f64 / begun.elapsed().as_secs_f64();
         figures.push(Figure::new(
-            "the same, activations/s until all have ended",
+            "queued jobs after SIGKILL: activations/s until all end",
             "/s",
             rate,
         ));
         let bytes = on_disk(&task.folder) / MIB;
         figures.push(Figure::new(
-            "the same, MiB on disk at the end",
+            "queued jobs after SIGKILL: MiB on disk at the end",
             "MiB",
             bytes as f64,
         ));

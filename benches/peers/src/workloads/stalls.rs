@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::filled;
 use crate::data::{Key, Values, owned};
-use crate::engines::Engine;
+use crate::engines::{Engine, OURS};
 use crate::measure::{self, Counted, Timed};
 use crate::task::{Figure, Left, Outcome, Promise, Result, Task};
 
@@ -47,11 +47,13 @@ pub(super) fn run(task: &Task) -> Result<Outcome> {
             "",
             times,
         ));
-        figures.push(Figure::new(
-            "checkpoints meanwhile",
-            "/s",
-            rounds / task.scale.seconds,
-        ));
+        if task.engine == OURS {
+            figures.push(Figure::new(
+                "checkpoints and snapshots meanwhile",
+                "",
+                rounds,
+            ));
+        }
     }
     Ok(Outcome {
         figures,
