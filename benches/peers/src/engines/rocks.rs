@@ -95,7 +95,7 @@ impl Session for Thread<'_> {
         for (key, value) in writes {
             batch.put(key.bytes(), value);
         }
-        Ok(self.db.write_opt(&batch, &self.writing)?)
+        Ok(self.db.write_opt(batch, &self.writing)?)
     }
 
     fn sync(&mut self) -> Result<()> {

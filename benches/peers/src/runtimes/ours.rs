@@ -52,15 +52,24 @@ fn pass(cx: &mut Activation) -> std::result::Result<(), Failure> {
     Ok(())
 }
 
-/// A chain of two routines that pass on, and a last one.
-pub(crate) fn chain<F>(takes: Takes, capacity: usize, last: F) -> Result<Flow>
-where
-    F: Fn(&mut Activation) -> std::result::Result<(), Failure> + Send + Sync + 'static,
-{
+/// A chain of two routines that pass on, and a last one; `first` and `last` are called by
+/// the first and the last of them.
+pub(crate) fn chain(
+    takes: Takes,
+    capacity: usize,
+    first: impl Fn() + Send + Sync + 'static,
+    last: impl Fn() + Send + Sync + 'static,
+) -> Result<Flow> {
     let mut flow = Flow::new(takes.flow());
-    flow.add_fn(FIRST, pass)?;
+    flow.add_fn(FIRST, move |cx| {
+        first();
+        pass(cx)
+    })?;
     flow.add_fn("b", pass)?;
-    flow.add_fn("c", last)?;
+    flow.add_fn("c", move |_| {
+        last();
+        Ok(())
+    })?;
     let slot = SlotOptions::new()
         .capacity(capacity)
         .at_capacity(AtCapacity::Wait);

@@ -1,7 +1,7 @@
 //! Work that survives: chains of steps that do nothing, what one costs alone, and what is
 //! queued when the process is killed.
 
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Sender};
 use std::time::Instant;
 
 use evenkeel::Durability;
@@ -46,7 +46,7 @@ pub(super) fn many(task: &Task) -> Result<Outcome> {
     ];
     for (takes, name) in ways {
         let done = runtime.stats();
-        runtime.register(chain(takes, capacity(task), |_| Ok(()))?)?;
+        runtime.register(chain(takes, capacity(task), || (), || ())?)?;
         let begun = now();
         for number in 0..jobs {
             runtime.post(takes.flow(), FIRST, "in", number)?;
@@ -89,7 +89,7 @@ pub(super) fn alone(task: &Task) -> Result<Outcome> {
         });
     }
     let runtime = start(&task.folder, Durability::Memory)?;
-    runtime.register(chain(Takes::One, capacity(task), |_| Ok(()))?)?;
+    runtime.register(chain(Takes::One, capacity(task), || (), || ())?)?;
     let syncs = runtime.store().stats()?.log_syncs;
     let mut nanos = Vec::new();
     let begun = now();
@@ -149,7 +149,7 @@ pub(super) fn post(task: &Task) -> Result<Outcome> {
 pub(super) fn queued(task: &Task) -> Result<Outcome> {
     let jobs = task.scale.jobs;
     let runtime = start(&task.folder, Durability::Memory)?;
-    runtime.register(chain(Takes::One, capacity(task), |_| Ok(()))?)?;
+    runtime.register(chain(Takes::One, capacity(task), || (), || ())?)?;
     let worker = runtime.exec(ONE)?;
     runtime.pause_worker(worker.worker_id())?;
     let begun = now();
@@ -172,39 +172,34 @@ pub(super) fn queued(task: &Task) -> Result<Outcome> {
 
 /// Opens what was left, and runs what waits; nothing may run that had ended.
 pub(super) fn resume(task: &Task, waiting: u64) -> Result<Outcome> {
-    let (sender, reached) = mpsc::channel::<Instant>();
+    let ((first, started), (last, ended)) = (mpsc::channel(), mpsc::channel());
     let begun = now();
     let runtime = start(&task.folder, Durability::Memory)?;
-    let opened = begun.elapsed().as_secs_f64();
-    runtime.register(chain(Takes::All, capacity(task), |_| Ok(()))?)?;
-    runtime.register(chain(Takes::One, capacity(task), move |_| {
-        // Only the first is waited for.
-        let _ = sender.send(now());
-        Ok(())
-    })?)?;
+    let opened = begun.elapsed();
+    runtime.register(chain(Takes::All, capacity(task), || (), || ())?)?;
+    let tell = |sender: Sender<Instant>| {
+        move || {
+            // Only the first of each is waited for.
+            let _ = sender.send(now());
+        }
+    };
+    runtime.register(chain(Takes::One, capacity(task), tell(first), tell(last))?)?;
     let mut figures = Vec::new();
+    let mut figure = |what: &str, unit: &str, value: f64| {
+        let name = format!("queued jobs after SIGKILL: {what}");
+        figures.push(Figure::new(name, unit, value));
+    };
     if waiting > 0 {
         for worker in runtime.list_workers() {
             runtime.resume_worker(worker.worker_id())?;
         }
-        let first = reached.recv_timeout(LONGEST)?;
-        let seconds = first.saturating_duration_since(begun).as_secs_f64();
-        figures.push(Figure::new(
-            "queued jobs after SIGKILL: s to the end of the first",
-            "s",
-            seconds,
-        ));
-        figures.push(Figure::new(
-            "queued jobs after SIGKILL: s until the store is open",
-            "s",
-            opened,
-        ));
-        let peak = (peak_memory() / MIB) as f64;
-        figures.push(Figure::new(
-            "queued jobs after SIGKILL: peak memory, MiB",
-            "MiB",
-            peak,
-        ));
+        let since = |reached: Instant| reached.saturating_duration_since(begun).as_secs_f64();
+        let started = since(started.recv_timeout(LONGEST)?);
+        let ended = since(ended.recv_timeout(LONGEST)?);
+        figure("s until the store is open", "s", opened.as_secs_f64());
+        figure("s to the first activation", "s", started);
+        figure("s to the last activation of the first job", "s", ended);
+        figure("peak memory, MiB", "MiB", (peak_memory() / MIB) as f64);
     }
     runtime.wait_until_all_jobs_finished(LONGEST)?;
     let completed = runtime.stats().jobs_completed;
@@ -213,17 +208,9 @@ pub(super) fn resume(task: &Task, waiting: u64) -> Result<Outcome> {
     }
     if waiting > 0 {
         let rate = (waiting * STEPS) as f64 / begun.elapsed().as_secs_f64();
-        figures.push(Figure::new(
-            "queued jobs after SIGKILL: activations/s until all end",
-            "/s",
-            rate,
-        ));
+        figure("activations/s until all end", "/s", rate);
         let bytes = on_disk(&task.folder) / MIB;
-        figures.push(Figure::new(
-            "queued jobs after SIGKILL: MiB on disk at the end",
-            "MiB",
-            bytes as f64,
-        ));
+        figure("MiB on disk at the end", "MiB", bytes as f64);
     }
     Ok(Outcome {
         figures,
