@@ -2,9 +2,9 @@
 //! queued when the process is killed.
 
 use std::sync::mpsc::{self, Sender};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use evenkeel::Durability;
+use evenkeel::{Durability, Runtime, RuntimeStats};
 
 use crate::engines::OURS;
 use crate::measure::{now, on_disk, peak_memory, percentiles};
@@ -21,6 +21,20 @@ const ONE: &str = Takes::One.flow();
 /// How many messages may wait in a slot: whatever is posted.
 fn capacity(task: &Task) -> usize {
     usize::try_from(task.scale.jobs).unwrap_or(usize::MAX)
+}
+
+/// The figures of a runtime, once they count so many jobs as completed: they follow the
+/// end of a job, which whoever waits sees first.
+fn counted(runtime: &Runtime, jobs: u64) -> RuntimeStats {
+    const WITHIN: Duration = Duration::from_secs(10);
+    let begun = now();
+    loop {
+        let stats = runtime.stats();
+        if stats.jobs_completed >= jobs || begun.elapsed() > WITHIN {
+            return stats;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// Chains of three steps: as many as can be.
@@ -53,13 +67,15 @@ pub(super) fn many(task: &Task) -> Result<Outcome> {
         }
         runtime.wait_until_all_jobs_finished(LONGEST)?;
         let seconds = begun.elapsed().as_secs_f64();
-        let stats = runtime.stats();
+        let stats = counted(&runtime, done.jobs_completed + jobs);
         let ended = stats.jobs_completed - done.jobs_completed;
         let activations = stats.activations_completed - done.activations_completed;
         if ended != jobs || (takes == Takes::One && activations != jobs * STEPS) {
-            return Err(
-                format!("{jobs} jobs: {ended} completed, {activations} activations").into(),
-            );
+            let why = runtime.dead_letters(0, 1)?;
+            return Err(format!(
+                "{jobs} jobs: {ended} completed by {activations} activations; {stats:?}; {why:?}"
+            )
+            .into());
         }
         figures.push(Figure::new(name, "/s", (jobs * STEPS) as f64 / seconds));
     }
@@ -202,7 +218,7 @@ pub(super) fn resume(task: &Task, waiting: u64) -> Result<Outcome> {
         figure("peak memory, MiB", "MiB", (peak_memory() / MIB) as f64);
     }
     runtime.wait_until_all_jobs_finished(LONGEST)?;
-    let completed = runtime.stats().jobs_completed;
+    let completed = counted(&runtime, waiting).jobs_completed;
     if completed != waiting {
         return Err(format!("{waiting} jobs waited, and {completed} were run").into());
     }
