@@ -56,6 +56,7 @@ pub(crate) struct Blocks(Vec<Arc<Block>>);
 
 impl Blocks {
     /// The bytes of a value of the part.
+    #[inline]
     pub(crate) fn bytes<'c>(&'c self, cell: &'c ScanCell) -> &'c [u8] {
         match cell {
             ScanCell::Own(cell) => cell,
@@ -129,10 +130,12 @@ impl Part {
     }
 
     /// Takes the first entry.
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<ScanEntry> {
         self.front.take().or_else(|| self.take())
     }
 
+    #[inline]
     fn take(&mut self) -> Option<ScanEntry> {
         while let Some(run) = self.runs.front_mut() {
             let at = run.next;
@@ -158,6 +161,7 @@ impl Part {
 }
 
 /// The key of an entry without its scope.
+#[inline]
 fn key_of(entry: crate::image::block::EntryRef<'_>, skip: usize) -> SmallKey {
     match entry.prefix.get(skip..) {
         Some(start) => SmallKey::joined(start, entry.suffix),

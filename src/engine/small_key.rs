@@ -20,6 +20,7 @@ pub(crate) enum SmallKey {
 
 impl SmallKey {
     /// What stands in both, one after the other.
+    #[inline]
     pub(crate) fn joined(start: &[u8], rest: &[u8]) -> Self {
         let len = start.len() + rest.len();
         let mut bytes = [0; SHORT];
@@ -47,6 +48,7 @@ impl From<&[u8]> for SmallKey {
 impl Deref for SmallKey {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match self {
             Self::Short { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),

@@ -357,6 +357,7 @@ impl Block {
     }
 
     /// The entry with this number, from zero, in order of the keys.
+    #[inline]
     pub(crate) fn entry(&self, index: usize) -> Option<EntryRef<'_>> {
         if index >= self.count {
             return None;
@@ -390,6 +391,7 @@ impl Block {
     }
 
     /// The bytes of a cell that this block gave out.
+    #[inline]
     pub(crate) fn cell(&self, cell: CellRef) -> &[u8] {
         self.bytes.get(cell.range()).unwrap_or_default()
     }
@@ -431,12 +433,14 @@ impl Block {
         self.bytes.get(suffix..suffix + len).unwrap_or_default()
     }
 
+    #[inline]
     fn prefix(&self) -> &[u8] {
         let prefix = self.bytes.get(HEADER_BYTES..HEADER_BYTES + self.prefix_len);
         prefix.unwrap_or_default()
     }
 
     /// `parse` has seen that all offsets are inside; the zero is never used.
+    #[inline]
     fn u32_at(&self, at: usize) -> u32 {
         let bytes = self
             .bytes

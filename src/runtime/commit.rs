@@ -210,6 +210,12 @@ impl Core {
         self.printer.flush_waiting();
         let mut none_left = false;
         if !settled.ended.is_empty() {
+            // Before anybody who waits for them goes on.
+            for (job, end) in &settled.ended {
+                self.figures.job_ended(end.status);
+                telemetry::job_ended(job, end.status, settled.lsn);
+                self.hooks.job_ended(job, end.status, end.error.as_deref());
+            }
             let mut live = self.live.lock();
             for (job, _) in &settled.ended {
                 live.remove(&job.id);
@@ -217,11 +223,6 @@ impl Core {
             none_left = live.is_empty();
             drop(live);
             self.keep_finished(&settled.ended);
-            for (job, end) in &settled.ended {
-                self.figures.job_ended(end.status);
-                telemetry::job_ended(job, end.status, settled.lsn);
-                self.hooks.job_ended(job, end.status, end.error.as_deref());
-            }
         }
         for _ in 0..settled.dropped {
             self.figures.dropped();

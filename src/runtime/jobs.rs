@@ -36,7 +36,8 @@ impl Core {
             Some(_) => record::job_end_key(id),
             None => record::job_begin_key(id),
         };
-        let job = retention::job_of(id.into(), begin, end);
+        let names = (begin.flow.as_str().into(), begin.worker.as_str().into());
+        let job = retention::job_of((id.into(), names), begin, end);
         if let Some((lsn, _)) = self.engine().read(&self.slots.jobs, &last)? {
             job.state.lock().lsn = lsn;
         }

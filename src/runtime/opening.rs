@@ -18,8 +18,8 @@ use crate::runtime::job::{Job, Message};
 use crate::runtime::park::{event_of, live_jobs};
 use crate::runtime::plan::Plan;
 use crate::runtime::record::{
-    self, ClaimRecord, FlowRecord, HistoryRecord, JobRecord, MessageRecord, OnceRecord,
-    TimerRecord, WorkerKey, WorkerRecord,
+    self, ClaimRecord, FlowRecord, HistoryRecord, MessageRecord, OnceRecord, TimerRecord,
+    WorkerKey, WorkerRecord,
 };
 use crate::runtime::retention;
 use crate::runtime::settle::{Settled, Settlement};
@@ -72,25 +72,17 @@ impl Core {
             finished.put(job);
         }
         drop(finished);
-        let live = jobs
-            .live
-            .into_iter()
-            .map(|(id, record)| (Arc::clone(&id), live_job(id, record)));
-        let live: HashMap<_, _> = live.collect();
-        for job in live.values() {
-            match workers.get(&job.worker) {
-                Some(worker) => {
-                    let mut inner = worker.inner.lock();
-                    inner.jobs.insert(Arc::clone(&job.id), Arc::clone(job));
-                }
-                None => {
-                    let what = format!(
-                        "job {:?} is of worker {:?}, which is not there",
-                        job.id, job.worker
-                    );
-                    return Err(record::damaged(&record::jobs(), &what));
-                }
-            }
+        let mut live = HashMap::with_capacity(jobs.live.len());
+        for (id, record) in jobs.live {
+            let Some(worker) = workers.get(record.worker.as_str()) else {
+                let missing = &record.worker;
+                let what = format!("job {id:?} is of worker {missing:?}, which is not there");
+                return Err(record::damaged(&record::jobs(), &what));
+            };
+            let job = retention::job_of((id, worker.names()), record, None);
+            let mut inner = worker.inner.lock();
+            inner.jobs.insert(Arc::clone(&job.id), Arc::clone(&job));
+            live.insert(Arc::clone(&job.id), job);
         }
         *self.live.lock() = live;
         *self.workers.write() = workers;
@@ -359,7 +351,8 @@ impl Core {
         for key in orphans {
             settlement.ops.delete(&worker.slot, key);
         }
-        for job in inner.jobs.values() {
+        let empty = |job: &&Arc<Job>| job.state.lock().outstanding == 0;
+        for job in inner.jobs.values().filter(empty) {
             settlement.look_at(job);
         }
         settlement.prepare(inner)?;
@@ -374,12 +367,6 @@ impl Core {
 
 /// A job that has not ended. What it has beside its record nobody knows; it goes with it
 /// anyway.
-fn live_job(id: Arc<str>, record: JobRecord) -> Arc<Job> {
-    let job = retention::job_of(id, record, None);
-    job.state.lock().parts = true;
-    job
-}
-
 /// Takes out what is for jobs that all have ended, and gives its keys.
 fn remove_orphans(inner: &Inner, found: &mut Found) -> Vec<Box<[u8]>> {
     let over = |jobs: &[String]| {
@@ -425,8 +412,8 @@ fn held(inner: &Inner, seq: u64, record: MessageRecord) -> Held<Arc<Message>> {
         seq: Seq(seq),
         at_micros: record.at,
         item: Arc::new(Message {
-            event: Arc::new(event_of(&record)),
             jobs: live_jobs(inner, &record),
+            event: Arc::new(event_of(record)),
             lsn: Lsn::ZERO,
         }),
     }

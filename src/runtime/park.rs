@@ -109,7 +109,7 @@ impl Core {
                 deliveries.push(Delivery {
                     target,
                     slot,
-                    event: Arc::new(event_of(record)),
+                    event: Arc::new(event_of(record.clone())),
                     jobs,
                     cell: record::encode(record, &self.limits())?,
                 });
@@ -141,10 +141,9 @@ pub(crate) fn live_jobs(inner: &Inner, record: &MessageRecord) -> Vec<Arc<Job>> 
 }
 
 /// What a message was emitted or posted as.
-pub(crate) fn event_of(record: &MessageRecord) -> Event {
-    let data = record.data.clone();
-    match (&record.from, &record.event) {
-        (Some(from), Some(event)) => Event::emitted(from.as_str(), event.as_str(), data, record.at),
-        _ => Event::posted(data, record.at),
+pub(crate) fn event_of(record: MessageRecord) -> Event {
+    match (record.from, record.event) {
+        (Some(from), Some(event)) => Event::emitted(from, event, record.data, record.at),
+        _ => Event::posted(record.data, record.at),
     }
 }

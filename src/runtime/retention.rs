@@ -300,11 +300,17 @@ pub(crate) fn find_job(
 
 /// A job as its records have it, to be looked at: how much of it is outstanding they do
 /// not say.
-pub(crate) fn job_of(id: Arc<str>, begin: JobRecord, end: Option<JobEndRecord>) -> Arc<Job> {
+pub(crate) fn job_of(
+    (id, (flow, worker)): (Arc<str>, (Arc<str>, Arc<str>)),
+    begin: JobRecord,
+    end: Option<JobEndRecord>,
+) -> Arc<Job> {
     let state = match end {
         None => JobState {
             dropped: begin.dropped,
             results: begin.results,
+            // Nobody has looked whether it has.
+            parts: true,
             ..JobState::default()
         },
         Some(end) => JobState {
@@ -319,8 +325,8 @@ pub(crate) fn job_of(id: Arc<str>, begin: JobRecord, end: Option<JobEndRecord>) 
     };
     Arc::new(Job {
         id,
-        flow: begin.flow.into(),
-        worker: begin.worker.into(),
+        flow,
+        worker,
         created: begin.created,
         metadata: Arc::new(begin.metadata),
         key: begin.key,

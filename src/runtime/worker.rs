@@ -119,6 +119,13 @@ pub(crate) struct Given {
     pub(crate) taken: Vec<Seq>,
 }
 
+impl Worker {
+    /// The names of its flow and of itself, as its jobs have them.
+    pub(crate) fn names(&self) -> (Arc<str>, Arc<str>) {
+        (Arc::clone(&self.flow), Arc::clone(&self.id))
+    }
+}
+
 impl Inner {
     /// A worker without work, as its record has it.
     pub(crate) fn new(record: WorkerRecord) -> Self {

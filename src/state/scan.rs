@@ -52,6 +52,7 @@ impl Entry {
     ///
     /// # Errors
     /// [`Error::Corrupt`] where its key is no text.
+    #[inline]
     pub(crate) fn new(entry: ScanEntry, of: &Arc<EntriesOf>) -> Result<Self> {
         std::str::from_utf8(&entry.key).map_err(|e| no_text(&of.scope, e))?;
         Ok(Self {
@@ -194,6 +195,7 @@ impl Scan {
         }
     }
 
+    #[inline]
     fn advance(&mut self) -> Result<Option<Entry>> {
         let mut entered = false;
         loop {
@@ -242,6 +244,7 @@ impl Scan {
 impl Iterator for Scan {
     type Item = Result<Entry>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.advance();
         if next.is_err() {

@@ -268,7 +268,7 @@ fn a_job_is_shown_as_its_records_have_it() {
     write(&store, "a", Some(begin("f")), Some(end(9)));
     let (record, ended) = find_job(&store, "a").unwrap().unwrap();
     assert_eq!((&record, &ended), (&begin("f"), &Some(end(9))));
-    let job = job_of("a".into(), record, ended);
+    let job = job_of(("a".into(), ("f".into(), "w".into())), record, ended);
     assert_eq!((&*job.id, &*job.flow, &*job.worker), ("a", "f", "w"));
     assert_eq!((job.created, job.key.as_deref()), (5, Some("k")));
     let state = job.state.lock();
@@ -279,7 +279,7 @@ fn a_job_is_shown_as_its_records_have_it() {
     assert_eq!((state.dropped, state.error.as_deref()), (2, Some("no")));
     assert_eq!(state.results, [Value::from(7)]);
     drop(state);
-    let live = job_of("a".into(), begin("f"), None);
+    let live = job_of(("a".into(), ("f".into(), "w".into())), begin("f"), None);
     assert_eq!(live.state.lock().status, JobStatus::Pending);
 }
 
