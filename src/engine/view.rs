@@ -58,7 +58,7 @@ impl Engine {
             // Loaded after the miss: what left memory since is in it.
             Found::Unknown => match self.image() {
                 Some(image) if !image.manifest.blocks.is_empty() => {
-                    self.read_image(image, &full_key(slot, key))
+                    with_full_key(slot, key, |key| self.read_image(image, key))
                 }
                 _ => Ok(None),
             },
@@ -117,6 +117,20 @@ pub(crate) fn full_key(slot: &Slot, key: &[u8]) -> Vec<u8> {
     full
 }
 
+/// The same for a look at it, without memory of its own where it is short.
+fn with_full_key<T>(slot: &Slot, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> T {
+    let mut short = [0; 96];
+    let (start, len) = (slot.prefix.len(), slot.prefix.len() + key.len());
+    match short.get_mut(..len) {
+        None => look(&full_key(slot, key)),
+        Some(full) => {
+            full[..start].copy_from_slice(&slot.prefix);
+            full[start..].copy_from_slice(key);
+            look(full)
+        }
+    }
+}
+
 impl View {
     pub(crate) fn lsn(&self) -> Lsn {
         self.lsn
@@ -155,8 +169,7 @@ impl View {
         let found = match slot.find(key, self.lsn) {
             Found::Version(lsn, cell) => cell.map(|cell| (lsn, Cell::Memory(cell))),
             Found::Unknown => {
-                let full = full_key(slot, key);
-                self.of_image(|image| image.find(&full))?.flatten()
+                with_full_key(slot, key, |key| self.of_image(|image| image.find(key)))?.flatten()
             }
         };
         // After the read: what made room meanwhile had expired this view first.

@@ -275,6 +275,9 @@ impl EntryRef<'_> {
 #[derive(Debug)]
 pub(crate) struct Block {
     bytes: Box<[u8]>,
+    /// How the keys begin behind the prefix, one beside the other: a search looks at these
+    /// and not at entry after entry.
+    heads: Box<[u64]>,
     count: usize,
     prefix_len: usize,
     deadline: u64,
@@ -307,6 +310,7 @@ impl Block {
         let mut offsets = Cursor::new(cursor.take(count * OFFSET_BYTES)?);
         let mut last: Option<&[u8]> = None;
         let mut earliest = NEVER;
+        let mut heads = Vec::with_capacity(count);
         for _ in 0..count {
             if offsets.size()? != cursor.at() {
                 return Err(cursor.malformed("an entry is not where the table says"));
@@ -321,12 +325,14 @@ impl Block {
                 return Err(cursor.malformed("the keys are not in ascending order"));
             }
             last = Some(suffix);
+            heads.push(head(suffix));
         }
         if cursor.remaining() != 0 {
             return Err(cursor.malformed("bytes follow the last entry"));
         }
         Ok(Self {
             bytes: bytes.into_boxed_slice(),
+            heads: heads.into_boxed_slice(),
             count,
             prefix_len,
             deadline: earliest,
@@ -341,6 +347,11 @@ impl Block {
     /// The earliest deadline of an entry.
     pub(crate) fn deadline(&self) -> u64 {
         self.deadline
+    }
+
+    /// What it takes in memory beside its bytes, roughly.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        (self.heads.len() * size_of::<u64>()) as u64
     }
 
     /// The block as it is stored.
@@ -413,7 +424,11 @@ impl Block {
     }
 
     fn lower_bound_suffix(&self, suffix: &[u8]) -> usize {
-        let (mut low, mut high) = (0, self.count);
+        // Few have the same head; those are told apart by the rest.
+        let head = head(suffix);
+        let mut low = self.heads.partition_point(|other| *other < head);
+        let same = self.heads.get(low..).unwrap_or_default();
+        let mut high = low + same.partition_point(|other| *other == head);
         while low < high {
             let middle = low.midpoint(high);
             if self.suffix(middle) < suffix {
@@ -448,6 +463,17 @@ impl Block {
             .and_then(|bytes| bytes.first_chunk());
         bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
     }
+}
+
+/// The first bytes of a key in an integer of the same order.
+#[inline]
+fn head(key: &[u8]) -> u64 {
+    let mut head = [0; 8];
+    match key.first_chunk() {
+        Some(first) => head = *first,
+        None => head[..key.len()].copy_from_slice(key),
+    }
+    u64::from_be_bytes(head)
 }
 
 #[cfg(test)]

@@ -361,7 +361,7 @@ impl Cache {
     /// As [`ScopeHandle::keys`].
     pub fn keys(&self) -> Result<Keys> {
         let kept = self.enter()?;
-        let keys = self.scan(kept).map(|entry| {
+        let keys = self.scan(kept)?.map(|entry| {
             let key = entry?.key().split_at(kept.prefix.len()).1.to_owned();
             Ok(key)
         });
@@ -369,7 +369,7 @@ impl Cache {
         Ok(Keys(keys?.into_iter()))
     }
 
-    fn scan(&self, kept: &Kept) -> Scan {
+    fn scan(&self, kept: &Kept) -> Result<Scan> {
         let scope = Arc::new(self.scope.scope().caches());
         let slot = Arc::clone(&kept.slot);
         Scan::new(&self.scope.shared, slot, scope, &kept.prefix)

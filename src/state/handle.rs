@@ -393,7 +393,7 @@ impl ScopeHandle {
     pub fn scan(&self, prefix: impl AsRef<str>) -> Result<Scan> {
         let slot = Arc::clone(self.enter()?);
         let scope = Arc::clone(&self.scope);
-        Ok(Scan::new(&self.shared, slot, scope, prefix.as_ref()))
+        Scan::new(&self.shared, slot, scope, prefix.as_ref())
     }
 
     /// All keys, in order, as they are now. They are gathered before this returns.

@@ -170,32 +170,46 @@ fn no_text(scope: &Scope, error: Utf8Error) -> Error {
 }
 
 impl Scan {
+    /// Begins a scan, with its first part: so that much is there whoever needs memory then.
+    ///
+    /// # Errors
+    /// What reading the store may answer.
     pub(super) fn new(
         shared: &Arc<Shared>,
         slot: Arc<Slot>,
         scope: Arc<Scope>,
         prefix: &str,
-    ) -> Self {
+    ) -> Result<Self> {
         let (from, to) = prefix_range(prefix);
-        let view = shared.engine.view();
-        let (part, limits) = (Part::default(), shared.settings.limits.codec());
-        let of = Arc::new(EntriesOf {
-            scope,
-            limits,
-            blocks: part.blocks().clone(),
-        });
-        Self {
+        let limits = shared.settings.limits.codec();
+        let (view, mut part) = loop {
+            let view = shared.engine.view();
+            let range = (from.as_ref(), to.as_ref());
+            match view.part(
+                &slot,
+                range.0.map(Vec::as_slice),
+                range.1.map(Vec::as_slice),
+            ) {
+                // It had to make room at once; nobody has seen anything of it.
+                Err(Error::ViewExpired) => shared.enter()?,
+                outcome => break (view, outcome?),
+            };
+        };
+        Ok(Self {
             shared: Arc::clone(shared),
             view,
             slot,
+            from: part.next.take().map(Bound::Excluded),
+            of: Arc::new(EntriesOf {
+                scope,
+                limits,
+                blocks: part.blocks().clone(),
+            }),
             part,
-            of,
-            from: Some(from),
             to,
-        }
+        })
     }
 
-    #[inline]
     fn advance(&mut self) -> Result<Option<Entry>> {
         let mut entered = false;
         loop {

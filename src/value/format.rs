@@ -153,7 +153,11 @@ impl<'de> Visitor<'de> for ValueVisitor<'_> {
                 byte = None;
                 match (seq.next_element_seed(Element { byte: &mut byte })?, byte) {
                     (None, _) => return Ok(Value::Bytes(bytes)),
-                    (Some(_), Some(byte)) => bytes.push(byte),
+                    (Some(integer), Some(byte)) => {
+                        // It holds nothing, and to find that out costs more than the byte.
+                        std::mem::forget(integer);
+                        bytes.push(byte);
+                    }
                     (Some(value), None) => {
                         list.extend(bytes.into_iter().map(Value::from));
                         list.push(value);

@@ -165,7 +165,7 @@ impl Cache {
             keys.drain(..).for_each(|key| recency.remove(&key));
             Ok::<(), Error>(())
         };
-        for entry in self.scan(kept) {
+        for entry in self.scan(kept)? {
             let key = own_key(kept, &entry?);
             if keys.len() == CLEARED_AT_ONCE || bytes + key.len() > CLEARED_BYTES {
                 clear(&mut keys)?;
@@ -217,7 +217,7 @@ impl Cache {
         // So many more that they go in one commit with an insertion.
         let at_most = capacity.saturating_add(EVICTED_AT_ONCE as u64 - 1);
         let mut there = 0;
-        for entry in self.scan(kept) {
+        for entry in self.scan(kept)? {
             let entry = entry?;
             let key = own_key(kept, &entry);
             let used = kept.recency.lock().contains(&key);
