@@ -353,7 +353,7 @@ impl Core {
     pub(crate) fn refusal(&self) -> Option<String> {
         let refused = self.refused.load(Ordering::SeqCst);
         refused.then(|| {
-            let reason = self.refusal.lock();
+            let reason = self.refusal.lock().clone();
             format!("the store takes nothing, and is asked again and again: {reason}")
         })
     }
