@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::image_state::Cell;
 use super::small_key::SmallKey;
 use crate::ids::Lsn;
-use crate::image::block::{Block, CellRef};
+use crate::image::block::{Block, CellRef, EntryRef};
 
 /// An entry of a part.
 #[derive(Clone, Debug)]
@@ -100,14 +100,15 @@ impl Part {
         self.runs.push_back(run);
     }
 
-    /// The whole key of the last entry.
+    /// The key of the last entry that stands in a block.
     pub(crate) fn last_key(&self) -> Option<SmallKey> {
         let run = self.runs.back()?;
-        self.key(run.block, run.end.checked_sub(1)?)
-    }
-
-    fn key(&self, block: usize, at: usize) -> Option<SmallKey> {
-        Some(key_of(self.blocks.0.get(block)?.entry(at)?, self.skip))
+        let last = self
+            .blocks
+            .0
+            .get(run.block)?
+            .entry(run.end.checked_sub(1)?)?;
+        Some(key_of(last, self.skip))
     }
 
     /// Puts these in the place of all entries; the blocks stay.
@@ -162,7 +163,7 @@ impl Part {
 
 /// The key of an entry without its scope.
 #[inline]
-fn key_of(entry: crate::image::block::EntryRef<'_>, skip: usize) -> SmallKey {
+fn key_of(entry: EntryRef<'_>, skip: usize) -> SmallKey {
     match entry.prefix.get(skip..) {
         Some(start) => SmallKey::joined(start, entry.suffix),
         None => {

@@ -21,7 +21,7 @@ use crate::scope::{Scope, prefix_end};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How many entries a scan takes at a time.
-const PART_ENTRIES: usize = 1024;
+const PART_ENTRIES: usize = 512;
 
 /// A scan takes no more at a time once it holds so many bytes of blocks of the image.
 const PART_BYTES: usize = 1024 * 1024;

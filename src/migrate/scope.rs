@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::cell::{deadline, has_expired};
 use crate::engine::Cell;
-use crate::engine::part::{Blocks, ScanCell, ScanEntry};
+use crate::engine::part::{Part, ScanCell, ScanEntry};
 use crate::engine::table::Stored;
 use crate::error::{Error, Result};
 use crate::migrate::call::Call;
@@ -127,11 +127,12 @@ impl<'a> MigrationScope<'a> {
         own.retain(|key, _| key.starts_with(prefix.as_ref().as_bytes()));
         Ok(MigrationScan {
             call: self.call,
-            of: Arc::new(EntriesOf {
-                scope: Arc::clone(&self.scope),
-                limits: self.call.shared.settings.limits.codec(),
-                blocks: Blocks::default(),
-            }),
+            // Each entry has its value by itself.
+            of: EntriesOf::part(
+                &self.scope,
+                self.call.shared.settings.limits.codec(),
+                &Part::default(),
+            ),
             entries: Some(self.call.stack.entries(&self.prefix, range, own)),
         })
     }

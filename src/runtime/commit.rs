@@ -235,9 +235,7 @@ impl Core {
             (Awaited::AllJobs, none_left),
             (Awaited::Rest, settled.at_rest),
         ];
-        for (what, _) in told.into_iter().filter(|(_, is)| *is) {
-            self.tell(&[what]);
-        }
+        self.tell(told.into_iter().filter_map(|(what, is)| is.then_some(what)));
     }
 
     /// Where what a run emitted goes to. Conditions see what it has written.

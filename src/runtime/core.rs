@@ -327,9 +327,9 @@ impl Core {
 
     /// Tells those that wait for any of these that it may have come about. It may be called
     /// under the lock of a worker.
-    pub(crate) fn tell(&self, what: &[Awaited]) {
-        let waits = |what: &Awaited| self.watchers[*what as usize].load(Ordering::SeqCst) > 0;
-        if what.iter().any(waits) {
+    pub(crate) fn tell(&self, what: impl IntoIterator<Item = Awaited>) {
+        let waits = |what: Awaited| self.watchers[what as usize].load(Ordering::SeqCst) > 0;
+        if what.into_iter().any(waits) {
             *self.changes.lock() += 1;
             self.changed.notify_all();
         }

@@ -36,7 +36,7 @@ impl Core {
         if self.enter().is_err() {
             // Whoever waits for its work is told why it does not come.
             drop(inner);
-            self.tell(&Awaited::ANY);
+            self.tell(Awaited::ANY);
             return None;
         }
         let run = self.choose(worker, &mut inner);
@@ -45,7 +45,7 @@ impl Core {
         if run.is_none() && inner.is_at_rest() {
             inner.step(WorkerStep::Drain);
             drop(inner);
-            self.tell(&[Awaited::Rest]);
+            self.tell([Awaited::Rest]);
         }
         run
     }

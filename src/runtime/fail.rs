@@ -209,7 +209,7 @@ impl Core {
         routine.candidate = false;
         routine.again = true;
         self.alarm.set_again(&run.worker);
-        self.tell(&Awaited::ANY);
+        self.tell(Awaited::ANY);
     }
 }
 

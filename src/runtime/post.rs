@@ -279,7 +279,7 @@ impl Core {
     /// Nobody has this id: its post was not committed.
     pub(crate) fn free_id(&self, job: &Job) {
         self.live.lock().remove(&job.id);
-        self.tell(&Awaited::ANY);
+        self.tell(Awaited::ANY);
     }
 
     /// Makes sure that nobody has this id, and that nobody gets it.

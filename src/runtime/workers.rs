@@ -142,7 +142,7 @@ impl Core {
         drop(inner);
         // What was due while it was paused is due now.
         self.alarm.set(0, &worker);
-        self.tell(&Awaited::ANY);
+        self.tell(Awaited::ANY);
         self.acknowledge(lsn)
     }
 
@@ -178,7 +178,7 @@ impl Core {
         drop(inner);
         worker.room.notify_all();
         self.settled(settled);
-        self.tell(&Awaited::ANY);
+        self.tell(Awaited::ANY);
         self.acknowledge(lsn)?;
         telemetry::worker_is(&worker, status);
         self.hooks.worker_stopped(&worker, status, None);

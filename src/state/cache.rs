@@ -361,10 +361,9 @@ impl Cache {
     /// As [`ScopeHandle::keys`].
     pub fn keys(&self) -> Result<Keys> {
         let kept = self.enter()?;
-        let keys = self.scan(kept)?.map(|entry| {
-            let key = entry?.key().split_at(kept.prefix.len()).1.to_owned();
-            Ok(key)
-        });
+        let keys = self
+            .scan(kept)?
+            .map(|entry| Ok(write::own_key(kept, &entry?).to_owned()));
         let keys: Result<Vec<_>> = keys.collect();
         Ok(Keys(keys?.into_iter()))
     }

@@ -385,11 +385,12 @@ impl ScopeHandle {
     }
 
     /// The entries whose keys begin with `prefix`, in the order of their bytes, as
-    /// they are now: what is written later is not seen. An empty prefix gives all.
+    /// they are now: what is written later is not seen. An empty prefix gives all. The
+    /// first of them are read at once, the others as they come up.
     ///
     /// # Errors
-    /// [`Error::Closed`], [`Error::Poisoned`]; each entry may be an error too, as
-    /// [`Error::ViewExpired`] once the memory that the scan holds is needed.
+    /// [`Error::Closed`], [`Error::Poisoned`], [`Error::Corrupt`]; each entry may be an
+    /// error too, as [`Error::ViewExpired`] once the memory that the scan holds is needed.
     pub fn scan(&self, prefix: impl AsRef<str>) -> Result<Scan> {
         let slot = Arc::clone(self.enter()?);
         let scope = Arc::clone(&self.scope);

@@ -20,7 +20,8 @@ use crate::state::cell;
 use crate::state::store::Shared;
 
 /// A key and its value, which is decoded when it is asked for. It holds on to the part of
-/// the scan that it came with, a megabyte at most: what is to be kept for long is copied.
+/// the scan that it came with, a megabyte or its last value: what is to be kept for long is
+/// copied.
 #[derive(Clone)]
 pub struct Entry {
     key: SmallKey,
@@ -32,8 +33,19 @@ pub struct Entry {
 /// What the entries of a part of a scan have in common.
 pub(crate) struct EntriesOf {
     pub(crate) scope: Arc<Scope>,
-    pub(crate) limits: CodecLimits,
+    limits: CodecLimits,
     pub(crate) blocks: Blocks,
+}
+
+impl EntriesOf {
+    /// That of a part of a scope.
+    pub(crate) fn part(scope: &Arc<Scope>, limits: CodecLimits, part: &Part) -> Arc<Self> {
+        Arc::new(Self {
+            scope: Arc::clone(scope),
+            limits,
+            blocks: part.blocks().clone(),
+        })
+    }
 }
 
 /// Where it is from, when it was written and how large it is; neither key nor value.
@@ -200,18 +212,13 @@ impl Scan {
             view,
             slot,
             from: part.next.take().map(Bound::Excluded),
-            of: Arc::new(EntriesOf {
-                scope,
-                limits,
-                blocks: part.blocks().clone(),
-            }),
+            of: EntriesOf::part(&scope, limits, &part),
             part,
             to,
         })
     }
 
     fn advance(&mut self) -> Result<Option<Entry>> {
-        let mut entered = false;
         loop {
             let Some(entry) = self.part.pop() else {
                 let Some(from) = self.from.take() else {
@@ -219,13 +226,9 @@ impl Scan {
                 };
                 self.shared.enter()?;
                 self.fill(&from)?;
-                entered = true;
                 continue;
             };
-            if !entered {
-                self.shared.enter()?;
-                entered = true;
-            }
+            self.shared.enter()?;
             let cell = self.of.blocks.bytes(&entry.cell);
             if !has_expired(cell, || self.shared.engine.now()) {
                 return Entry::new(entry, &self.of).map(Some);
@@ -239,11 +242,7 @@ impl Scan {
         let to = self.to.as_ref().map(Vec::as_slice);
         self.part = self.view.part(&self.slot, from, to)?;
         self.from = self.part.next.take().map(Bound::Excluded);
-        self.of = Arc::new(EntriesOf {
-            scope: Arc::clone(&self.of.scope),
-            limits: self.of.limits,
-            blocks: self.part.blocks().clone(),
-        });
+        self.of = EntriesOf::part(&self.of.scope, self.of.limits, &self.part);
         Ok(())
     }
 

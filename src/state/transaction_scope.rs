@@ -492,11 +492,7 @@ impl TransactionScan<'_> {
 }
 
 fn entries_of(scope: &Arc<Scope>, transaction: &Transaction, part: &Part) -> Arc<EntriesOf> {
-    Arc::new(EntriesOf {
-        scope: Arc::clone(scope),
-        limits: transaction.shared.settings.limits.codec(),
-        blocks: part.blocks().clone(),
-    })
+    EntriesOf::part(scope, transaction.shared.settings.limits.codec(), part)
 }
 
 impl Iterator for TransactionScan<'_> {

@@ -385,4 +385,14 @@ fn who_waits_is_told_that_the_store_takes_nothing() {
     disk.set_capacity(None);
     job.wait(LONG).unwrap();
     assert_eq!(job.status(), JobStatus::Completed);
+    // It takes everything again, and nobody is told otherwise.
+    runtime.pause_worker("f").unwrap();
+    let job = runtime.post("f", "a", "in", ()).unwrap();
+    match job.wait(Duration::ZERO) {
+        Err(Error::Work(WorkError::TimedOut { holding, .. })) => {
+            let told = holding.iter().any(|line| line.contains("takes nothing"));
+            assert!(!told, "{holding:?}");
+        }
+        other => panic!("{other:?}"),
+    }
 }

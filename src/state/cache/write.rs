@@ -166,7 +166,7 @@ impl Cache {
             Ok::<(), Error>(())
         };
         for entry in self.scan(kept)? {
-            let key = own_key(kept, &entry?);
+            let key: Arc<str> = own_key(kept, &entry?).into();
             if keys.len() == CLEARED_AT_ONCE || bytes + key.len() > CLEARED_BYTES {
                 clear(&mut keys)?;
                 bytes = 0;
@@ -219,7 +219,7 @@ impl Cache {
         let mut there = 0;
         for entry in self.scan(kept)? {
             let entry = entry?;
-            let key = own_key(kept, &entry);
+            let key: Arc<str> = own_key(kept, &entry).into();
             let used = kept.recency.lock().contains(&key);
             newest.push(Reverse((used, entry.version(), key, entry.expires_at())));
             there += 1;
@@ -251,10 +251,6 @@ fn deletes(keys: &[Arc<str>]) -> Vec<(String, Op)> {
 }
 
 /// The key of an entry as the cache's user knows it.
-fn own_key(kept: &Kept, entry: &Entry) -> Arc<str> {
-    entry
-        .key()
-        .get(kept.prefix.len()..)
-        .unwrap_or_default()
-        .into()
+pub(super) fn own_key<'e>(kept: &Kept, entry: &'e Entry) -> &'e str {
+    entry.key().get(kept.prefix.len()..).unwrap_or_default()
 }
