@@ -25,6 +25,7 @@
 pub(crate) mod cell;
 mod de;
 pub(crate) mod primitive;
+pub(crate) mod scratch;
 mod ser;
 
 use std::fmt;

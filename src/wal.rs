@@ -30,6 +30,9 @@ pub(crate) struct LogOptions {
     pub(crate) segment_bytes_min: u64,
     /// Length at which segments stop growing; a larger frame gets a larger one.
     pub(crate) segment_bytes_max: u64,
+    /// Bytes of frames that are gathered in memory, where nobody waits for them, before whoever
+    /// serves the log writes them: so few that they are in the processor's cache still.
+    pub(crate) buffer_bytes: usize,
     /// Bytes of frames that may wait in memory before appending has to wait.
     pub(crate) buffer_bytes_max: usize,
     /// Bytes that may be written and not yet synced.
@@ -45,6 +48,7 @@ impl Default for LogOptions {
         Self {
             segment_bytes_min: 256 * 1024,
             segment_bytes_max: 64 * 1024 * 1024,
+            buffer_bytes: 512 * 1024,
             buffer_bytes_max: 32 * 1024 * 1024,
             unsynced_bytes_max: 64 * 1024 * 1024,
             log_bytes_max: 8 * 1024 * 1024 * 1024,

@@ -19,6 +19,7 @@
 use std::sync::Arc;
 
 use crate::codec::primitive::{Reader, put_bytes, put_varint};
+use crate::codec::scratch::Scratch;
 use crate::scope::Scope;
 
 const SCOPE: u8 = 1;
@@ -30,12 +31,12 @@ const CLEAR: u8 = 4;
 #[derive(Debug)]
 pub(crate) struct BodyWriter {
     schema: u32,
-    bytes: Vec<u8>,
+    bytes: Scratch,
 }
 
 impl BodyWriter {
     pub(crate) fn new(schema: u32) -> Self {
-        let mut bytes = Vec::with_capacity(128);
+        let mut bytes = Scratch::take();
         put_varint(&mut bytes, u64::from(schema));
         put_bytes(&mut bytes, &[]);
         Self { schema, bytes }

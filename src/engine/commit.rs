@@ -71,6 +71,9 @@ pub(crate) struct Batch {
     /// The earliest deadline of what was read as present: from then on it would have
     /// been read as absent.
     pub(crate) expires: Option<u64>,
+    /// The view that it read, where nobody reads that any more once this is committed: what is
+    /// overwritten is not kept for it.
+    pub(crate) ends: Option<u64>,
     /// It is not worth waiting for: where somebody has reserved a key, it is lost.
     pub(crate) yields: bool,
     /// A quota that the writes record: it counts from this commit on.
@@ -383,7 +386,7 @@ impl Engine {
         lsn: Lsn,
         garbage: &mut Vec<Garbage>,
     ) {
-        let pins = sequencer.views.pins(self.disk.is_none());
+        let pins = sequencer.views.pins(batch.ends, self.disk.is_none());
         let generation = sequencer.generation;
         let mut change = 0;
         for (at, (writes, state)) in batch.writes.iter().zip(states).enumerate() {

@@ -98,10 +98,15 @@ impl Views {
         self.open.values().next().map(|view| view.lsn)
     }
 
-    /// `bottom`: nothing is below the newest tables.
-    pub(crate) fn pins(&self, bottom: bool) -> Pins {
-        let first = self.open.values().next();
-        let last = self.open.values().next_back();
+    /// What all views need but the one that `ends`. `bottom`: nothing is below the newest
+    /// tables.
+    pub(crate) fn pins(&self, ends: Option<u64>, bottom: bool) -> Pins {
+        let mut rest = self
+            .open
+            .iter()
+            .filter(|(number, _)| Some(**number) != ends);
+        let first = rest.next().map(|(_, view)| view);
+        let last = rest.next_back().map(|(_, view)| view).or(first);
         Pins {
             views: first.zip(last).map(|(first, last)| (first.lsn, last.lsn)),
             bottom,

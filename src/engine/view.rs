@@ -136,6 +136,11 @@ impl View {
         self.lsn
     }
 
+    /// Which of the open views it is.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         match self.expired.load(Ordering::Acquire) {
             true => Err(Error::ViewExpired),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::cell::{put_head, value};
+use crate::codec::scratch::Scratch;
 use crate::codec::{self, CodecLimits, DecodeError, DecodeErrorKind};
 use crate::error::{Corruption, Error, Result};
 use crate::scope::Scope;
@@ -21,10 +22,10 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
     deadline: Option<u64>,
     limits: &CodecLimits,
 ) -> Result<Arc<[u8]>> {
-    let mut bytes = Vec::with_capacity(64);
+    let mut bytes = Scratch::take();
     put_head(&mut bytes, deadline);
     codec::encode(value, limits, &mut bytes)?;
-    Ok(Arc::from(bytes))
+    Ok(Arc::from(bytes.as_slice()))
 }
 
 /// The same value with another deadline.

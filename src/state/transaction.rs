@@ -314,7 +314,10 @@ pub(super) fn run<T>(
             let _running = Running::enter(engine);
             catch_unwind(AssertUnwindSafe(|| closure(&transaction)))
         };
-        let batch = transaction.take_batch();
+        let batch = Batch {
+            ends: Some(transaction.view.number()),
+            ..transaction.take_batch()
+        };
         let view = transaction.view;
         match outcome {
             Err(panic) => {

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+pub(crate) use foldhash::quality::RandomState as HashState;
 pub(crate) use parking_lot::{
     Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
-pub(crate) use std::hash::RandomState as HashState;
 pub(crate) use std::sync::{OnceLock, atomic};
 pub(crate) use std::{thread, thread_local};
 

@@ -136,6 +136,8 @@ struct Progress {
     sync_due: Option<Instant>,
     /// The current segment is half full and there is no next one.
     prepare: bool,
+    /// So much is pending that it is better written than gathered further.
+    write: bool,
     stopping: bool,
 }
 
@@ -245,8 +247,13 @@ impl Log {
             run.last = lsn;
         }
         self.appended.store(lsn.get(), Ordering::Release);
-        self.pending_bytes
-            .store(tail.pending.len() as u64, Ordering::Relaxed);
+        let pending = tail.pending.len();
+        let full = self.options.buffer_bytes;
+        if pending >= full && pending - length < full {
+            self.progress.lock().write = true;
+            self.requested.notify_all();
+        }
+        self.pending_bytes.store(pending as u64, Ordering::Relaxed);
         self.stats.frames.fetch_add(1, Ordering::Relaxed);
         true
     }
@@ -411,13 +418,9 @@ impl Log {
                 bytes.extend_from_slice(&TERMINATOR);
             }
         }
-        let ends = runs
-            .iter()
-            .skip(1)
-            .map(|run| run.start)
-            .chain([bytes.len()]);
-        let ends: Vec<usize> = ends.collect();
-        for (run, &end) in runs.iter().zip(&ends) {
+        let bytes_end = bytes.len();
+        for (at, run) in runs.iter().enumerate() {
+            let end = runs.get(at + 1).map_or(bytes_end, |next| next.start);
             if let Some(base) = run.begins {
                 self.begin_segment(disk, run, base)?;
             }

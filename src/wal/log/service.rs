@@ -76,8 +76,8 @@ impl Log {
         }
     }
 
-    /// Serves requests to sync until [`Log::stop_serving`]; between bursts it makes
-    /// the mark durable. To be run by a thread of its own.
+    /// Serves requests to sync until [`Log::stop_serving`], and writes what has gathered; between
+    /// bursts it makes the mark durable. To be run by a thread of its own.
     pub(crate) fn serve(&self, idle_after: Duration) {
         // What the mark on disk is known to say. It is not told by whether anything was
         // synced while this thread waited: it may have been busy just then.
@@ -91,6 +91,12 @@ impl Log {
                 drop(progress);
                 // A full disk shows when the space is really needed.
                 let _ = self.prepare_next();
+                continue;
+            }
+            if std::mem::take(&mut progress.write) {
+                drop(progress);
+                // A failure poisons the log, which ends this loop.
+                let _ = self.write(self.last());
                 continue;
             }
             let due = progress.sync_due;
