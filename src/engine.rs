@@ -56,7 +56,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, RwLock};
 use crate::wal::{Log, LogStats, Seat};
 
-pub(crate) use commit::{Batch, Op, Read, SlotBatch};
+pub(crate) use commit::{Batch, KeyOp, Op, Ops, Read, SlotBatch};
 use feed::WatchStats;
 use figures::Figures;
 pub(crate) use image_state::Cell;

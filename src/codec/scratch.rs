@@ -63,7 +63,10 @@ mod tests {
         let place = first.as_ptr();
         let mut second = Scratch::take();
         second.extend_from_slice(b"second");
-        assert_eq!((first.as_slice(), second.as_slice()), (&b"first"[..], &b"second"[..]));
+        assert_eq!(
+            (first.as_slice(), second.as_slice()),
+            (&b"first"[..], &b"second"[..])
+        );
         drop(second);
         drop(first);
         let again = Scratch::take();

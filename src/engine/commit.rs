@@ -6,11 +6,14 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::Engine;
 use super::body::BodyWriter;
 use super::quota::{QuotaChange, QuotaOf, Refusal};
 use super::reservation::Claim;
 use super::sequencer::Sequencer;
+use super::small_key::SmallKey;
 use super::table::{Found, Garbage, Slot, SlotState, Stored};
 use super::usage::Verdict;
 use crate::codec::cell::{NEVER, deadline, has_expired};
@@ -45,6 +48,12 @@ impl fmt::Debug for Op {
     }
 }
 
+/// What becomes of keys of one scope. Most commits have one key, and need no memory for it.
+pub(crate) type Ops = SmallVec<[KeyOp; 1]>;
+
+/// A key and what becomes of it.
+pub(crate) type KeyOp = (SmallKey, Op);
+
 /// The writes to one scope; in a batch there is one for each scope.
 #[derive(Debug)]
 pub(crate) struct SlotBatch {
@@ -52,7 +61,7 @@ pub(crate) struct SlotBatch {
     /// Clear the scope before the ops.
     pub(crate) clear: bool,
     /// Keys in order, each once.
-    pub(crate) ops: Vec<(Box<[u8]>, Op)>,
+    pub(crate) ops: Ops,
 }
 
 /// What a transaction read and relies on.
@@ -66,7 +75,7 @@ pub(crate) struct Read {
 /// A commit to be made.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    pub(crate) writes: Vec<SlotBatch>,
+    pub(crate) writes: SmallVec<[SlotBatch; 1]>,
     pub(crate) reads: Vec<Read>,
     /// The earliest deadline of what was read as present: from then on it would have
     /// been read as absent.
@@ -114,12 +123,20 @@ struct Bases {
 }
 
 impl Batch {
+    /// What was written to these scopes, and nothing read.
+    pub(crate) fn of(writes: impl IntoIterator<Item = SlotBatch>) -> Self {
+        Self {
+            writes: writes.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
     fn has_modify(&self) -> bool {
         self.writes.iter().any(SlotBatch::has_modify)
     }
 
     fn has_puts(&self) -> bool {
-        let puts = |(_, op): &(_, Op)| !matches!(op, Op::Delete);
+        let puts = |(_, op): &KeyOp| !matches!(op, Op::Delete);
         self.writes.iter().any(|batch| batch.ops.iter().any(puts))
     }
 
@@ -133,7 +150,7 @@ impl Batch {
             }
             claims.extend(batch.ops.iter().map(|(key, _)| Claim {
                 slot,
-                key: Some(key.clone()),
+                key: Some((**key).into()),
             }));
         }
         claims
@@ -155,8 +172,30 @@ impl Batch {
 }
 
 impl SlotBatch {
+    /// What becomes of these keys, which are in order, each once.
+    pub(crate) fn of<K: Into<SmallKey>>(
+        slot: Arc<Slot>,
+        ops: impl IntoIterator<Item = (K, Op)>,
+    ) -> Self {
+        let ops = ops.into_iter().map(|(key, op)| (key.into(), op));
+        Self {
+            slot,
+            clear: false,
+            ops: ops.collect(),
+        }
+    }
+
+    /// The scope is cleared.
+    pub(crate) fn clearing(slot: Arc<Slot>) -> Self {
+        Self {
+            slot,
+            clear: true,
+            ops: Ops::new(),
+        }
+    }
+
     fn has_modify(&self) -> bool {
-        let modifies = |(_, op): &(_, Op)| matches!(op, Op::Modify(_));
+        let modifies = |(_, op): &KeyOp| matches!(op, Op::Modify(_));
         self.ops.iter().any(modifies)
     }
 
@@ -268,7 +307,7 @@ impl Engine {
         let mut found = Vec::new();
         if batch.writes.iter().any(SlotBatch::needs_bases) {
             for writes in &batch.writes {
-                let of_op = |(key, _): &(Box<[u8]>, Op)| match self.disk {
+                let of_op = |(key, _): &KeyOp| match self.disk {
                     Some(_) => self.newest(&writes.slot, key),
                     None => Ok(None),
                 };
@@ -312,7 +351,7 @@ impl Engine {
         if ready.is_some_and(|body| body.schema() != schema) {
             return Ok(Attempt::Stale);
         }
-        let mut states: Vec<_> = batch
+        let mut states: SmallVec<[_; 1]> = batch
             .writes
             .iter()
             .map(|writes| writes.slot.write())
@@ -452,7 +491,7 @@ impl Engine {
     pub(super) fn replay(&self, batch: &Batch, lsn: Lsn, time_micros: u64) {
         let mut garbage = Vec::new();
         let mut sequencer = self.sequencer.lock();
-        let mut states: Vec<_> = batch
+        let mut states: SmallVec<[_; 1]> = batch
             .writes
             .iter()
             .map(|writes| writes.slot.write())

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
-use super::commit::{Batch, Op, Read, SlotBatch};
+use super::commit::{Batch, Op, Ops, Read, SlotBatch};
 use super::table::{Found, Slot};
 use crate::codec::cell::{NEVER, deadline, has_expired};
 use crate::error::{Error, Result};
@@ -352,12 +352,12 @@ impl Sweep<'_> {
         };
         let mut count = 0;
         for (slot, keys) in self.gathered.values() {
-            let mut ops = Vec::new();
+            let mut ops = Ops::new();
             for key in keys {
                 let found = view.version(slot, key)?;
                 if found.is_some_and(|(_, cell)| has_expired(&cell, || self.now)) {
                     batch.reads.push(Read::key(slot, key));
-                    ops.push((key.clone(), Op::Delete));
+                    ops.push(((&**key).into(), Op::Delete));
                 }
             }
             count += ops.len() as u64;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::body::{BodyOp, read_body, schema_of};
 use super::checkpoint::Switching;
-use super::commit::{Batch, Op, SlotBatch};
+use super::commit::{Batch, Op, Ops, SlotBatch};
 use super::expiry::Expiry;
 use super::feed::Feed;
 use super::folder::Folder;
@@ -409,7 +409,7 @@ impl Engine {
                     batch.writes.push(SlotBatch {
                         slot: self.slot(prefix),
                         clear: false,
-                        ops: Vec::new(),
+                        ops: Ops::new(),
                     });
                     return Ok(());
                 }

@@ -185,7 +185,7 @@ impl Table {
     }
 
     /// Adds a version; returns the change in bytes held.
-    fn put(&mut self, key: &[u8], lsn: Lsn, cell: Stored, pins: Pins) -> i64 {
+    fn put(&mut self, key: &SmallKey, lsn: Lsn, cell: Stored, pins: Pins) -> i64 {
         if pins.bottom && cell.is_none() && (pins.views.is_none() || !self.keys.contains_key(key)) {
             return self.forget(key, lsn);
         }
@@ -202,9 +202,8 @@ impl Table {
                 older: Vec::new(),
                 kept: false,
             };
-            let key = SmallKey::from(key);
-            let change = added as i64 + self.schedule(&key, None, expires);
-            self.keys.insert(key, chain);
+            let change = added as i64 + self.schedule(key, None, expires);
+            self.keys.insert(key.clone(), chain);
             return self.grown(change);
         };
         let visible = chain.lsn >= cleared;
@@ -225,21 +224,18 @@ impl Table {
             && (!chain.older.is_empty() || chain.cell.is_none())
             && !mem::replace(&mut chain.kept, true);
         self.count(old_live, new_live);
-        if (keeps || expired.is_some() || expires.is_some())
-            && let Some((key, _)) = self.keys.get_key_value(key)
-        {
-            let key = key.clone();
-            change += self.schedule(&key, expired, expires);
-            if keeps {
-                self.kept.insert((lsn, Some(key)));
-            }
+        if expired.is_some() || expires.is_some() {
+            change += self.schedule(key, expired, expires);
+        }
+        if keeps {
+            self.kept.insert((lsn, Some(key.clone())));
         }
         self.grown(change)
     }
 
     /// Takes a key out that no view reads and that nothing is below; returns the change
     /// in bytes held. Where it is not there, nothing changes.
-    fn forget(&mut self, key: &[u8], lsn: Lsn) -> i64 {
+    fn forget(&mut self, key: &SmallKey, lsn: Lsn) -> i64 {
         let Some((key, chain)) = self.keys.remove_entry(key) else {
             return self.grown(0);
         };
@@ -507,7 +503,7 @@ impl SlotState {
         }
     }
 
-    pub(crate) fn put(&mut self, key: &[u8], lsn: Lsn, cell: Stored, pins: Pins) -> i64 {
+    pub(crate) fn put(&mut self, key: &SmallKey, lsn: Lsn, cell: Stored, pins: Pins) -> i64 {
         self.active.put(key, lsn, cell, pins)
     }
 

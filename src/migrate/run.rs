@@ -203,7 +203,7 @@ impl Chain<'_> {
             now.at = Some(Bytes(prefix));
             let ops = writes.into_iter().map(|(key, cell)| {
                 let op = Op::Put(staged(&cell));
-                (key.into_boxed_slice(), op)
+                (key.into(), op)
             });
             apply::stage(self.staged, ops.collect(), &now)?;
             *record = now;

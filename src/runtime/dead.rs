@@ -17,7 +17,7 @@ use crate::codec::CodecLimits;
 use crate::codec::cell::{NEVER, deadline};
 use crate::engine::table::Slot;
 use crate::engine::view::View;
-use crate::engine::{Batch, Op, SlotBatch};
+use crate::engine::{Batch, KeyOp, Op, Ops, SlotBatch};
 use crate::error::{Error, Result, WorkError};
 use crate::ids::Lsn;
 use crate::runtime::record::{self, DeadKey, DeadRecord};
@@ -242,7 +242,7 @@ struct Held {
 #[must_use = "dropped, it is undone"]
 pub(crate) struct DeadChange<'d> {
     letters: &'d DeadLetters,
-    ops: Vec<(Box<[u8]>, Op)>,
+    ops: Ops,
     added: Vec<u64>,
     removed: Vec<(u64, u64)>,
     /// How many of those made room for others.
@@ -347,7 +347,7 @@ impl DeadLetters {
             held.next = held.next.saturating_add(1);
             held.letters.insert(number, until);
             change.added.push(number);
-            ops.insert(DeadKey::Letter(number).encode(), Op::Put(cell));
+            ops.insert(DeadKey::Letter(number).encode().into(), Op::Put(cell));
         }
         if held.letters.len() > self.keep.number {
             held.letters.retain(|_, until| *until > now_micros);
@@ -364,7 +364,7 @@ impl DeadLetters {
             ops.extend(removal(number));
         }
         if !ops.is_empty() {
-            ops.insert(DeadKey::Next.encode(), self.next(held.next)?);
+            ops.insert(DeadKey::Next.encode().into(), self.next(held.next)?);
         }
         drop(held);
         change.ops = ops.into_iter().collect();
@@ -449,7 +449,7 @@ impl DeadLetters {
         let removed = self.held.lock().letters.remove(&number);
         let until = removed.ok_or_else(|| unknown(number))?;
         change.removed.push((number, until));
-        change.ops = removal(number).into();
+        change.ops = removal(number).into_iter().collect();
         let letter = self.get(number)?;
         Ok((letter, change))
     }
@@ -461,10 +461,7 @@ impl DeadLetters {
     /// As [`get`](Self::get).
     pub(crate) fn discard(&self, number: u64) -> Result<Lsn> {
         let (_, mut change) = self.take(number)?;
-        let batch = Batch {
-            writes: vec![change.take_writes()],
-            ..Batch::default()
-        };
+        let batch = Batch::of([change.take_writes()]);
         let lsn = self.store.shared.engine.commit(&batch)?;
         change.committed();
         Ok(lsn)
@@ -473,7 +470,7 @@ impl DeadLetters {
     fn change(&self) -> DeadChange<'_> {
         DeadChange {
             letters: self,
-            ops: Vec::new(),
+            ops: Ops::new(),
             added: Vec::new(),
             removed: Vec::new(),
             dropped: 0,
@@ -481,15 +478,7 @@ impl DeadLetters {
     }
 
     fn batch(&self, ops: Vec<(Box<[u8]>, Op)>) -> Batch {
-        let writes = SlotBatch {
-            slot: Arc::clone(&self.slot),
-            clear: false,
-            ops,
-        };
-        Batch {
-            writes: vec![writes],
-            ..Batch::default()
-        }
+        Batch::of([SlotBatch::of(Arc::clone(&self.slot), ops)])
     }
 
     fn letter(&self, view: &View, id: u64, cell: &[u8]) -> Result<DeadLetter> {
@@ -527,10 +516,10 @@ impl DeadLetters {
 }
 
 /// What removes one, the data included that it came with.
-fn removal(number: u64) -> [(Box<[u8]>, Op); 2] {
+fn removal(number: u64) -> [KeyOp; 2] {
     [
-        (DeadKey::Letter(number).encode(), Op::Delete),
-        (DeadKey::Original(number).encode(), Op::Delete),
+        (DeadKey::Letter(number).encode().into(), Op::Delete),
+        (DeadKey::Original(number).encode().into(), Op::Delete),
     ]
 }
 

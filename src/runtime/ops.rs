@@ -71,7 +71,11 @@ impl Ops {
         let writes = self.scopes.into_iter().map(|writes| SlotBatch {
             slot: writes.slot,
             clear: writes.clear,
-            ops: writes.keys.into_iter().collect(),
+            ops: writes
+                .keys
+                .into_iter()
+                .map(|(key, op)| (key.into(), op))
+                .collect(),
         });
         batch.writes.extend(writes);
     }

@@ -184,15 +184,8 @@ pub(crate) fn removal_batch(engine: &Engine, jobs: &[FinishedJob]) -> Batch {
         }
     }
     let records = engine.slot(&record::jobs().encode());
-    writes.push(SlotBatch {
-        slot: records,
-        clear: false,
-        ops: ops.into_iter().collect(),
-    });
-    Batch {
-        writes,
-        ..Batch::default()
-    }
+    writes.push(SlotBatch::of(records, ops));
+    Batch::of(writes)
 }
 
 /// All that belongs to a job beside its record.
@@ -203,11 +196,7 @@ fn scopes_of(id: &str) -> [Scope; 4] {
 }
 
 fn clear(engine: &Engine, scope: &Scope) -> SlotBatch {
-    SlotBatch {
-        slot: engine.slot(&scope.encode()),
-        clear: true,
-        ops: Vec::new(),
-    }
+    SlotBatch::clearing(engine.slot(&scope.encode()))
 }
 
 /// All jobs of a store.

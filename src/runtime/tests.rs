@@ -31,11 +31,10 @@ pub(crate) struct Fixture {
 }
 
 fn put(store: &Store, scope: &Scope, key: Box<[u8]>, cell: Arc<[u8]>) -> SlotBatch {
-    SlotBatch {
-        slot: store.shared().engine.slot(&scope.encode()),
-        clear: false,
-        ops: vec![(key, Op::Put(cell))],
-    }
+    SlotBatch::of(
+        store.shared().engine.slot(&scope.encode()),
+        [(key, Op::Put(cell))],
+    )
 }
 
 impl Fixture {
@@ -129,10 +128,7 @@ impl Fixture {
     }
 
     fn commit_writes(&self, writes: Vec<SlotBatch>) -> Lsn {
-        let batch = Batch {
-            writes,
-            ..Batch::default()
-        };
+        let batch = Batch::of(writes);
         self.store.shared().engine.commit(&batch).unwrap()
     }
 
@@ -153,14 +149,13 @@ impl Fixture {
     /// Removes the records of a job; in memory it still runs.
     pub(crate) fn remove_in_store(&self, job: &Job) {
         let delete = |key: Box<[u8]>| (key, Op::Delete);
-        self.commit_writes(vec![SlotBatch {
-            slot: self.store.shared().engine.slot(&record::jobs().encode()),
-            clear: false,
-            ops: vec![
+        self.commit_writes(vec![SlotBatch::of(
+            self.store.shared().engine.slot(&record::jobs().encode()),
+            [
                 delete(record::job_begin_key(&job.id)),
                 delete(record::job_end_key(&job.id)),
             ],
-        }]);
+        )]);
     }
 
     /// An activation of a routine, with a message for each of the jobs.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::CodecLimits;
 use crate::codec::cell::deadline;
 use crate::engine::table::Slot;
-use crate::engine::{Op, SlotBatch};
+use crate::engine::{Batch, Op, SlotBatch};
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, Version};
 use crate::scope::Scope;
@@ -280,12 +280,8 @@ impl ScopeHandle {
     pub fn clear(&self) -> Result<()> {
         let slot = Arc::clone(self.enter()?);
         let caches = self.shared.caches_of(&self.scope);
-        let clear = |slot| SlotBatch {
-            slot,
-            clear: true,
-            ops: Vec::new(),
-        };
-        self.commit(vec![clear(slot), clear(caches)]).map(drop)
+        self.commit([slot, caches].map(SlotBatch::clearing))
+            .map(drop)
     }
 
     /// Adds to an integer and returns the new value; a key without a value counts
@@ -438,16 +434,13 @@ impl ScopeHandle {
     }
 
     fn write_to(&self, slot: &Arc<Slot>, key: &str, op: Op) -> Result<Lsn> {
-        self.commit(vec![SlotBatch {
-            slot: Arc::clone(slot),
-            clear: false,
-            ops: vec![(key.as_bytes().into(), op)],
-        }])
+        let writes = SlotBatch::of(Arc::clone(slot), [(key.as_bytes(), op)]);
+        self.commit([writes])
     }
 
-    fn commit(&self, writes: Vec<SlotBatch>) -> Result<Lsn> {
+    fn commit(&self, writes: impl IntoIterator<Item = SlotBatch>) -> Result<Lsn> {
         let begun = self.begin();
-        let lsn = self.shared.commit(writes)?;
+        let lsn = self.shared.commit(Batch::of(writes))?;
         self.acknowledge(lsn, begun)?;
         Ok(lsn)
     }

@@ -75,14 +75,10 @@ impl Shared {
             None => Op::Delete,
             Some(setting) => Op::Put(cell::encode(setting, None, &CodecLimits::default())?),
         };
+        let writes = SlotBatch::of(slot(&self.engine), [(key.into_bytes(), op)]);
         let batch = Batch {
-            writes: vec![SlotBatch {
-                slot: slot(&self.engine),
-                clear: false,
-                ops: vec![(key.into_bytes().into(), op)],
-            }],
             quota,
-            ..Batch::default()
+            ..Batch::of([writes])
         };
         // It read nothing, so there is nothing to lose a race about.
         self.engine.commit(&batch)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::clock;
 use crate::engine::report::{Recovery, Verification};
 use crate::engine::table::Slot;
-use crate::engine::{Batch, Engine, SlotBatch};
+use crate::engine::{Batch, Engine};
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::observe::{self, Span, Work};
@@ -124,11 +124,7 @@ impl Shared {
 
     /// Commits what reads nothing, so that there is no race to lose. Visible when it
     /// returns.
-    pub(super) fn commit(&self, writes: Vec<SlotBatch>) -> Result<Lsn> {
-        let batch = Batch {
-            writes,
-            ..Batch::default()
-        };
+    pub(super) fn commit(&self, batch: Batch) -> Result<Lsn> {
         let lsn = self.engine.commit(&batch)?;
         trace::committed(self, &batch, lsn);
         Ok(lsn)

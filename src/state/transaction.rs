@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::codec::cell::deadline;
+use crate::engine::small_key::SmallKey;
 use crate::engine::table::{Slot, Stored};
 use crate::engine::view::View;
 use crate::engine::{Batch, Claim, Engine, Op, Read, SlotBatch, Ticket};
@@ -119,7 +120,7 @@ pub(super) struct State {
 pub(super) struct ScopeWrites {
     slot: Arc<Slot>,
     pub(super) cleared: bool,
-    pub(super) keys: BTreeMap<Vec<u8>, Stored>,
+    pub(super) keys: BTreeMap<SmallKey, Stored>,
 }
 
 fn within(limit: &'static str, max: usize, actual: usize, slot: &Slot) -> Result<usize> {
@@ -185,7 +186,7 @@ impl State {
         self.grow(slot, key.len() + cell_bytes + OP_BYTES)?;
         self.put_bytes = put;
         count_write();
-        self.writes_to(slot).keys.insert(key.to_vec(), cell);
+        self.writes_to(slot).keys.insert(key.into(), cell);
         Ok(())
     }
 
@@ -226,7 +227,7 @@ impl State {
             ops: writes
                 .keys
                 .into_iter()
-                .map(|(key, cell)| (key.into(), cell.map_or(Op::Delete, Op::Put)))
+                .map(|(key, cell)| (key, cell.map_or(Op::Delete, Op::Put)))
                 .collect(),
         });
         Batch {

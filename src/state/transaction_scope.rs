@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::cell::has_expired;
 use crate::engine::Cell;
 use crate::engine::part::{Part, ScanCell, ScanEntry};
+use crate::engine::small_key::SmallKey;
 use crate::engine::table::{Slot, Stored};
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, Version};
@@ -326,7 +327,9 @@ impl<'a> TransactionScope<'a> {
         let mut cleared = false;
         if let Some(writes) = state.writes.get(&slot.number) {
             cleared = writes.cleared;
-            let range = writes.keys.range((from.clone(), to.clone()));
+            let (from, to) = (from.as_ref(), to.as_ref());
+            let bounds = (from.map(Vec::as_slice), to.map(Vec::as_slice));
+            let range = writes.keys.range::<[u8], _>(bounds);
             own.extend(range.map(|(key, cell)| (key.clone(), cell.clone())));
         }
         Ok(TransactionScan {
@@ -418,7 +421,7 @@ fn same(before: &Option<Stored>, now: &Option<Stored>) -> bool {
 pub struct TransactionScan<'a> {
     transaction: &'a Transaction,
     slot: Arc<Slot>,
-    own: Peekable<btree_map::IntoIter<Vec<u8>, Stored>>,
+    own: Peekable<btree_map::IntoIter<SmallKey, Stored>>,
     part: Part,
     /// What the entries of the part have in common.
     of: Arc<EntriesOf>,
@@ -454,7 +457,7 @@ impl TransactionScan<'_> {
         loop {
             self.fill()?;
             let seen = self.part.front().map(|entry| &*entry.key);
-            let mine = self.own.peek().map(|(key, _)| key.as_slice());
+            let mine = self.own.peek().map(|(key, _)| &**key);
             let take_mine = match (seen, mine) {
                 (None, None) => return Ok(None),
                 (Some(_), None) => false,
@@ -481,7 +484,7 @@ impl TransactionScan<'_> {
             }
             if let Some(cell) = cell.filter(|cell| !has_expired(cell, || view.time())) {
                 let entry = ScanEntry {
-                    key: key.as_slice().into(),
+                    key: (*key).into(),
                     lsn: Lsn::ZERO,
                     cell: ScanCell::Own(Cell::Memory(cell)),
                 };

@@ -48,17 +48,12 @@ fn commit(engine: &Arc<Engine>, key: u32, schema: Option<u32>) -> Lsn {
 fn commit_all(engine: &Arc<Engine>, keys: Range<u32>, schema: Option<u32>) -> Lsn {
     let put = |key: u32| {
         let cell = Op::Put(Arc::from([0, 0].as_slice()));
-        (Box::from(key.to_be_bytes().as_slice()), cell)
+        (key.to_be_bytes().to_vec(), cell)
     };
-    let write = SlotBatch {
-        slot: engine.slot(&Scope::Global.encode()),
-        clear: false,
-        ops: keys.map(put).collect(),
-    };
+    let slot = engine.slot(&Scope::Global.encode());
     let batch = Batch {
-        writes: vec![write],
         schema,
-        ..Batch::default()
+        ..Batch::of([SlotBatch::of(slot, keys.map(put))])
     };
     engine.commit(&batch).unwrap()
 }

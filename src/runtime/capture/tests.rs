@@ -111,14 +111,10 @@ fn write(store: &Store, job: &Job, change: Option<OutputChange>) {
     let engine = &store.shared().engine;
     let ops = change.writes.into_iter();
     let ops = ops.map(|(key, cell)| (key, cell.map_or(Op::Delete, Op::Put)));
-    let batch = Batch {
-        writes: vec![SlotBatch {
-            slot: engine.slot(&record::job(&job.id).encode()),
-            clear: false,
-            ops: ops.collect(),
-        }],
-        ..Batch::default()
-    };
+    let batch = Batch::of([SlotBatch::of(
+        engine.slot(&record::job(&job.id).encode()),
+        ops,
+    )]);
     engine.commit(&batch).unwrap();
     let mut state = job.state.lock();
     state.output = Some(change.after);

@@ -31,10 +31,7 @@ fn letters(store: &Store, keep: KeepDeadLetters) -> DeadLetters {
 }
 
 fn commit(letters: &DeadLetters, mut change: DeadChange<'_>) -> (Vec<u64>, u64) {
-    let batch = Batch {
-        writes: vec![change.take_writes()],
-        ..Batch::default()
-    };
+    let batch = Batch::of([change.take_writes()]);
     letters.store.shared.engine.commit(&batch).unwrap();
     change.committed()
 }

@@ -19,15 +19,8 @@ fn key(name: &str, data: impl Into<Value>) -> WorkKey {
 
 fn commit(store: &Store, op: (Box<[u8]>, Op)) -> Result<Lsn> {
     let engine = &store.shared.engine;
-    let writes = SlotBatch {
-        slot: engine.slot(&record::keys().encode()),
-        clear: false,
-        ops: vec![op],
-    };
-    engine.commit(&Batch {
-        writes: vec![writes],
-        ..Batch::default()
-    })
+    let writes = SlotBatch::of(engine.slot(&record::keys().encode()), [op]);
+    engine.commit(&Batch::of([writes]))
 }
 
 fn take(store: &Store, key: &WorkKey, job: &str) -> Result<Lsn> {

@@ -19,14 +19,10 @@ fn commit(store: &Store, job: &str, change: &OutputChange) {
     let engine = &store.shared().engine;
     let op = |cell: &Stored| cell.clone().map_or(Op::Delete, Op::Put);
     let ops = change.writes.iter();
-    let batch = Batch {
-        writes: vec![SlotBatch {
-            slot: engine.slot(&record::job(job).encode()),
-            clear: false,
-            ops: ops.map(|(key, cell)| (key.clone(), op(cell))).collect(),
-        }],
-        ..Batch::default()
-    };
+    let batch = Batch::of([SlotBatch::of(
+        engine.slot(&record::job(job).encode()),
+        ops.map(|(key, cell)| (key.clone(), op(cell))),
+    )]);
     engine.commit(&batch).unwrap();
 }
 

@@ -63,15 +63,8 @@ fn write(store: &Store, id: &str, begin: Option<JobRecord>, end: Option<JobEndRe
 
 fn put(store: &Store, scope: &Scope, ops: Vec<(Box<[u8]>, Op)>) {
     let engine = &store.shared.engine;
-    let writes = SlotBatch {
-        slot: engine.slot(&scope.encode()),
-        clear: false,
-        ops,
-    };
-    let batch = Batch {
-        writes: vec![writes],
-        ..Batch::default()
-    };
+    let writes = SlotBatch::of(engine.slot(&scope.encode()), ops);
+    let batch = Batch::of([writes]);
     engine.commit(&batch).unwrap();
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::Cache;
 use super::kept::{Kept, count};
 use crate::codec::cell::deadline;
-use crate::engine::{Op, SlotBatch};
+use crate::engine::{Batch, Op, SlotBatch};
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, Version};
 use crate::state::scan::Entry;
@@ -35,17 +35,13 @@ impl Cache {
 
     /// Commits what becomes of some keys of the cache.
     fn commit(&self, kept: &Kept, ops: Vec<(String, Op)>) -> Result<Lsn> {
-        let mut ops: Vec<(Box<[u8]>, Op)> = ops
+        let mut ops: Vec<_> = ops
             .into_iter()
-            .map(|(key, op)| (kept.full(&key).into_bytes().into(), op))
+            .map(|(key, op)| (kept.full(&key).into_bytes(), op))
             .collect();
         ops.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        let writes = SlotBatch {
-            slot: Arc::clone(&kept.slot),
-            clear: false,
-            ops,
-        };
-        let committed = self.scope.shared().commit(vec![writes]);
+        let writes = SlotBatch::of(Arc::clone(&kept.slot), ops);
+        let committed = self.scope.shared().commit(Batch::of([writes]));
         committed.map_err(|e| match e {
             Error::LimitExceeded {
                 limit, max, actual, ..

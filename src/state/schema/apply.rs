@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::engine::{Batch, Engine, Op, SlotBatch};
+use crate::engine::{Batch, Engine, KeyOp, Op, SlotBatch};
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::scope::{Scope, prefix_end};
@@ -22,15 +22,8 @@ const BATCH_ENTRIES: usize = 1024;
 /// So many caches are cleared at once.
 const BATCH_CACHES: usize = 256;
 
-/// A key and what becomes of it.
-type Write = (Box<[u8]>, Op);
-
-fn record_batch(engine: &Engine, ops: Vec<Write>) -> SlotBatch {
-    SlotBatch {
-        slot: record::slot(engine),
-        clear: false,
-        ops,
-    }
+fn record_batch(engine: &Engine, ops: Vec<KeyOp>) -> SlotBatch {
+    SlotBatch::of(record::slot(engine), ops)
 }
 
 /// Commits and hands it to the kernel, so that a kill costs at most this one.
@@ -42,21 +35,17 @@ pub(crate) fn commit(engine: &Arc<Engine>, batch: &Batch) -> Result<Lsn> {
 }
 
 /// Commits what a step has staged for one visit, and how far the chain is by that.
-pub(crate) fn stage(engine: &Arc<Engine>, ops: Vec<Write>, record: &Record) -> Result<()> {
+pub(crate) fn stage(engine: &Arc<Engine>, ops: Vec<KeyOp>, record: &Record) -> Result<()> {
     let mut writes = Vec::new();
     if !ops.is_empty() {
-        writes.push(SlotBatch {
-            slot: engine.slot(&layer(record.step).encode()),
-            clear: false,
-            ops,
-        });
+        let slot = engine.slot(&layer(record.step).encode());
+        writes.push(SlotBatch::of(slot, ops));
     }
     writes.push(record_batch(engine, vec![record.op()?]));
     let batch = Batch {
-        writes,
         // A layer holds as much as all scopes together.
         judged: true,
-        ..Batch::default()
+        ..Batch::of(writes)
     };
     commit(engine, &batch).map(drop)
 }
@@ -69,9 +58,8 @@ pub(crate) fn flip(engine: &Arc<Engine>, mut record: Record) -> Result<Record> {
     let mut ops = record::history_ops(engine, &record.steps, (record.from, record.to))?;
     ops.push(record.op()?);
     let batch = Batch {
-        writes: vec![record_batch(engine, ops)],
         schema: Some(record.to),
-        ..Batch::default()
+        ..Batch::of([record_batch(engine, ops)])
     };
     let lsn = commit(engine, &batch)?;
     engine.sync(lsn)?;
@@ -84,9 +72,8 @@ pub(crate) fn declare(engine: &Arc<Engine>, version: u32) -> Result<()> {
     clear_caches(engine)?;
     let ops = record::history_ops(engine, &[], (0, version))?;
     let batch = Batch {
-        writes: vec![record_batch(engine, ops)],
         schema: Some(version),
-        ..Batch::default()
+        ..Batch::of([record_batch(engine, ops)])
     };
     let lsn = engine.commit(&batch)?;
     engine.sync(lsn)?;
@@ -108,7 +95,7 @@ pub(crate) fn apply(
     let mut changes = stack.changes(from);
     let mut last = false;
     while !last {
-        let mut by_scope: BTreeMap<Vec<u8>, Vec<Write>> = BTreeMap::new();
+        let mut by_scope: BTreeMap<Vec<u8>, Vec<(Vec<u8>, Op)>> = BTreeMap::new();
         let (mut entries, mut bytes) = (0, 0);
         while entries < BATCH_ENTRIES && bytes < BATCH_BYTES {
             let Some((mut key, cell)) = changes.advance()? else {
@@ -120,22 +107,19 @@ pub(crate) fn apply(
             record.at = Some(Bytes(key.clone()));
             let own = key.split_off(scope_len(&key)?);
             let op = cell.map_or(Op::Delete, Op::Put);
-            by_scope.entry(key).or_default().push((own.into(), op));
+            by_scope.entry(key).or_default().push((own, op));
         }
         if by_scope.is_empty() {
             break;
         }
-        let scopes = by_scope.into_iter().map(|(prefix, ops)| SlotBatch {
-            slot: engine.slot(&prefix),
-            clear: false,
-            ops,
-        });
+        let scopes = by_scope
+            .into_iter()
+            .map(|(prefix, ops)| SlotBatch::of(engine.slot(&prefix), ops));
         let mut writes: Vec<_> = scopes.collect();
         writes.push(record_batch(engine, vec![record.op()?]));
         let batch = Batch {
-            writes,
             judged: true,
-            ..Batch::default()
+            ..Batch::of(writes)
         };
         commit(engine, &batch)?;
         wrote(entries as u64)?;
@@ -154,17 +138,13 @@ pub(crate) fn discard(engine: &Arc<Engine>, record: &Record) -> Result<()> {
 /// Clears the layers and says that no chain is under way, in one commit.
 fn forget(engine: &Arc<Engine>, record: &Record) -> Result<()> {
     let steps = u32::try_from(record.steps.len()).unwrap_or(u32::MAX);
-    let layers = record.layers(steps).into_iter().map(|step| SlotBatch {
-        slot: engine.slot(&layer(step).encode()),
-        clear: true,
-        ops: Vec::new(),
-    });
+    let layers = record
+        .layers(steps)
+        .into_iter()
+        .map(|step| SlotBatch::clearing(engine.slot(&layer(step).encode())));
     let mut writes: Vec<_> = layers.collect();
     writes.push(record_batch(engine, vec![record::idle()]));
-    let batch = Batch {
-        writes,
-        ..Batch::default()
-    };
+    let batch = Batch::of(writes);
     let lsn = engine.commit(&batch)?;
     engine.sync(lsn)
 }
@@ -191,20 +171,13 @@ fn clear_caches(engine: &Arc<Engine>) -> Result<()> {
                 (None, Some(memory)) => memory.to_vec(),
                 (None, None) => break,
             };
-            writes.push(SlotBatch {
-                slot: engine.slot(&next),
-                clear: true,
-                ops: Vec::new(),
-            });
+            writes.push(SlotBatch::clearing(engine.slot(&next)));
             at = prefix_end(&next).unwrap_or(next);
         }
         if writes.is_empty() {
             return Ok(());
         }
-        let batch = Batch {
-            writes,
-            ..Batch::default()
-        };
+        let batch = Batch::of(writes);
         commit(engine, &batch)?;
     }
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::codec::CodecLimits;
 use crate::engine::table::Slot;
-use crate::engine::{Engine, Op};
+use crate::engine::{Engine, KeyOp, Op};
 use crate::error::{Corruption, Error, Result};
 use crate::ids::Lsn;
 use crate::scope::Scope;
@@ -149,13 +149,13 @@ impl Record {
     }
 
     /// The write that keeps it.
-    pub(crate) fn op(&self) -> Result<(Box<[u8]>, Op)> {
+    pub(crate) fn op(&self) -> Result<KeyOp> {
         Ok((STATE.into(), Op::Put(encode(self)?)))
     }
 }
 
 /// The write that says that no chain is under way.
-pub(crate) fn idle() -> (Box<[u8]>, Op) {
+pub(crate) fn idle() -> KeyOp {
     (STATE.into(), Op::Delete)
 }
 
@@ -239,7 +239,7 @@ pub(crate) fn history_ops(
     engine: &Arc<Engine>,
     steps: &[StepRecord],
     (from, to): (u32, u32),
-) -> Result<Vec<(Box<[u8]>, Op)>> {
+) -> Result<Vec<KeyOp>> {
     let numbered = numbered(engine)?;
     let next = numbered.last().map_or(1, |(number, _)| number + 1);
     let micros = engine.now();

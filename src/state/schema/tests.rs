@@ -22,14 +22,7 @@ fn cell_of(value: u64) -> Arc<[u8]> {
 
 fn put(engine: &Arc<Engine>, scope: &Scope, key: &[u8], cell: Stored) {
     let op = cell.map_or(Op::Delete, Op::Put);
-    let batch = Batch {
-        writes: vec![SlotBatch {
-            slot: engine.slot(&scope.encode()),
-            clear: false,
-            ops: vec![(key.into(), op)],
-        }],
-        ..Batch::default()
-    };
+    let batch = Batch::of([SlotBatch::of(engine.slot(&scope.encode()), [(key, op)])]);
     engine.commit(&batch).unwrap();
 }
 

@@ -183,16 +183,8 @@ impl Idle {
                 Arc::clone(&moved)
             }))
         };
-        let writes = SlotBatch {
-            slot,
-            clear: false,
-            ops: vec![(key.into(), Op::Modify(Box::new(modify)))],
-        };
-        let batch = Batch {
-            writes: vec![writes],
-            ..Batch::default()
-        };
-        engine.commit(&batch)?;
+        let writes = SlotBatch::of(slot, [(key, Op::Modify(Box::new(modify)))]);
+        engine.commit(&Batch::of([writes]))?;
         engine.sync_within(MEMORY_WITHIN)?;
         Ok(true)
     }

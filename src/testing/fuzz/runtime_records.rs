@@ -130,16 +130,11 @@ fn a_store(input: &mut Input<'_>) {
             1 => record::keys(),
             _ => record::dead(),
         };
-        let writes = SlotBatch {
-            slot: engine.slot(&scope.encode()),
-            clear: false,
-            ops: vec![(input.chunk().into(), Op::Put(input.long_chunk().into()))],
-        };
-        let batch = Batch {
-            writes: vec![writes],
-            ..Batch::default()
-        };
-        engine.commit(&batch).unwrap_or_else(|e| panic!("{e}"));
+        let put = (input.chunk(), Op::Put(input.long_chunk().into()));
+        let writes = SlotBatch::of(engine.slot(&scope.encode()), [put]);
+        engine
+            .commit(&Batch::of([writes]))
+            .unwrap_or_else(|e| panic!("{e}"));
     }
     let id = input.text();
     if let Some(jobs) = found(load_jobs(&store)) {
@@ -161,10 +156,7 @@ fn a_store(input: &mut Input<'_>) {
             assert!(found(letters.get(0)).is_none());
         }
         if let Some(mut change) = found(letters.put(vec![letter()], engine.now())) {
-            let batch = Batch {
-                writes: vec![change.take_writes()],
-                ..Batch::default()
-            };
+            let batch = Batch::of([change.take_writes()]);
             // Where the next number is damaged, opening said so.
             engine.commit(&batch).unwrap_or_else(|e| panic!("{e}"));
             let (added, _) = change.committed();
