@@ -31,6 +31,7 @@ mod rebuild;
 pub(crate) mod report;
 mod reservation;
 mod sequencer;
+pub(crate) mod shortcut;
 mod slots;
 pub(crate) mod small_key;
 pub(crate) mod snapshot;
@@ -49,11 +50,11 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, StoreId};
-use crate::image::store::CacheCounts;
+use crate::image::cache::CacheCounts;
 use crate::observe::Summary;
 use crate::scope::ScopeKind;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex, RwLock};
+use crate::sync::{Condvar, Mutex};
 use crate::wal::{Log, LogStats, Seat};
 
 pub(crate) use commit::{Batch, KeyOp, Op, Ops, Read, SlotBatch};
@@ -102,7 +103,7 @@ pub(crate) struct Engine {
 struct Disk {
     folder: folder::Folder,
     log: Log,
-    image: RwLock<Arc<Image>>,
+    image: image_state::Current,
     backend: Arc<dyn crate::image::ImageBackend>,
     /// Held by whoever switches the manifest: checkpoint or rebuild.
     switching: Mutex<checkpoint::Switching>,

@@ -3,6 +3,7 @@
 //! names it and its hash is right.
 
 pub(crate) mod block;
+pub(crate) mod cache;
 pub(crate) mod cursor;
 pub(crate) mod fences;
 #[cfg(any(test, feature = "testing"))]

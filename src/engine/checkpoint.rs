@@ -175,9 +175,8 @@ impl Engine {
         generation: u64,
     ) -> Result<Arc<Image>> {
         manifest.write(&*disk.folder.vfs, &disk.folder.manifest())?;
-        let image = Arc::new(Image::new(manifest, Some(blocks), generation));
-        *disk.image.write() = Arc::clone(&image);
-        Ok(image)
+        let image = Image::new(manifest, Some(blocks), generation);
+        Ok(disk.image.publish(image))
     }
 
     /// Ends the newest generation, if anything was written since `after`.

@@ -11,10 +11,15 @@ use crate::image::fences::Fences;
 use crate::image::manifest::Manifest;
 use crate::image::store::Blocks;
 use crate::image::{ImageError, ImageErrorKind};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{RwLock, RwLockReadGuard};
 
 /// A sealed image. A checkpoint makes another one and leaves this as it is.
 #[derive(Debug)]
 pub(crate) struct Image {
+    /// Tells the images apart that a store has had since it was opened; 0 before anybody
+    /// could see it.
+    pub(crate) number: u64,
     pub(crate) manifest: Manifest,
     pub(crate) fences: Fences,
     /// `None` while there is nothing in it: the backend is opened when it is needed.
@@ -52,8 +57,10 @@ impl Deref for Cell {
 
 impl Image {
     pub(crate) fn new(manifest: Manifest, blocks: Option<Arc<Blocks>>, generation: u64) -> Self {
+        let first_keys = manifest.blocks.iter().map(|block| &*block.first_key);
         Self {
-            fences: Fences::of(&manifest.blocks),
+            number: 0,
+            fences: Fences::of(first_keys),
             manifest,
             blocks,
             generation,
@@ -87,13 +94,14 @@ impl Image {
 
     /// The entry of a full key.
     pub(crate) fn find(&self, key: &[u8]) -> Result<Option<(Lsn, Cell)>, ImageError> {
-        let Some(at) = self.fences.find_block(key) else {
-            return Ok(None);
-        };
-        let block = self.read(at)?;
-        Ok(block
-            .find(key)
-            .map(|(lsn, cell)| (lsn, Cell::Block(block, cell))))
+        let block = self.block_of(key)?;
+        Ok(block.and_then(|(_, block)| entry_of(block, key)))
+    }
+
+    /// The block that has a full key if any has, and its number in the manifest.
+    pub(crate) fn block_of(&self, key: &[u8]) -> Result<Option<(usize, Arc<Block>)>, ImageError> {
+        let at = self.fences.find_block(key);
+        at.map(|at| Ok((at, self.read(at)?))).transpose()
     }
 
     /// Visits entries with `from <= full key < end` in order, until `visitor`
@@ -120,5 +128,50 @@ impl Image {
             }
         }
         Ok(())
+    }
+}
+
+/// The entry of a full key in the block that has it, if any has.
+#[inline]
+pub(crate) fn entry_of(block: Arc<Block>, key: &[u8]) -> Option<(Lsn, Cell)> {
+    let (lsn, cell) = block.find(key)?;
+    Some((lsn, Cell::Block(block, cell)))
+}
+
+/// The image that readers see.
+#[derive(Debug)]
+pub(crate) struct Current {
+    image: RwLock<Arc<Image>>,
+    /// That of the image, for those who only ask whether it is still the same.
+    number: AtomicU64,
+}
+
+impl Current {
+    pub(crate) fn new(image: Image) -> Self {
+        Self {
+            image: RwLock::new(Arc::new(Image { number: 1, ..image })),
+            number: AtomicU64::new(1),
+        }
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Arc<Image>> {
+        self.image.read()
+    }
+
+    /// Lets readers see another image.
+    pub(crate) fn publish(&self, image: Image) -> Arc<Image> {
+        let mut current = self.image.write();
+        let number = current.number + 1;
+        let image = Arc::new(Image { number, ..image });
+        *current = Arc::clone(&image);
+        self.number.store(number, Ordering::Release);
+        image
+    }
+
+    /// The number of the image. Whoever found nothing in memory and then asks for it is
+    /// told that of one that has what left memory before.
+    #[inline]
+    pub(crate) fn number(&self) -> u64 {
+        self.number.load(Ordering::Acquire)
     }
 }

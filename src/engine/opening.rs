@@ -14,7 +14,7 @@ use super::commit::{Batch, Op, Ops, SlotBatch};
 use super::expiry::Expiry;
 use super::feed::Feed;
 use super::folder::Folder;
-use super::image_state::Image;
+use super::image_state::{Current, Image};
 use super::maintenance::Threads;
 use super::options::EngineOptions;
 use super::place::remove_unfinished;
@@ -33,7 +33,7 @@ use crate::image::store::Blocks;
 use crate::image::{ImageBackend, ImageError, ImageErrorKind};
 use crate::observe::{self, Work};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex, RwLock};
+use crate::sync::{Condvar, Mutex};
 use crate::vfs::Vfs;
 use crate::wal::{Known, Log, Room};
 
@@ -193,11 +193,7 @@ impl Engine {
         let mut log = opening.log;
         log.tell_as(&folder.root().display().to_string());
         let disk = Disk {
-            image: RwLock::new(Arc::new(Image::new(
-                empty_manifest(folder.store, 1),
-                None,
-                0,
-            ))),
+            image: Current::new(Image::new(empty_manifest(folder.store, 1), None, 0)),
             log,
             backend: components.backend,
             switching: Mutex::new(Switching::default()),
@@ -288,7 +284,7 @@ impl Engine {
                 self.open_image(disk, &mut switching, manifest)?;
             }
             Some(manifest) => {
-                *disk.image.write() = Arc::new(Image::new(manifest, None, 0));
+                disk.image.publish(Image::new(manifest, None, 0));
             }
             None => {
                 let mut stale = empty_manifest(self.store, highest);
@@ -302,7 +298,7 @@ impl Engine {
                     self.rebuild(disk, &mut switching, &stale, why)?;
                 } else {
                     let fresh = empty_manifest(self.store, highest + 1);
-                    *disk.image.write() = Arc::new(Image::new(fresh, None, 0));
+                    disk.image.publish(Image::new(fresh, None, 0));
                 }
             }
         }
@@ -333,7 +329,8 @@ impl Engine {
                     *switching = Switching::new(manifest.doomed.clone());
                 }
                 switching.leftovers = !leftovers;
-                *disk.image.write() = Arc::new(Image::new(manifest, Some(Arc::new(blocks)), 0));
+                disk.image
+                    .publish(Image::new(manifest, Some(Arc::new(blocks)), 0));
                 Ok(())
             }
             Err(e) if e.kind.is_of_the_disk() => Err(self.beyond_healing(&e)),

@@ -96,7 +96,7 @@ impl Engine {
                 switching.leftovers = !cleared;
                 let manifest = old.manifest.clone();
                 let image = Image::new(manifest, Some(Arc::new(blocks)), old.generation);
-                *disk.image.write() = Arc::new(image);
+                disk.image.publish(image);
                 switching.suspect = false;
                 Ok(())
             }
@@ -207,9 +207,7 @@ impl Engine {
     pub(super) fn first_image(&self, disk: &Disk, old: &Arc<Image>) -> Result<Arc<Image>> {
         let blocks = self.new_image(disk, old.manifest.folder)?;
         let image = Image::new(old.manifest.clone(), Some(blocks), old.generation);
-        let image = Arc::new(image);
-        *disk.image.write() = Arc::clone(&image);
-        Ok(image)
+        Ok(disk.image.publish(image))
     }
 
     /// Fills an empty image with a snapshot and the log behind it, up to `upto`.

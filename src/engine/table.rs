@@ -7,6 +7,8 @@
 //! - Where nothing is below, as in a store without a folder, a key that is deleted takes
 //!   nothing: what is kept of it for views is noted, and goes with them.
 
+mod sums;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::mem;
@@ -14,9 +16,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::quota::Quota;
+use super::shortcut::Shortcut;
 use super::small_key::SmallKey;
 use super::tally::Tally;
-use crate::codec::cell::{NEVER, deadline, has_expired};
+use crate::codec::cell::{NEVER, deadline};
 use crate::ids::Lsn;
 use crate::sync::atomic::{AtomicBool, AtomicU64};
 use crate::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -428,6 +431,8 @@ pub(crate) struct SlotState {
     pub(crate) tally: Tally,
     /// The scope's own quota. Changed by a commit, under the sequencer's lock.
     pub(crate) quota: Quota,
+    /// What is not in these tables.
+    pub(super) shortcut: Shortcut,
 }
 
 impl Slot {
@@ -523,31 +528,6 @@ impl SlotState {
         self.active.settle(lowest)
     }
 
-    /// Keys whose newest version has expired, so many at most, and when the next
-    /// version in memory expires; `now` where there may be more.
-    pub(crate) fn expired(&self, now: u64, at_most: usize) -> (Vec<SmallKey>, u64) {
-        let mut keys = BTreeSet::new();
-        let mut next = NEVER;
-        for table in self.tables() {
-            for (deadline, key) in &table.deadlines {
-                if *deadline > now {
-                    next = next.min(*deadline);
-                    break;
-                }
-                let found = self.find(key, Lsn::new(u64::MAX));
-                if matches!(found, Found::Version(_, Some(cell)) if has_expired(&cell, || now))
-                    && !keys.contains(key)
-                {
-                    if keys.len() == at_most {
-                        return (keys.into_iter().collect(), now);
-                    }
-                    keys.insert(key.clone());
-                }
-            }
-        }
-        (keys.into_iter().collect(), next)
-    }
-
     /// The sealed tables of generations in `(after, upto]`, newest first.
     pub(crate) fn sealed(&mut self, after: u64, upto: u64) -> Vec<Arc<Table>> {
         if self.active.generation <= upto {
@@ -573,21 +553,6 @@ impl SlotState {
     pub(crate) fn changed_since(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, lsn: Lsn) -> bool {
         self.tables()
             .any(|table| table.changed_since(from, to, lsn))
-    }
-
-    /// Keys and bytes at most: those in memory and those in the image may overlap.
-    pub(crate) fn upper_bound(&self) -> (u64, u64) {
-        let mut keys = 0;
-        let mut bytes = 0;
-        let counted = |table: &&Table| table.generation > self.tally.generation;
-        for table in self.tables().take_while(counted) {
-            keys += table.live_keys;
-            bytes += table.live_bytes;
-            if !table.cleared.is_empty() {
-                return (keys, bytes);
-            }
-        }
-        (keys + self.tally.image_keys, bytes + self.tally.image_bytes)
     }
 }
 

@@ -8,9 +8,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Engine;
-use super::image_state::{Cell, Image};
+use super::image_state::{Cell, Image, entry_of};
 use super::part::{Part, ScanCell, ScanEntry};
 use super::sequencer::{OpenView, Sequencer};
+use super::shortcut::{Shortcut, Way};
 use super::small_key::SmallKey;
 use super::table::{Found, Slot, SlotState};
 use crate::codec::cell::has_expired;
@@ -53,24 +54,26 @@ impl Engine {
 
     /// The newest version of a key, expired or not.
     pub(super) fn newest(&self, slot: &Slot, key: &[u8]) -> Result<Option<(Lsn, Cell)>> {
-        match slot.find(key, NEWEST) {
-            Found::Version(lsn, cell) => Ok(cell.map(|cell| (lsn, Cell::Memory(cell)))),
-            // Loaded after the miss: what left memory since is in it.
-            Found::Unknown => match self.image() {
-                Some(image) if !image.manifest.blocks.is_empty() => {
-                    with_full_key(slot, key, |key| self.read_image(image, key))
-                }
-                _ => Ok(None),
-            },
+        let number = || self.disk.as_ref().map_or(0, |disk| disk.image.number());
+        match at_hand(slot, key, NEWEST, number) {
+            Some(found) => Ok(found),
+            None => self.read_image(slot, key),
         }
     }
 
     /// An entry of the newest image; a damaged one is healed and asked again.
-    fn read_image(&self, image: Arc<Image>, key: &[u8]) -> Result<Option<(Lsn, Cell)>> {
-        image.find(key).or_else(|e| {
-            self.heal(&image, &e)?
-                .find(key)
-                .map_err(|e| self.beyond_healing(&e))
+    fn read_image(&self, slot: &Slot, key: &[u8]) -> Result<Option<(Lsn, Cell)>> {
+        // Loaded after the miss: what left memory since is in it.
+        let image = match self.image() {
+            Some(image) if !image.manifest.blocks.is_empty() => image,
+            _ => return Ok(None),
+        };
+        with_full_key(slot, key, |key| {
+            find_by(&image, slot, key).or_else(|e| {
+                self.heal(&image, &e)?
+                    .find(key)
+                    .map_err(|e| self.beyond_healing(&e))
+            })
         })
     }
 
@@ -107,6 +110,50 @@ impl Engine {
             time: AtomicU64::new(UNASKED),
         }
     }
+}
+
+/// The version of a key that counts at `at`, where it is in memory, be it the memtable or
+/// a block of the image of this number, which is asked for once the memtable had nothing.
+/// The outer `None` where the image has to be asked.
+#[inline]
+fn at_hand(
+    slot: &Slot,
+    key: &[u8],
+    at: Lsn,
+    image: impl FnOnce() -> u64,
+) -> Option<Option<(Lsn, Cell)>> {
+    let way = {
+        let state = slot.read();
+        match state.find(key, at) {
+            Found::Version(lsn, cell) => return Some(cell.map(|cell| (lsn, Cell::Memory(cell)))),
+            Found::Unknown => state.shortcut.way(image(), key),
+        }
+    };
+    match way {
+        Way::Block(block) => Some(with_full_key(slot, key, |full| entry_of(block, full))),
+        Way::Nothing => Some(None),
+        Way::Unknown => None,
+    }
+}
+
+/// The entry of a full key in an image; the way to its block is remembered.
+fn find_by(
+    image: &Image,
+    slot: &Slot,
+    key: &[u8],
+) -> std::result::Result<Option<(Lsn, Cell)>, ImageError> {
+    let Some((at, block)) = image.block_of(key)? else {
+        return Ok(None);
+    };
+    let fresh =
+        (!slot.read().shortcut.is_of(image.number)).then(|| Shortcut::new(image, &slot.prefix));
+    let mut state = slot.write();
+    if let Some(fresh) = fresh {
+        state.shortcut.replace(fresh);
+    }
+    state.shortcut.remember(image.number, at, &block);
+    drop(state);
+    Ok(entry_of(block, key))
 }
 
 /// The scope's prefix and the key.
@@ -171,11 +218,13 @@ impl View {
 
     /// The version of a key in this view, expired or not.
     pub(crate) fn version(&self, slot: &Slot, key: &[u8]) -> Result<Option<(Lsn, Cell)>> {
-        let found = match slot.find(key, self.lsn) {
-            Found::Version(lsn, cell) => cell.map(|cell| (lsn, Cell::Memory(cell))),
-            Found::Unknown => {
-                with_full_key(slot, key, |key| self.of_image(|image| image.find(key)))?.flatten()
-            }
+        let number = || self.image.as_ref().map_or(0, |image| image.number);
+        let found = match at_hand(slot, key, self.lsn, number) {
+            Some(found) => found,
+            None => with_full_key(slot, key, |full| {
+                self.of_image(|image| find_by(image, slot, full))
+            })?
+            .flatten(),
         };
         // After the read: what made room meanwhile had expired this view first.
         self.check()?;

@@ -2,11 +2,17 @@
 //! wrote it and an opaque cell. A block is checked as a whole when it is parsed;
 //! after that every access is cheap, allocates nothing and cannot fail.
 //!
+//! A block that is to be kept is indexed: its keys are found by their hashes.
+//!
 //! A block carries no checksum: who names a block (manifest, snapshot) keeps its
 //! hash and compares it before the bytes come here.
 
+mod index;
+
 use std::cmp::Ordering;
 use std::ops::Range;
+
+use self::index::KeyIndex;
 
 use crate::codec::cell::{NEVER, deadline};
 use crate::ids::Lsn;
@@ -275,9 +281,8 @@ impl EntryRef<'_> {
 #[derive(Debug)]
 pub(crate) struct Block {
     bytes: Box<[u8]>,
-    /// How the keys begin behind the prefix, one beside the other: a search looks at these
-    /// and not at entry after entry.
-    heads: Box<[u64]>,
+    /// Empty in a block that is read through once.
+    index: KeyIndex,
     count: usize,
     prefix_len: usize,
     deadline: u64,
@@ -310,7 +315,6 @@ impl Block {
         let mut offsets = Cursor::new(cursor.take(count * OFFSET_BYTES)?);
         let mut last: Option<&[u8]> = None;
         let mut earliest = NEVER;
-        let mut heads = Vec::with_capacity(count);
         for _ in 0..count {
             if offsets.size()? != cursor.at() {
                 return Err(cursor.malformed("an entry is not where the table says"));
@@ -325,18 +329,29 @@ impl Block {
                 return Err(cursor.malformed("the keys are not in ascending order"));
             }
             last = Some(suffix);
-            heads.push(head(suffix));
         }
         if cursor.remaining() != 0 {
             return Err(cursor.malformed("bytes follow the last entry"));
         }
         Ok(Self {
             bytes: bytes.into_boxed_slice(),
-            heads: heads.into_boxed_slice(),
+            index: KeyIndex::default(),
             count,
             prefix_len,
             deadline: earliest,
         })
+    }
+
+    /// The same block, of which single keys are asked for again and again.
+    pub(crate) fn indexed(mut self) -> Self {
+        let mut index = KeyIndex::new(self.count, self.bytes.len());
+        let mut key = Vec::new();
+        for (number, entry) in self.entries_from(0).enumerate() {
+            entry.key_into(&mut key);
+            index.insert(&key, self.start_of(number));
+        }
+        self.index = index;
+        self
     }
 
     /// How many entries there are.
@@ -351,7 +366,7 @@ impl Block {
 
     /// What it takes in memory beside its bytes, roughly.
     pub(crate) fn index_bytes(&self) -> u64 {
-        (self.heads.len() * size_of::<u64>()) as u64
+        self.index.bytes() as u64
     }
 
     /// The block as it is stored.
@@ -370,28 +385,41 @@ impl Block {
     /// The entry with this number, from zero, in order of the keys.
     #[inline]
     pub(crate) fn entry(&self, index: usize) -> Option<EntryRef<'_>> {
-        if index >= self.count {
-            return None;
+        match index < self.count {
+            true => self.entry_at(self.start_of(index)),
+            false => None,
         }
-        let table = HEADER_BYTES + self.prefix_len;
-        let start = self.u32_at(table + index * OFFSET_BYTES) as usize;
-        let suffix_len = self.u32_at(start);
-        let lsn =
-            Lsn::new(u64::from(self.u32_at(start + 4)) | u64::from(self.u32_at(start + 8)) << 32);
-        let cell_len = self.u32_at(start + 12);
-        let suffix = CellRef {
-            start: (start + ENTRY_HEADER_BYTES) as u32,
-            len: suffix_len,
-        };
+    }
+
+    /// Where the entry with this number begins.
+    #[inline]
+    fn start_of(&self, index: usize) -> usize {
+        let at = HEADER_BYTES + self.prefix_len + index * OFFSET_BYTES;
+        let offset = self.bytes.get(at..).and_then(<[u8]>::first_chunk);
+        // `parse` has seen that all offsets are inside; the zero is never used.
+        offset.map_or(0, |offset| u32::from_le_bytes(*offset) as usize)
+    }
+
+    #[inline]
+    fn entry_at(&self, start: usize) -> Option<EntryRef<'_>> {
+        let (header, rest) = self
+            .bytes
+            .get(start..)?
+            .split_first_chunk::<ENTRY_HEADER_BYTES>()?;
+        let [a, b, c, d, lsn @ .., e, f, g, h] = *header;
+        let suffix_len = u32::from_le_bytes([a, b, c, d]);
+        let cell_len = u32::from_le_bytes([e, f, g, h]);
+        let (suffix, rest) = rest.split_at_checked(suffix_len as usize)?;
+        let cell = rest.get(..cell_len as usize)?;
         let cell_ref = CellRef {
-            start: suffix.start.saturating_add(suffix_len),
+            start: (start + ENTRY_HEADER_BYTES + suffix.len()) as u32,
             len: cell_len,
         };
         Some(EntryRef {
             prefix: self.prefix(),
-            suffix: self.cell(suffix),
-            lsn,
-            cell: self.cell(cell_ref),
+            suffix,
+            lsn: Lsn::new(u64::from_le_bytes(lsn)),
+            cell,
             cell_ref,
         })
     }
@@ -410,8 +438,15 @@ impl Block {
     /// The LSN and the cell of a key.
     pub(crate) fn find(&self, key: &[u8]) -> Option<(Lsn, CellRef)> {
         let suffix = key.strip_prefix(self.prefix())?;
-        let entry = self.entry(self.lower_bound_suffix(suffix))?;
-        (entry.suffix == suffix).then_some((entry.lsn, entry.cell_ref))
+        let is_it = |entry: &EntryRef<'_>| entry.suffix == suffix;
+        let entry = match self.index.is_empty() {
+            true => self.entry(self.lower_bound_suffix(suffix)).filter(is_it),
+            false => {
+                let mut starts = self.index.candidates(key);
+                starts.find_map(|start| self.entry_at(start).filter(is_it))
+            }
+        };
+        entry.map(|entry| (entry.lsn, entry.cell_ref))
     }
 
     /// The number of the first entry whose key is not lower than `key`.
@@ -424,28 +459,16 @@ impl Block {
     }
 
     fn lower_bound_suffix(&self, suffix: &[u8]) -> usize {
-        // Few have the same head; those are told apart by the rest.
-        let head = head(suffix);
-        let mut low = self.heads.partition_point(|other| *other < head);
-        let same = self.heads.get(low..).unwrap_or_default();
-        let mut high = low + same.partition_point(|other| *other == head);
+        let (mut low, mut high) = (0, self.count);
         while low < high {
             let middle = low.midpoint(high);
-            if self.suffix(middle) < suffix {
-                low = middle + 1;
-            } else {
-                high = middle;
+            let entry = self.entry(middle);
+            match entry.is_some_and(|entry| entry.suffix < suffix) {
+                true => low = middle + 1,
+                false => high = middle,
             }
         }
         low
-    }
-
-    fn suffix(&self, index: usize) -> &[u8] {
-        let table = HEADER_BYTES + self.prefix_len;
-        let start = self.u32_at(table + index * OFFSET_BYTES) as usize;
-        let len = self.u32_at(start) as usize;
-        let suffix = start + ENTRY_HEADER_BYTES;
-        self.bytes.get(suffix..suffix + len).unwrap_or_default()
     }
 
     #[inline]
@@ -453,27 +476,6 @@ impl Block {
         let prefix = self.bytes.get(HEADER_BYTES..HEADER_BYTES + self.prefix_len);
         prefix.unwrap_or_default()
     }
-
-    /// `parse` has seen that all offsets are inside; the zero is never used.
-    #[inline]
-    fn u32_at(&self, at: usize) -> u32 {
-        let bytes = self
-            .bytes
-            .get(at..at + 4)
-            .and_then(|bytes| bytes.first_chunk());
-        bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
-    }
-}
-
-/// The first bytes of a key in an integer of the same order.
-#[inline]
-fn head(key: &[u8]) -> u64 {
-    let mut head = [0; 8];
-    match key.first_chunk() {
-        Some(first) => head = *first,
-        None => head[..key.len()].copy_from_slice(key),
-    }
-    u64::from_be_bytes(head)
 }
 
 #[cfg(test)]

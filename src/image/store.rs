@@ -2,22 +2,19 @@
 //! backend is joined, compared with the length and the hash that the manifest names,
 //! and parsed; anything else is damage, named by block and by the keys it concerns.
 //!
-//! Above it stands a bounded cache of parsed blocks. A number is never given twice,
-//! so a cached block is never stale.
+//! Above it stands a bounded cache of parsed blocks (`image::cache`). A number is never
+//! given twice, so a cached block is never stale.
 
 use std::fmt;
 use std::sync::Arc;
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ids::BlockId;
 use crate::image::block::Block;
+use crate::image::cache::{BlockCache, CacheCounts};
 use crate::image::manifest::BlockMeta;
 use crate::image::{Image, ImageError, ImageErrorKind, PIECE_BYTES_MAX, Piece};
-use crate::sync;
-use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// How many bytes go to the backend in one call: enough to share its cost, few enough
 /// to stay far from its deadline.
@@ -26,52 +23,17 @@ const PUT_BYTES: usize = 1024 * 1024;
 /// How many numbers go to the backend in one call to delete.
 const DELETE_IDS: usize = 4096;
 
-/// What a cached block costs beside its bytes, roughly.
-const CACHED_BYTES: u64 = 128;
-
-/// The size of a common block, from which the cache guesses how many it will hold.
-const COMMON_BLOCK_BYTES: u64 = 16 * 1024;
-
-#[derive(Clone, Copy, Debug)]
-struct ByBytes;
-
-impl Weighter<BlockId, Arc<Block>> for ByBytes {
-    fn weight(&self, _: &BlockId, block: &Arc<Block>) -> u64 {
-        block.bytes().len() as u64 + block.index_bytes() + CACHED_BYTES
-    }
-}
-
-/// How often a block was in the cache, since the image was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CacheCounts {
-    /// Reads that the cache answered.
-    pub(crate) hits: u64,
-    /// Reads that went to the backend.
-    pub(crate) misses: u64,
-    /// The bytes of the blocks that are in it.
-    pub(crate) bytes: u64,
-}
-
-/// How often a block was found, on a line of the processor's cache of its own.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Hits(AtomicU64);
-
 /// The blocks of an image, each believed only if it is what the manifest says.
 pub(crate) struct Blocks {
     image: Box<dyn Image>,
-    cache: Cache<BlockId, Arc<Block>, ByBytes>,
-    /// By the number of the block, so that threads that read seldom meet at one.
-    hits: [Hits; 16],
-    misses: AtomicU64,
+    cache: Arc<BlockCache>,
 }
 
 impl fmt::Debug for Blocks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = self.counts();
         f.debug_struct("Blocks")
             .field("image", &self.image)
-            .field("cache", &counts)
+            .field("cache", &self.cache)
             .finish()
     }
 }
@@ -79,12 +41,9 @@ impl fmt::Debug for Blocks {
 impl Blocks {
     /// A view of `image` that keeps up to `cache_bytes` of blocks in memory.
     pub(crate) fn new(image: Box<dyn Image>, cache_bytes: u64) -> Self {
-        let guess = usize::try_from(cache_bytes / COMMON_BLOCK_BYTES).unwrap_or(usize::MAX);
         Self {
             image,
-            cache: Cache::with_weighter(guess.clamp(16, 1 << 20), cache_bytes, ByBytes),
-            hits: Default::default(),
-            misses: AtomicU64::new(0),
+            cache: Arc::new(BlockCache::new(cache_bytes)),
         }
     }
 
@@ -96,25 +55,15 @@ impl Blocks {
     /// [`ImageErrorKind::Damaged`] if the block is missing or not the one that the
     /// manifest names; else what the backend says.
     pub(crate) fn read(&self, meta: &BlockMeta) -> Result<Arc<Block>, ImageError> {
-        if let Some(block) = self.cache.get(&meta.id) {
-            self.hit(meta);
-            return Ok(block);
-        }
-        let mut missed = false;
-        let block = sync::read_through(&self.cache, &meta.id, || {
-            missed = true;
-            self.read_uncached(meta).map(Arc::new)
-        });
-        match missed {
-            true => drop(self.misses.fetch_add(1, Ordering::Relaxed)),
-            false => self.hit(meta),
-        }
-        block
+        self.cache.get(meta.id, || {
+            let block = self.read_uncached(meta)?;
+            Ok(Arc::new(block.indexed()))
+        })
     }
 
-    fn hit(&self, meta: &BlockMeta) {
-        let hits = &self.hits[meta.id.get() as usize % self.hits.len()];
-        hits.0.fetch_add(1, Ordering::Relaxed);
+    /// The cache, for those who keep the way to what they found there.
+    pub(crate) fn cache(&self) -> &Arc<BlockCache> {
+        &self.cache
     }
 
     /// A block from the backend, past the cache: for those who read each block once.
@@ -160,7 +109,7 @@ impl Blocks {
     pub(crate) fn delete(&self, blocks: &[(BlockId, u32)]) -> Result<(), ImageError> {
         let mut ids = Vec::with_capacity(blocks.len().min(DELETE_IDS));
         for (id, pieces) in blocks {
-            self.cache.remove(id);
+            self.cache.remove(*id);
             for piece in pieces_of(*id, *pieces) {
                 ids.push(piece);
                 if ids.len() == DELETE_IDS {
@@ -183,7 +132,7 @@ impl Blocks {
     ///
     /// What the backend says; then some may be left.
     pub(crate) fn delete_from(&self, first: BlockId) -> Result<(), ImageError> {
-        self.cache.retain(|id, _| *id < first);
+        self.cache.remove_from(first);
         self.image.delete_from(first)
     }
 
@@ -217,15 +166,7 @@ impl Blocks {
 
     /// What the cache did.
     pub(crate) fn counts(&self) -> CacheCounts {
-        CacheCounts {
-            hits: self
-                .hits
-                .iter()
-                .map(|hits| hits.0.load(Ordering::Relaxed))
-                .sum(),
-            misses: self.misses.load(Ordering::Relaxed),
-            bytes: self.cache.weight(),
-        }
+        self.cache.counts()
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use proptest::collection::{btree_map, vec};
-use proptest::prelude::{any, prop_assert_eq, proptest};
+use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
 
@@ -56,8 +56,11 @@ proptest! {
         prop_assert_eq!(block.entries_from(0).count(), map.len());
         prop_assert_eq!(block.entry(map.len()).is_none(), true);
         let probes = probes.into_iter().flat_map(|p| [[head.clone(), p.clone()].concat(), p]);
+        let indexed = Block::parse(block.bytes().to_vec()).unwrap().indexed();
+        prop_assert!(indexed.index_bytes() >= 4 * map.len() as u64 && block.index_bytes() == 0);
         for probe in probes.chain(map.keys().cloned()) {
             let found = block.find(&probe);
+            prop_assert_eq!(indexed.find(&probe), found);
             let found = found.map(|(lsn, cell)| (lsn.get(), block.cell(cell).to_vec()));
             prop_assert_eq!(found.as_ref(), map.get(&probe));
             let below = map.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(&probe[..]))).count();
@@ -80,6 +83,7 @@ proptest! {
 /// Parses bytes and, if they pass, touches all that can be touched.
 fn walk(bytes: Vec<u8>) {
     if let Ok(block) = Block::parse(bytes.clone()) {
+        let block = block.indexed();
         let mut key = Vec::new();
         for entry in block.entries_from(0) {
             entry.key_into(&mut key);

@@ -196,7 +196,7 @@ fn what_could_not_be_read_is_not_written() {
 #[test]
 fn keys_find_their_block() {
     let manifest = sample();
-    let fences = Fences::of(&manifest.blocks);
+    let fences = Fences::of(manifest.blocks.iter().map(|block| &*block.first_key));
     let found = [&b"a"[..], b"b", b"c", b"d", b"e", b"f", b"zz"].map(|key| fences.find_block(key));
     assert_eq!(
         found,
