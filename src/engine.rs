@@ -28,6 +28,7 @@ pub(crate) mod place;
 mod pressure;
 pub(crate) mod quota;
 mod rebuild;
+mod renewal;
 pub(crate) mod report;
 mod reservation;
 mod sequencer;

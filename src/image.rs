@@ -2,6 +2,7 @@
 //! keeps them. The image is never believed: a block counts only if the manifest
 //! names it and its hash is right.
 
+pub(crate) mod ahead;
 pub(crate) mod block;
 pub(crate) mod cache;
 pub(crate) mod cursor;

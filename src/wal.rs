@@ -47,7 +47,7 @@ impl Default for LogOptions {
     fn default() -> Self {
         Self {
             segment_bytes_min: 256 * 1024,
-            segment_bytes_max: 64 * 1024 * 1024,
+            segment_bytes_max: 16 * 1024 * 1024,
             buffer_bytes: 512 * 1024,
             buffer_bytes_max: 32 * 1024 * 1024,
             unsynced_bytes_max: 64 * 1024 * 1024,

@@ -128,6 +128,25 @@ fn checkpoints() {
 }
 
 #[test]
+fn an_image_that_moves_to_a_new_folder() {
+    let workload = Workload::new("renewal")
+        .steps(numbered(40, 900))
+        .step(Step::Checkpoint)
+        .steps(numbered(40, 800))
+        .step(Step::Checkpoint)
+        .step(Step::Snapshot)
+        .steps(numbered(3, 100))
+        .step(Step::Checkpoint)
+        .step(Step::Commit(Write::Clear(Scope::Global)))
+        .steps(numbered(30, 700))
+        .step(Step::Checkpoint)
+        .step(Step::Reopen)
+        .steps(numbered(30, 900));
+    let summary = run(&workload);
+    assert!(replayed() || summary.checkpoints >= 4, "{summary}");
+}
+
+#[test]
 fn rotation_recycling_and_trimming() {
     let workload = Workload::new("rotation")
         .steps(numbered(60, 2000))

@@ -8,10 +8,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::changes::TakeChanges;
 use super::image_state::Image;
 use super::merge::{Merge, Merged};
+use super::renewal::Former;
 use super::table::{Slot, Stored, Table};
 use super::{Disk, Engine};
 use crate::clock;
@@ -32,6 +34,8 @@ pub(super) struct Switching {
     superseded: VecDeque<Superseded>,
     /// Blocks that no image names.
     doomed: Vec<(BlockId, u32)>,
+    /// Folders that the image was moved out of.
+    pub(super) former: Vec<Former>,
     /// The backend failed: it has to be opened again before it is used.
     pub(super) suspect: bool,
     /// A checkpoint found no room: pieces that no manifest speaks of have to go before
@@ -64,12 +68,18 @@ impl Switching {
 }
 
 /// A sealed part of the memtable.
-struct Sealed {
-    generation: u64,
-    lsn: Lsn,
+pub(super) struct Sealed {
+    pub(super) generation: u64,
+    pub(super) lsn: Lsn,
     time_micros: u64,
     schema: u32,
-    slots: Vec<Arc<Slot>>,
+    pub(super) slots: Vec<Arc<Slot>>,
+}
+
+/// Where a checkpoint writes its blocks.
+struct Target {
+    folder: u64,
+    blocks: Arc<Blocks>,
 }
 
 impl Engine {
@@ -137,18 +147,73 @@ impl Engine {
             true => self.first_image(disk, &old)?,
             false => old,
         };
-        let blocks = Arc::clone(old.blocks()?);
+        if self.is_worth_renewing(&old, &sealed) {
+            match self.renew(disk, switching, &old, &sealed) {
+                Ok(()) => return Ok(self.written(begun, sealed.lsn)),
+                // There may be room for what has changed.
+                Err(e) if e.is_disk_full() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let target = Target {
+            folder: old.manifest.folder,
+            blocks: Arc::clone(old.blocks()?),
+        };
         if switching.leftovers {
-            blocks.delete_from(old.manifest.next_block)?;
+            target.blocks.delete_from(old.manifest.next_block)?;
             switching.leftovers = false;
         }
-        let merged = self.merge(&old, &blocks, &sealed)?;
+        self.write_image_to(disk, switching, &old, &sealed, &target)?;
+        Ok(self.written(begun, sealed.lsn))
+    }
+
+    /// Writes the whole image to a new folder.
+    fn renew(
+        &self,
+        disk: &Disk,
+        switching: &mut Switching,
+        old: &Arc<Image>,
+        sealed: &Sealed,
+    ) -> Result<(), Failure> {
+        let (folder, blocks) = self.succeed(disk, old)?;
+        let target = Target { folder, blocks };
+        let written = self.write_image_to(disk, switching, old, sealed, &target);
+        if written.is_err() {
+            self.give_up_folder(disk, folder, &target.blocks);
+        }
+        written
+    }
+
+    fn written(&self, begun: Instant, lsn: Lsn) -> Lsn {
+        self.figures.checkpoint.record_since(begun);
+        self.tell_done("checkpoint written", lsn);
+        lsn
+    }
+
+    /// Writes what was sealed, and switches to the image with it.
+    fn write_image_to(
+        &self,
+        disk: &Disk,
+        switching: &mut Switching,
+        old: &Arc<Image>,
+        sealed: &Sealed,
+        target: &Target,
+    ) -> Result<(), Failure> {
+        let blocks = &target.blocks;
+        let in_place = old.is_kept_in(blocks);
+        let merged = self.merge(old, blocks, sealed)?;
         blocks.sync()?;
-        let mut doomed = switching.all_doomed();
-        doomed.extend(&merged.freed);
+        let doomed = match in_place {
+            true => {
+                let mut doomed = switching.all_doomed();
+                doomed.extend(&merged.freed);
+                doomed
+            }
+            false => Vec::new(),
+        };
         let manifest = Manifest {
             store: self.store,
-            folder: old.manifest.folder,
+            folder: target.folder,
             lsn: sealed.lsn,
             time_micros: sealed.time_micros,
             schema: sealed.schema,
@@ -156,14 +221,23 @@ impl Engine {
             doomed,
             blocks: merged.blocks,
         };
-        self.switch(disk, manifest, blocks, sealed.generation)?;
-        switching.superseded.push_back(Superseded {
-            image: old,
-            freed: merged.freed,
-        });
-        self.figures.checkpoint.record_since(begun);
-        self.tell_done("checkpoint written", sealed.lsn);
-        Ok(sealed.lsn)
+        self.switch(disk, manifest, Arc::clone(blocks), sealed.generation)?;
+        let image = Arc::clone(old);
+        if in_place {
+            let freed = merged.freed;
+            switching.superseded.push_back(Superseded { image, freed });
+            return Ok(());
+        }
+        for (from, to) in merged.moved {
+            blocks.moved(from, to);
+        }
+        // What it had to take out goes with it.
+        switching.doomed.clear();
+        switching.leftovers = false;
+        let earlier = switching.superseded.drain(..).map(|earlier| earlier.image);
+        let images = earlier.chain([image]).collect();
+        switching.former.push(Former { images });
+        Ok(())
     }
 
     /// Writes a manifest and lets readers see its image.
@@ -235,6 +309,7 @@ impl Engine {
 
     /// Deletes blocks that nobody can read any more.
     fn delete_superseded(&self, disk: &Disk, switching: &mut Switching) {
+        self.remove_former(disk, &mut switching.former, false);
         while let Some(earlier) = switching.superseded.front()
             && Arc::strong_count(&earlier.image) == 1
             && let Some(earlier) = switching.superseded.pop_front()
@@ -292,6 +367,15 @@ fn newest_of(
 pub(super) enum Failure {
     Image(ImageError),
     Other(Error),
+}
+
+impl Failure {
+    fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Image(e) => e.kind == ImageErrorKind::Full,
+            Self::Other(e) => e.is_disk_full(),
+        }
+    }
 }
 
 impl From<ImageError> for Failure {

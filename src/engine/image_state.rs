@@ -81,6 +81,13 @@ impl Image {
         }
     }
 
+    /// True where its blocks are in these.
+    pub(crate) fn is_kept_in(&self, blocks: &Blocks) -> bool {
+        self.blocks
+            .as_ref()
+            .is_some_and(|mine| std::ptr::eq(&**mine, blocks))
+    }
+
     /// The blocks.
     pub(crate) fn blocks(&self) -> Result<&Arc<Blocks>, ImageError> {
         let closed = || ImageError::new("read", ImageErrorKind::Io, "it is not open");

@@ -135,7 +135,8 @@ impl Engine {
             self.checkpoint_unchecked(disk).map(drop)
         });
         // Whoever heals the image is done, and nobody begins again.
-        drop(disk.switching.lock());
+        let former = &mut disk.switching.lock().former;
+        self.remove_former(disk, former, true);
         let image_closed = match self.image() {
             Some(image) if image.is_open() => {
                 let closed = image.blocks().and_then(|blocks| blocks.close());

@@ -6,6 +6,7 @@ use super::image_state::Image;
 use super::snapshot::Section;
 use super::table::Stored;
 use crate::ids::{BlockId, Lsn};
+use crate::image::ahead::Ahead;
 use crate::image::block::{Block, BlockBuilder};
 use crate::image::manifest::BlockMeta;
 use crate::image::store::{BlockSink, Blocks};
@@ -17,12 +18,16 @@ pub(super) struct Merge<'a> {
     old: Option<&'a Image>,
     sink: BlockSink<'a>,
     block_bytes: usize,
+    /// Blocks that stay as they are have to be copied: the old ones are elsewhere.
+    elsewhere: bool,
+    ahead: Ahead,
     /// The first old block that nothing is decided about.
     next: usize,
     open: Option<OpenBlock>,
     builder: BlockBuilder,
     blocks: Vec<BlockMeta>,
     freed: Vec<(BlockId, u32)>,
+    moved: Vec<(BlockId, BlockId)>,
 }
 
 /// The old block that is being copied, up to `at`.
@@ -37,6 +42,8 @@ struct OpenBlock {
 pub(super) struct Merged {
     pub(super) blocks: Vec<BlockMeta>,
     pub(super) freed: Vec<(BlockId, u32)>,
+    /// The blocks that were copied as they are: which became which.
+    pub(super) moved: Vec<(BlockId, BlockId)>,
     pub(super) next_block: BlockId,
 }
 
@@ -52,11 +59,14 @@ impl<'a> Merge<'a> {
             old,
             sink: into.sink(next_block),
             block_bytes,
+            elsewhere: old.is_some_and(|old| !old.is_kept_in(into)),
+            ahead: Ahead::default(),
             next: 0,
             open: None,
             builder: BlockBuilder::new(),
             blocks: Vec::new(),
             freed: Vec::new(),
+            moved: Vec::new(),
         }
     }
 
@@ -92,9 +102,30 @@ impl<'a> Merge<'a> {
         let upto = blocks
             .partition_point(|meta| &*meta.first_key <= key)
             .saturating_sub(1);
-        let upto = upto.max(self.next + 1);
-        self.blocks.extend_from_slice(&blocks[self.next..upto]);
-        self.next = upto;
+        self.take_over(upto.max(self.next + 1))
+    }
+
+    /// Takes over the old blocks up to this one as they are.
+    fn take_over(&mut self, upto: usize) -> Result<(), ImageError> {
+        let Some(old) = self.old else { return Ok(()) };
+        let metas = &old.manifest.blocks;
+        let from = std::mem::replace(&mut self.next, upto);
+        if !self.elsewhere {
+            self.blocks.extend_from_slice(&metas[from..upto]);
+            return Ok(());
+        }
+        for (at, meta) in metas.iter().enumerate().take(upto).skip(from) {
+            let block = self.ahead.take(old.blocks()?, metas, at)?;
+            let copy = self.sink.put(
+                block.bytes(),
+                &meta.first_key,
+                meta.entries,
+                meta.live_bytes,
+                meta.deadline,
+            )?;
+            self.moved.push((meta.id, copy.id));
+            self.blocks.push(copy);
+        }
         Ok(())
     }
 
@@ -107,7 +138,11 @@ impl<'a> Merge<'a> {
         let Some((old, meta)) = self.old.zip(self.old_blocks().get(self.next)) else {
             return Ok(());
         };
-        let block = old.blocks()?.read_uncached(meta)?;
+        let block = match self.elsewhere {
+            // All are read, or nearly so.
+            true => self.ahead.take(old.blocks()?, self.old_blocks(), self.next)?,
+            false => old.blocks()?.read_uncached(meta)?,
+        };
         self.free();
         self.open = Some(OpenBlock { block, at: 0 });
         Ok(())
@@ -197,11 +232,11 @@ impl<'a> Merge<'a> {
             self.copy_until(None)?;
         }
         self.emit()?;
-        let next = self.next;
-        self.blocks.extend_from_slice(&self.old_blocks()[next..]);
+        self.take_over(self.old_blocks().len())?;
         Ok(Merged {
             blocks: self.blocks,
             freed: self.freed,
+            moved: self.moved,
             next_block: self.sink.finish()?,
         })
     }

@@ -162,7 +162,7 @@ impl Engine {
             // Damaged already; all that matters is that it lets go of its files.
             let _ = blocks.close();
         }
-        let number = broken.manifest.folder + 1;
+        let number = self.next_folder(disk, broken.manifest.folder)?;
         let blocks = self.new_image(disk, number)?;
         let restored = self.restore(disk, &blocks, snapshot, lsn)?;
         let merged = restored.merged;
@@ -186,6 +186,16 @@ impl Engine {
 
     /// The first image of a store, or the one in a new folder: empty.
     pub(super) fn new_image(&self, disk: &Disk, number: u64) -> Result<Arc<Blocks>> {
+        let image = self.open_new_folder(disk, number)?;
+        Ok(Arc::new(Blocks::new(image, self.options.cache_bytes)))
+    }
+
+    /// Opens the backend in an empty folder of this number.
+    pub(super) fn open_new_folder(
+        &self,
+        disk: &Disk,
+        number: u64,
+    ) -> Result<Box<dyn crate::image::Image>> {
         let folder = disk.folder.image(number);
         let vfs = &*disk.folder.vfs;
         let fresh = (|| {
@@ -196,11 +206,8 @@ impl Engine {
             vfs.sync_dir(&disk.folder.images())
         })();
         fresh.map_err(|e| Error::io("make the folder", &folder, e))?;
-        let image = disk
-            .backend
-            .open(&folder)
-            .map_err(|e| self.beyond_healing(&e))?;
-        Ok(Arc::new(Blocks::new(image, self.options.cache_bytes)))
+        let opened = disk.backend.open(&folder);
+        opened.map_err(|e| self.beyond_healing(&e))
     }
 
     /// Opens the backend for a store that had no image yet.

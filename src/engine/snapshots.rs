@@ -12,13 +12,13 @@ use super::{Disk, Engine};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
+use crate::image::ahead::Ahead;
 use crate::observe::{self, Work};
 use crate::sync::atomic::Ordering;
 use crate::vfs::temporary_name;
 
-/// So many segments make a snapshot due, however small they are: each opening
-/// begins one.
-const SEGMENTS_MAX: usize = 64;
+/// So many segments that are not full make a snapshot due: each opening begins one.
+const SEGMENTS_MAX: u64 = 64;
 
 impl Engine {
     /// Writes a snapshot if the log has grown enough since the last one, and trims
@@ -42,7 +42,9 @@ impl Engine {
             .snapshot_log_bytes_min
             .max(image.manifest.live_bytes() / 2);
         let least = least.min(self.options.log.log_bytes_max / 2);
-        if image.manifest.lsn > snapshot && (behind > least || segments > SEGMENTS_MAX) {
+        let full = behind / self.options.log.segment_bytes_max.max(1);
+        let small = (segments as u64).saturating_sub(full);
+        if image.manifest.lsn > snapshot && (behind > least || small > SEGMENTS_MAX) {
             self.snapshot()?;
         }
         Ok(())
@@ -126,11 +128,14 @@ impl Engine {
             schema: image.manifest.schema,
         };
         let mut writer = SnapshotWriter::create(&*disk.folder.vfs, temporary, header)?;
-        for meta in &image.manifest.blocks {
+        let metas = &image.manifest.blocks;
+        let mut ahead = Ahead::default();
+        for (at, meta) in metas.iter().enumerate() {
             if self.is_closed() {
                 return Err(Error::Closed.into());
             }
-            let block = image.blocks().and_then(|blocks| blocks.read_uncached(meta));
+            let blocks = image.blocks();
+            let block = blocks.and_then(|blocks| ahead.take(blocks, metas, at));
             let block = block.map_err(Failed::Image)?;
             writer.push_block(
                 block.bytes(),

@@ -110,6 +110,13 @@ impl BlockCache {
         hits.0.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// A block that is there is there under another number too.
+    pub(crate) fn copy(&self, from: BlockId, to: BlockId) {
+        if let Some(block) = self.cache.peek(&from) {
+            self.cache.insert(to, block);
+        }
+    }
+
     /// Forgets a block.
     pub(crate) fn remove(&self, id: BlockId) {
         self.cache.remove(&id);

@@ -27,7 +27,7 @@ use crate::image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-use lane::{Lane, NoAnswer};
+use lane::{Lane, NoAnswer, Pending};
 
 /// A leaf of 17 entries of `PIECE_BYTES_MAX` has to stay below a quarter of it, or it
 /// goes into a file of its own: see there. sled keeps the number in its `conf`.
@@ -42,6 +42,13 @@ const GROWTH: u64 = 3;
 
 /// After so many bytes sled is asked to write, so that what is free can be believed.
 const UNWRITTEN_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// How many pieces a leaf of sled's holds, about.
+const LEAF_PIECES: usize = 4;
+
+/// With the uses that a leaf has by itself, a shard of sled's cache is used so often
+/// that it looks for what it may forget.
+const SHARD_USES: usize = 56;
 
 /// How many keys one request deletes, so that each stays far from its deadline.
 const DELETE_BATCH: usize = 1024;
@@ -92,11 +99,11 @@ impl ImageBackend for SledBackend {
         files::remove_half_written(folder).map_err(io)?;
         let config = config(folder, self.options.cache_bytes);
         let make = move || open_when_unlocked(&config, deadline / 2);
-        let writer = start("evenkeel-sled-w", folder, deadline, make)?;
+        let writer = start("evenkeel-sled", folder, deadline, make)?;
         let db = writer
             .call(deadline, Clone::clone)
             .map_err(|e| unanswered("open", e, deadline))?;
-        let reader = start("evenkeel-sled-r", folder, deadline, move || Ok(db))?;
+        let reader = start("evenkeel-sled", folder, deadline, move || Ok(db))?;
         // sled syncs neither `conf` nor any folder: the names that it made may be lost
         // with the power, and the data with them.
         files::sync_tree(folder).map_err(io)?;
@@ -111,6 +118,7 @@ impl ImageBackend for SledBackend {
             deadline,
             spare_bytes: self.options.spare_bytes,
             unwritten: AtomicU64::new(0),
+            writing: Mutex::new(None),
             writer,
             reader,
             ended: Mutex::new(None),
@@ -169,10 +177,22 @@ struct SledImage {
     spare_bytes: u64,
     /// Bytes that sled was given, and may not have asked the disk for yet.
     unwritten: AtomicU64,
+    /// The pieces that were put last, on their way: whoever puts goes on meanwhile.
+    writing: Mutex<Option<Writing>>,
     writer: Lane<sled::Db>,
     reader: Lane<sled::Db>,
     /// Why nothing is done any more: closed, or the first failure.
     ended: Mutex<Option<(ImageErrorKind, String)>>,
+}
+
+/// Pieces on their way into sled.
+#[derive(Debug)]
+struct Writing {
+    done: Pending<sled::Result<()>>,
+    /// The lowest of their numbers.
+    first: Option<BlockId>,
+    /// sled then asks the disk for all that it was given.
+    flushes: bool,
 }
 
 impl SledImage {
@@ -198,12 +218,34 @@ impl SledImage {
         call: impl FnOnce(&sled::Db) -> sled::Result<R> + Send + 'static,
     ) -> Result<R, ImageError> {
         self.usable(op)?;
-        let failed = match lane.call(self.deadline, call) {
+        self.answered(op, lane.call(self.deadline, call))
+    }
+
+    fn answered<R>(
+        &self,
+        op: &'static str,
+        answer: Result<sled::Result<R>, NoAnswer>,
+    ) -> Result<R, ImageError> {
+        let failed = match answer {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(e)) => ImageError::new(op, kind_of(&e), e.to_string()),
             Err(e) => unanswered(op, e, self.deadline),
         };
         Err(self.end(failed))
+    }
+
+    /// Waits for the pieces that are on their way.
+    fn settle(&self, writing: &mut Option<Writing>) -> Result<(), ImageError> {
+        match writing.take() {
+            Some(writing) => {
+                self.answered("put", writing.done.wait(self.deadline))?;
+                if writing.flushes {
+                    self.unwritten.store(0, Ordering::Relaxed);
+                }
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -233,35 +275,76 @@ impl SledImage {
 
 impl Image for SledImage {
     fn get(&self, ids: &[BlockId]) -> Result<Vec<Option<Vec<u8>>>, ImageError> {
+        {
+            let mut writing = self.writing.lock();
+            let first = writing.as_ref().and_then(|writing| writing.first);
+            if first.is_some_and(|first| ids.iter().any(|id| *id >= first)) {
+                self.settle(&mut writing)?;
+            }
+        }
         let keys: Vec<_> = ids.iter().map(|id| key(*id)).collect();
         self.ask(&self.reader, "get", move |db| {
             let piece = |key| Ok(db.get(key)?.map(|piece| piece.to_vec()));
-            keys.iter().map(piece).collect()
+            let pieces = keys.iter().map(piece).collect();
+            // Whoever asks for many asks for each once. sled looks for what it may
+            // forget when a shard of its cache was used 64 times: until then it would
+            // keep nearly all that is read, ten times what its cache is set to.
+            for key in keys.iter().skip(LEAF_PIECES).step_by(LEAF_PIECES) {
+                for _ in 0..SHARD_USES {
+                    db.contains_key(key)?;
+                }
+            }
+            pieces
         })
     }
 
     fn put(&self, pieces: Vec<Piece>) -> Result<(), ImageError> {
         let bytes = pieces.iter().map(|(_, piece)| piece.len()).sum();
-        if self.unwritten.load(Ordering::Relaxed) > UNWRITTEN_BYTES_MAX {
-            self.write_out("put")?;
-        }
+        let mut writing = self.writing.lock();
+        self.settle(&mut writing)?;
         self.require_room("put", bytes)?;
+        let flushes = self.unwritten.load(Ordering::Relaxed) > UNWRITTEN_BYTES_MAX;
+        let first = pieces.iter().map(|(id, _)| *id).min();
         // One by one: a `sled::Batch` writes no faster, deletes up to twice as slowly,
         // and buys an atomicity that nobody here needs.
-        self.ask(&self.writer, "put", move |db| {
+        let done = self.writer.begin(move |db| {
+            // Their places first, all of them: sled writes a leaf of more than sixteen
+            // entries anew as two, and one that has changed ten times as a whole. So
+            // leaves are cut while they hold nothing, and each piece is written once.
+            // The empty neighbour makes leaves of half as many pieces: a leaf is read,
+            // kept in memory, and written where a piece goes, as a whole.
+            for (id, _) in &pieces {
+                for place in [&key(*id)[..], &neighbour(*id)] {
+                    // A piece that is there stays until its successor takes its place.
+                    let _ = db.compare_and_swap(place, None::<&[u8]>, Some(&[][..]))?;
+                }
+            }
             for (id, piece) in pieces {
                 db.insert(key(id), piece)?;
             }
-            Ok(())
-        })
+            match flushes {
+                true => db.flush().map(drop),
+                false => Ok(()),
+            }
+        });
+        let done = done.map_err(|e| self.end(unanswered("put", e, self.deadline)))?;
+        *writing = Some(Writing {
+            done,
+            first,
+            flushes,
+        });
+        Ok(())
     }
 
     fn delete(&self, ids: &[BlockId]) -> Result<(), ImageError> {
         for ids in ids.chunks(DELETE_BATCH) {
             self.require_room("delete", 0)?;
-            let keys: Vec<_> = ids.iter().map(|id| key(*id)).collect();
+            let ids = ids.to_vec();
             self.ask(&self.writer, "delete", move |db| {
-                keys.iter().try_for_each(|key| db.remove(key).map(drop))
+                ids.into_iter().try_for_each(|id| {
+                    db.remove(neighbour(id))?;
+                    db.remove(key(id)).map(drop)
+                })
             })?;
         }
         self.usable("delete")
@@ -288,6 +371,7 @@ impl Image for SledImage {
     }
 
     fn sync(&self) -> Result<(), ImageError> {
+        self.settle(&mut self.writing.lock())?;
         self.write_out("sync")?;
         // Here, not in the lane: the kernel may take long without anything being wrong.
         let synced = files::sync_tree(&self.folder);
@@ -326,6 +410,13 @@ impl Image for SledImage {
 /// Big-endian, so that numbers given in order are neighbours.
 fn key(id: BlockId) -> [u8; 8] {
     id.get().to_be_bytes()
+}
+
+/// A key between that of a piece and the next one's, which has nothing but its place.
+fn neighbour(id: BlockId) -> [u8; 9] {
+    let mut place = [0; 9];
+    place[..8].copy_from_slice(&key(id));
+    place
 }
 
 fn kind_of(error: &sled::Error) -> ImageErrorKind {

@@ -47,6 +47,33 @@ impl Blocks {
         }
     }
 
+    /// A view of an image that takes the place of this one, whose blocks have none of
+    /// the numbers of this one's: both share the cache and its bound.
+    pub(crate) fn succeeded_by(&self, image: Box<dyn Image>) -> Self {
+        Self {
+            image,
+            cache: Arc::clone(&self.cache),
+        }
+    }
+
+    /// A block that is in the cache is there under its new number too, and so stays
+    /// there when it moves to another image.
+    pub(crate) fn moved(&self, from: BlockId, to: BlockId) {
+        self.cache.copy(from, to);
+    }
+
+    /// Lets go of a backend whose successor has the cache: only these blocks leave it.
+    ///
+    /// # Errors
+    ///
+    /// What the backend says.
+    pub(crate) fn retire(&self, blocks: &[BlockMeta]) -> Result<(), ImageError> {
+        for meta in blocks {
+            self.cache.remove(meta.id);
+        }
+        self.image.close()
+    }
+
     /// A block, from the cache if it is there. Threads that miss the same block wait
     /// for the one that reads it.
     ///
@@ -73,22 +100,24 @@ impl Blocks {
     /// As [`read`](Self::read).
     pub(crate) fn read_uncached(&self, meta: &BlockMeta) -> Result<Block, ImageError> {
         let ids: Vec<_> = pieces_of(meta.id, meta.pieces).collect();
-        let pieces = self.image.get(&ids)?;
-        let bytes = join(pieces, meta)?;
-        if xxh3_64(&bytes) != meta.hash {
-            return Err(damaged(meta, "its bytes are not those that were written"));
-        }
-        let block = Block::parse(bytes).map_err(|e| damaged(meta, &e.to_string()))?;
-        let first = block
-            .entry(0)
-            .filter(|first| first.cmp_key(&meta.first_key).is_eq());
-        if first.is_none() || block.len() != meta.entries as usize {
-            return Err(damaged(meta, "it does not hold the keys that it should"));
-        }
-        if block.deadline() != meta.deadline {
-            return Err(damaged(meta, "its values do not expire when they should"));
-        }
-        Ok(block)
+        verified(self.image.get(&ids)?, meta)
+    }
+
+    /// Some blocks in one call of the backend, past the cache.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub(crate) fn read_many(&self, metas: &[BlockMeta]) -> Result<Vec<Block>, ImageError> {
+        let ids = metas
+            .iter()
+            .flat_map(|meta| pieces_of(meta.id, meta.pieces));
+        let mut pieces = self.image.get(&ids.collect::<Vec<_>>())?.into_iter();
+        let block = |meta: &BlockMeta| {
+            let pieces = pieces.by_ref().take(meta.pieces as usize);
+            verified(pieces.collect(), meta)
+        };
+        metas.iter().map(block).collect()
     }
 
     /// Begins to store new blocks, numbered from `next` on.
@@ -236,6 +265,25 @@ impl BlockSink<'_> {
         self.pending_bytes = 0;
         self.blocks.image.put(std::mem::take(&mut self.pending))
     }
+}
+
+/// The block that these pieces are, if they are what the manifest names.
+fn verified(pieces: Vec<Option<Vec<u8>>>, meta: &BlockMeta) -> Result<Block, ImageError> {
+    let bytes = join(pieces, meta)?;
+    if xxh3_64(&bytes) != meta.hash {
+        return Err(damaged(meta, "its bytes are not those that were written"));
+    }
+    let block = Block::parse(bytes).map_err(|e| damaged(meta, &e.to_string()))?;
+    let first = block
+        .entry(0)
+        .filter(|first| first.cmp_key(&meta.first_key).is_eq());
+    if first.is_none() || block.len() != meta.entries as usize {
+        return Err(damaged(meta, "it does not hold the keys that it should"));
+    }
+    if block.deadline() != meta.deadline {
+        return Err(damaged(meta, "its values do not expire when they should"));
+    }
+    Ok(block)
 }
 
 fn pieces_of(id: BlockId, pieces: u32) -> impl Iterator<Item = BlockId> {

@@ -254,7 +254,7 @@ impl Builder {
     }
 
     /// The length of the log's first segment and the length at which they stop
-    /// growing, in bytes. Default 256 KiB and 64 MiB; between 8 KiB and 1 GiB.
+    /// growing, in bytes. Default 256 KiB and 16 MiB; between 8 KiB and 1 GiB.
     pub fn segment_bytes(mut self, first: u64, largest: u64) -> Self {
         self.engine.log.segment_bytes_min = first;
         self.engine.log.segment_bytes_max = largest;

@@ -15,5 +15,6 @@ mod life;
 mod log;
 mod names;
 mod recovery;
+mod renewal;
 mod room;
 mod trimming;

@@ -151,6 +151,7 @@ fn the_first_failure_ends_the_image() {
         SledImage {
             spare_bytes: 0,
             unwritten: AtomicU64::new(0),
+            writing: Mutex::new(None),
             folder,
             deadline: DEADLINE,
             writer,
