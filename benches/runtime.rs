@@ -29,6 +29,12 @@ fn main() {
     match (arguments.next().as_deref(), arguments.next()) {
         (Some("queue"), Some(folder)) => queue(Path::new(&folder)),
         (Some("resume"), Some(folder)) => resume(Path::new(&folder)),
+        (Some("chains"), Some(folder)) => {
+            chains(
+                Path::new(&folder),
+                std::env::var("N").map_or(5_000, |n| n.parse().unwrap()),
+            );
+        }
         (folder, _) => run(folder.map(PathBuf::from)),
     }
 }
@@ -37,7 +43,7 @@ fn run(folder: Option<PathBuf>) {
     let temporary = tempfile::tempdir().unwrap();
     let folder = folder.unwrap_or_else(|| temporary.path().to_owned());
     let mut rates: Vec<_> = (0..REPETITIONS)
-        .map(|at| chains(&folder.join(format!("chains-{at}"))))
+        .map(|at| chains(&folder.join(format!("chains-{at}")), CHAINS))
         .collect();
     println!(
         "durable activations, chain of three, one poster: {:.0}/s (median of {REPETITIONS}, {:.0} to {:.0})",
@@ -88,26 +94,26 @@ fn start(store: Store, flow: Flow) -> Runtime {
 
 /// Activations a second: one thread posts, and waits for the end of all. Durable when that
 /// returns; the posts wait for nothing.
-fn chains(folder: &Path) -> f64 {
+fn chains(folder: &Path, chains: usize) -> f64 {
     let store = Store::builder()
         .durability(Durability::Interval(Duration::from_millis(5)))
         .open(folder)
         .unwrap();
-    let runtime = start(store, chain(2 * CHAINS));
+    let runtime = start(store, chain(2 * chains));
     let begun = Instant::now();
-    for _ in 0..CHAINS {
+    for _ in 0..chains {
         runtime.post("chain", "a", "in", ()).unwrap();
     }
     let posted = begun.elapsed();
     runtime.wait_until_all_jobs_finished(LONG).unwrap();
     let taken = begun.elapsed();
     let stats = runtime.stats();
-    assert_eq!(stats.activations_completed, 3 * CHAINS as u64);
+    assert_eq!(stats.activations_completed, 3 * chains as u64);
     println!(
-        "  {CHAINS} chains: posted in {posted:.2?}, done in {taken:.2?}, {} syncs",
+        "  {chains} chains: posted in {posted:.2?}, done in {taken:.2?}, {} syncs",
         runtime.store().stats().unwrap().log_syncs
     );
-    3.0 * CHAINS as f64 / taken.as_secs_f64()
+    3.0 * chains as f64 / taken.as_secs_f64()
 }
 
 /// Syncs of a job on its own: posted durably, and waited for.

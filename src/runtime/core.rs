@@ -17,7 +17,7 @@ use crate::runtime::dead::DeadLetters;
 #[cfg(feature = "tokio")]
 use crate::runtime::driver::Driver;
 use crate::runtime::hooks::HookSet;
-use crate::runtime::job::Job;
+use crate::runtime::job_set::JobSet;
 use crate::runtime::line::Line;
 use crate::runtime::output::Printer;
 use crate::runtime::plan::Plan;
@@ -56,7 +56,7 @@ pub(crate) struct Core {
     pub(crate) known_flows: Mutex<BTreeMap<String, FlowRecord>>,
     pub(crate) workers: RwLock<BTreeMap<Arc<str>, Arc<Worker>>>,
     /// Jobs that have not ended.
-    pub(crate) live: Mutex<HashMap<Arc<str>, Arc<Job>>>,
+    pub(crate) live: Mutex<JobSet>,
     /// How often a job ended, a worker came to rest, or the runtime was shut down, while
     /// somebody waited for that.
     changes: Mutex<u64>,
