@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use crate::clock::micros;
 use crate::engine::table::Slot;
+use crate::engine::view::View;
 use crate::engine::{Batch, Engine, Op, SlotBatch};
 use crate::error::{Error, Result};
 use crate::runtime::job::{Job, JobState};
@@ -267,6 +268,23 @@ pub(crate) fn load_jobs(
     }
 }
 
+/// Whether any job may have anything beside its record. Of many that an opening finds mostly
+/// none has, and then nothing is looked for and cleared for each of them.
+fn any_parts(engine: &Engine, view: &View) -> Result<bool> {
+    let job_caches = Scope::all_caches();
+    let own = [Scope::job(""), record::job(""), record::routine_data("")];
+    let beginnings = own.iter().map(Scope::beginning).chain([job_caches]);
+    let in_memory = engine.prefixes_in_memory();
+    for beginning in beginnings {
+        let image = view.next_image_scope(&beginning)?;
+        let is_of = |scope: &[u8]| scope.starts_with(&beginning);
+        if image.is_some_and(|scope| is_of(&scope)) || in_memory.iter().any(|one| is_of(one)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn load_jobs_once(
     store: &Store,
     names: &impl Fn(&str, &str) -> Result<Names>,
@@ -279,6 +297,7 @@ fn load_jobs_once(
     let damaged = |what: String| record::damaged(&scope, &what);
     let other = |key: &[u8]| damaged(format!("{key:02x?} is no key of a job"));
 
+    let parts = any_parts(engine, &view)?;
     let mut loaded = LoadedJobs::default();
     let finished = &mut loaded.finished;
     view.for_each_of(&slot, (Bound::Included(ends), none), |key, _, cell| {
@@ -289,8 +308,7 @@ fn load_jobs_once(
         finished.push(FinishedJob {
             id: id.into(),
             completed_micros: end.completed,
-            // What it has is not written down for those few that outlive an opening.
-            parts: true,
+            parts,
         });
         Ok(())
     })?;
@@ -318,8 +336,7 @@ fn load_jobs_once(
                 state: Mutex::new(JobState {
                     dropped: begun.dropped,
                     results: begun.results,
-                    // Nobody has looked whether it has.
-                    parts: true,
+                    parts,
                     ..JobState::default()
                 }),
             }));

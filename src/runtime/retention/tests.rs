@@ -266,7 +266,31 @@ fn jobs_are_found_again_those_that_ended_and_those_that_live() {
     }
     for job in &loaded.finished {
         let n: u64 = job.id.parse().unwrap();
-        assert!(!n.is_multiple_of(3) && job.completed_micros == n && job.parts);
+        assert!(!n.is_multiple_of(3) && job.completed_micros == n && !job.parts);
+    }
+}
+
+#[test]
+fn where_one_job_has_something_beside_its_record_all_are_taken_to_have() {
+    for place in 0..5 {
+        let store = Store::in_memory();
+        write(&store, "a", Some(begin("f")), None);
+        write(&store, "b", Some(begin("f")), Some(end(1)));
+        let data = Scope::job("b");
+        let scopes = [
+            data.caches(),
+            record::job("b"),
+            record::routine_data("b"),
+            data,
+        ];
+        // The last round writes what is no job's.
+        let other = Scope::worker("b");
+        let scope = scopes.get(place).unwrap_or(&other);
+        let cell = record::encode(&1, &limits()).unwrap();
+        put(&store, scope, vec![(b"k".as_slice().into(), Op::Put(cell))]);
+        let loaded = load_jobs(&store, any).unwrap();
+        let parts = (loaded.finished[0].parts, loaded.live[0].state.lock().parts);
+        assert_eq!(parts, (place < 4, place < 4), "{scope}");
     }
 }
 
