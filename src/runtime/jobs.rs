@@ -163,6 +163,7 @@ impl Core {
     /// As [`Core::wait_for_job`].
     pub(crate) fn wait_for(&self, job: &Arc<Job>, timeout: Duration) -> Result<()> {
         outside_only("waiting for a job", "emit to a routine that goes on")?;
+        self.job_is_awaited();
         let ended = self.wait_until((Awaited::Job, timeout), || {
             self.store.engine()?;
             Ok(job.state.lock().status.is_final())

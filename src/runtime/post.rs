@@ -131,7 +131,7 @@ impl Core {
             match posted {
                 Err(e) if idempotency::is_taken(&e) => {}
                 posted => {
-                    self.acknowledge(posted?)?;
+                    self.acknowledge_post(&post.job, posted?)?;
                     self.figures.posted();
                     return Ok(post.job);
                 }
