@@ -1,6 +1,6 @@
 //! The runtime on a durable store: activations of a chain of three, posts, what a job of
-//! three hops on its own costs in syncs, from a post to its logic, and a million queued
-//! jobs that are there again after SIGKILL. `cargo bench --bench runtime [-- FOLDER]`.
+//! three hops on its own costs in syncs, from a post to its logic, what jobs that wait cost
+//! the others, and a million queued jobs that are there again after SIGKILL. `cargo bench --bench runtime [-- FOLDER]`.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
@@ -13,7 +13,8 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use evenkeel::{
-    ActivationPolicy, Durability, Flow, JobStatus, KeepJobs, Runtime, SlotOptions, Store,
+    ActivationPolicy, Durability, Flow, JobStatus, KeepJobs, PostOptions, Runtime, SlotOptions,
+    Store,
 };
 
 const CHAINS: usize = 50_000;
@@ -21,6 +22,8 @@ const ALONE: usize = 300;
 const QUEUED: usize = 1_000_000;
 const LONG: Duration = Duration::from_secs(600);
 const REPETITIONS: usize = 5;
+/// How many jobs wait beside the chains that are measured.
+const LIVE: &str = "EVENKEEL_BENCH_LIVE";
 
 fn main() {
     let mut arguments = std::env::args()
@@ -29,6 +32,11 @@ fn main() {
     match (arguments.next().as_deref(), arguments.next()) {
         (Some("queue"), Some(folder)) => queue(Path::new(&folder)),
         (Some("resume"), Some(folder)) => resume(Path::new(&folder)),
+        (Some("chains"), Some(folder)) => {
+            chains(Path::new(&folder), CHAINS);
+        }
+        (Some("alone"), Some(folder)) => alone(Path::new(&folder)),
+        (Some("beside"), Some(folder)) => beside(Path::new(&folder)),
         (folder, _) => run(folder.map(PathBuf::from)),
     }
 }
@@ -37,7 +45,7 @@ fn run(folder: Option<PathBuf>) {
     let temporary = tempfile::tempdir().unwrap();
     let folder = folder.unwrap_or_else(|| temporary.path().to_owned());
     let mut rates: Vec<_> = (0..REPETITIONS)
-        .map(|at| chains(&folder.join(format!("chains-{at}"))))
+        .map(|at| chains(&folder.join(format!("chains-{at}")), CHAINS))
         .collect();
     println!(
         "durable activations, chain of three, one poster: {:.0}/s (median of {REPETITIONS}, {:.0} to {:.0})",
@@ -52,6 +60,18 @@ fn run(folder: Option<PathBuf>) {
         median(&mut waits),
         waits[waits.len() * 99 / 100]
     );
+    for live in [1, 10, 100, 1_000, 10_000, 100_000] {
+        // In a process of its own, so that its memory is its own.
+        let folder = folder.join(format!("beside-{live}"));
+        let mut measured = child("beside", &folder);
+        assert!(
+            measured
+                .env(LIVE, live.to_string())
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
     queued(&folder.join("queued"));
 }
 
@@ -88,26 +108,26 @@ fn start(store: Store, flow: Flow) -> Runtime {
 
 /// Activations a second: one thread posts, and waits for the end of all. Durable when that
 /// returns; the posts wait for nothing.
-fn chains(folder: &Path) -> f64 {
+fn chains(folder: &Path, chains: usize) -> f64 {
     let store = Store::builder()
         .durability(Durability::Interval(Duration::from_millis(5)))
         .open(folder)
         .unwrap();
-    let runtime = start(store, chain(2 * CHAINS));
+    let runtime = start(store, chain(2 * chains));
     let begun = Instant::now();
-    for _ in 0..CHAINS {
+    for _ in 0..chains {
         runtime.post("chain", "a", "in", ()).unwrap();
     }
     let posted = begun.elapsed();
     runtime.wait_until_all_jobs_finished(LONG).unwrap();
     let taken = begun.elapsed();
     let stats = runtime.stats();
-    assert_eq!(stats.activations_completed, 3 * CHAINS as u64);
+    assert_eq!(stats.activations_completed, 3 * chains as u64);
     println!(
-        "  {CHAINS} chains: posted in {posted:.2?}, done in {taken:.2?}, {} syncs",
+        "  {chains} chains: posted in {posted:.2?}, done in {taken:.2?}, {} syncs",
         runtime.store().stats().unwrap().log_syncs
     );
-    3.0 * CHAINS as f64 / taken.as_secs_f64()
+    3.0 * chains as f64 / taken.as_secs_f64()
 }
 
 /// Syncs of a job on its own: posted durably, and waited for.
@@ -152,6 +172,34 @@ fn to_logic(folder: &Path) -> Vec<f64> {
         waits.push(there.duration_since(begun).as_secs_f64() * 1e6);
     }
     waits
+}
+
+/// Chains beside so many jobs that wait: nothing of theirs may cost the others anything.
+fn beside(folder: &Path) {
+    let live: usize = std::env::var(LIVE).unwrap().parse().unwrap();
+    let store = Store::builder()
+        .durability(Durability::Memory)
+        .open(folder)
+        .unwrap();
+    let runtime = start(store, chain(2 * CHAINS.max(live)));
+    runtime.exec_as("chain", "held").unwrap();
+    runtime.pause_worker("held").unwrap();
+    let before = memory("VmRSS:");
+    for number in 0..live {
+        let held = PostOptions::new().worker("held");
+        runtime.post_with("chain", "a", "in", number, held).unwrap();
+    }
+    let taken = memory("VmRSS:") - before;
+    let begun = Instant::now();
+    for _ in 0..CHAINS {
+        runtime.post("chain", "a", "in", ()).unwrap();
+    }
+    let all = 3 * CHAINS as u64;
+    while runtime.stats().activations_completed < all {
+        std::thread::yield_now();
+    }
+    let rate = all as f64 / begun.elapsed().as_secs_f64();
+    println!("beside {live} jobs that wait: {rate:.0} activations/s; they take {taken} KiB");
 }
 
 fn child(mode: &str, folder: &Path) -> Command {
@@ -229,11 +277,12 @@ fn resume(folder: &Path) {
 
 /// The most memory that this process ever had, in MiB.
 fn peak_memory() -> u64 {
+    memory("VmHWM:") / 1024
+}
+
+/// One of the figures of the kernel about the memory of this process, in KiB.
+fn memory(what: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM:"))
-        .unwrap();
-    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    kib / 1024
+    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

@@ -30,8 +30,8 @@ mod ser;
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::error::Result;
 use crate::value::DEPTH_MAX;
@@ -123,8 +123,8 @@ pub(crate) fn bytes_or_null(value: &[u8]) -> Option<Option<&[u8]>> {
 ///
 /// See [`DecodeErrorKind`].
 #[inline]
-pub(crate) fn decode<T: DeserializeOwned>(
-    bytes: &[u8],
+pub(crate) fn decode<'de, T: Deserialize<'de>>(
+    bytes: &'de [u8],
     limits: &CodecLimits,
 ) -> Result<T, DecodeError> {
     de::Decoder::new(bytes, limits)

@@ -39,6 +39,7 @@ mod inspect;
 mod job;
 mod job_context;
 mod job_map;
+mod job_set;
 mod jobs;
 mod line;
 mod names;

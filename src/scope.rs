@@ -286,8 +286,13 @@ impl Scope {
 
     /// What the encodings of all parts that hold caches begin with.
     pub(crate) fn all_caches() -> Vec<u8> {
-        let mut prefix = Self::system("caches/").encode();
-        prefix.truncate(prefix.len() - END_BYTES);
+        Self::system("caches/").beginning()
+    }
+
+    /// What the encodings of all scopes begin with whose last name begins as this one's.
+    pub(crate) fn beginning(&self) -> Vec<u8> {
+        let mut prefix = self.encode();
+        prefix.truncate(prefix.len().saturating_sub(END_BYTES));
         prefix
     }
 

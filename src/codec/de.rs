@@ -10,7 +10,7 @@
 use std::cell::Cell;
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
 
 use super::primitive::Reader;
 use super::{CodecLimits, Tag};
@@ -39,7 +39,7 @@ impl<'de> Decoder<'de> {
     }
 
     /// All of the bytes as one `T`.
-    pub(super) fn decode<T: DeserializeOwned>(&self) -> Result<T, Fault> {
+    pub(super) fn decode<T: Deserialize<'de>>(&self) -> Result<T, Fault> {
         let result = self
             .read(0)
             .and_then(|token| T::deserialize(TokenDeserializer::new(token)))

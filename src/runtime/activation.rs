@@ -10,11 +10,12 @@ use serde::de::DeserializeOwned;
 
 use crate::clock::micros;
 use crate::error::{Error, Result, WorkError};
+use crate::runtime::commit::message_of;
 use crate::runtime::event::Event;
 use crate::runtime::job::Job;
 use crate::runtime::job_context::JobContext;
 use crate::runtime::post::PostOptions;
-use crate::runtime::record::{self, ActivationId, MessageRecord, TimerRecord};
+use crate::runtime::record::{self, ActivationId, TimerRecord};
 use crate::runtime::run::{Emit, NewPost, NewTimer, Run};
 use crate::runtime::state_accessor::RoutineStateAccessor;
 use crate::runtime::worker_state::WorkerState;
@@ -261,16 +262,8 @@ impl Activation {
         let at = run.store.shared().engine.now();
         let data = Value::from_serialize(data)?;
         record::check_data(&data, &limits)?;
-        let mut record = MessageRecord {
-            data,
-            at,
-            from: Some(routine.id.to_string()),
-            event: Some(name.to_string()),
-            jobs: jobs.iter().map(|job| job.id.to_string()).collect(),
-        };
-        let cell = record::encode(&record, &limits)?;
-        let data = std::mem::take(&mut record.data);
         let event = Event::emitted(Arc::clone(&routine.id), name, data, at);
+        let cell = record::encode(&message_of(&event, jobs), &limits)?;
         run.change(|done| {
             done.emits.push(Emit {
                 event: Arc::new(event),

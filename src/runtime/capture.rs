@@ -170,7 +170,7 @@ fn change(
         return Ok(None);
     }
     let nothing = Pieces::default();
-    let pieces = state.output.as_ref().unwrap_or(&nothing);
+    let pieces = state.output.as_deref().unwrap_or(&nothing);
     if printed.is_none() && pieces.is_empty() {
         return Ok(None);
     }
@@ -198,7 +198,7 @@ fn look_up(store: &Store, job: &Job) -> Result<()> {
     if unknown {
         let pieces = Pieces::load(store, &job.id)?;
         // Whoever was faster may have added to it.
-        job.state.lock().output.get_or_insert(pieces);
+        job.state.lock().output.get_or_insert(Box::new(pieces));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! their places in the slots, timers, and what its jobs note, all at once.
 //! Imports `core`, `run`, `settle`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,11 +19,11 @@ use crate::runtime::idempotency;
 use crate::runtime::job::Job;
 use crate::runtime::job_context::JobContext;
 use crate::runtime::ops::Ops;
-use crate::runtime::record::{self, MessageRecord, TraceRecord};
+use crate::runtime::record::{self, MessageOf, TraceRecord};
 use crate::runtime::run::{Done, Emit, Fate, Run};
 use crate::runtime::settle::{Delivery, Settled, Settlement};
 use crate::runtime::slot::{Full, Room};
-use crate::runtime::status::RoutineStep;
+use crate::runtime::status::{RoutineStep, WorkerStep};
 use crate::runtime::telemetry;
 use crate::runtime::worker::{Inner, Worker};
 use crate::state::transaction;
@@ -35,8 +36,9 @@ pub(crate) const TIMEOUT: &str = "timeout";
 
 /// What the end of a run's logic came to.
 pub(crate) enum Outcome {
-    /// What has ended with it is to be told.
-    Committed(Lsn, Vec<Settled>),
+    /// What has ended with it is to be told. With it the next activation of its worker may
+    /// have begun, for the same thread.
+    Committed(Lsn, Vec<Settled>, Option<Arc<Run>>),
     /// Somebody changed what it read: these keys it touches.
     Lost(Vec<Claim>),
     Failed(Failure),
@@ -178,14 +180,43 @@ impl Core {
         }
         capture::show(run, &self.printer);
         let mut settled = Vec::with_capacity(settlements.len());
+        let mut next = None;
         for (at, settlement) in settlements.into_iter().enumerate() {
+            let (worker, inner) = (workers[at], &mut inners[at]);
             if at == own {
-                self.over(run, &mut inners[at], RoutineStep::Succeed);
+                self.over(run, inner, RoutineStep::Succeed);
             }
-            settled.push(settlement.apply(&mut inners[at], lsn));
-            self.line_up(workers[at], &mut inners[at], at == own && run.has_thread());
+            let mut outcome = settlement.apply(inner, lsn);
+            if at == own && self.goes_on_with(run, inner) {
+                next = self.choose(worker, inner);
+                outcome.at_rest |= next.is_none() && self.rests(inner);
+            }
+            settled.push(outcome);
+            let will_ask = at == own && run.has_thread() && next.is_none();
+            self.line_up(worker, inner, will_ask);
         }
-        Outcome::Committed(lsn, settled)
+        Outcome::Committed(lsn, settled, next)
+    }
+
+    /// Whether the thread of a run goes on with its worker at once, under the same lock: if
+    /// nobody else waits for a turn, and nothing stands between that may take long.
+    fn goes_on_with(&self, run: &Run, inner: &Inner) -> bool {
+        run.has_thread()
+            && !inner.in_line
+            && inner.may_run()
+            && self.hooks.is_empty()
+            && self.printer.is_empty()
+            && self.line.is_empty()
+            && self.enter().is_ok()
+    }
+
+    /// A worker that had nothing to start may have come to rest.
+    pub(crate) fn rests(&self, inner: &mut Inner) -> bool {
+        let rests = inner.is_at_rest();
+        if rests {
+            inner.step(WorkerStep::Drain);
+        }
+        rests
     }
 
     /// A run is over, and its routine can go on, once its settlement is applied.
@@ -274,9 +305,7 @@ impl Core {
                 }
                 let cell = match passing.len() == jobs.len() {
                     true => Arc::clone(&emit.cell),
-                    false => {
-                        record::encode(&message_record(&emit.event, &passing), &self.limits())?
-                    }
+                    false => record::encode(&message_of(&emit.event, &passing), &self.limits())?,
                 };
                 deliveries.push(Delivery {
                     target: out.target,
@@ -366,14 +395,14 @@ impl JobSource for NoJob {
     }
 }
 
-/// An event as a slot has it.
-pub(crate) fn message_record(event: &Event, jobs: &[Arc<Job>]) -> MessageRecord {
-    MessageRecord {
-        data: event.data().clone(),
+/// An event as a slot has it, to be written.
+pub(crate) fn message_of<'m>(event: &'m Event, jobs: &'m [Arc<Job>]) -> MessageOf<'m> {
+    MessageOf {
+        data: Cow::Borrowed(event.data()),
         at: event.emitted_at_micros(),
-        from: event.emitted_from().map(str::to_owned),
-        event: event.event_name().map(str::to_owned),
-        jobs: jobs.iter().map(|job| job.id.to_string()).collect(),
+        from: event.emitted_from(),
+        event: event.event_name(),
+        jobs: jobs.iter().map(|job| &*job.id).collect(),
     }
 }
 

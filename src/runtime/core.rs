@@ -18,6 +18,7 @@ use crate::runtime::dead::DeadLetters;
 use crate::runtime::driver::Driver;
 use crate::runtime::hooks::HookSet;
 use crate::runtime::job::Job;
+use crate::runtime::job_set::JobSet;
 use crate::runtime::line::Line;
 use crate::runtime::output::Printer;
 use crate::runtime::plan::Plan;
@@ -34,6 +35,11 @@ use crate::sync::{Condvar, Mutex, RwLock};
 /// Within this time what activations committed is synced, if nobody waits for it: so a
 /// chain of hops costs a sync at its end and not one for each.
 const SYNCED_WITHIN: Duration = Duration::from_millis(5);
+
+/// How long a post that is alone waits for the end of its job before it syncs: what many
+/// disks take for a sync. Whoever waits for the job itself loses nothing by it, unless the
+/// job takes just longer.
+const ENDS_WITHIN: Duration = Duration::from_micros(200);
 
 /// How long who waits does not look at whether the store can still be used.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -56,7 +62,7 @@ pub(crate) struct Core {
     pub(crate) known_flows: Mutex<BTreeMap<String, FlowRecord>>,
     pub(crate) workers: RwLock<BTreeMap<Arc<str>, Arc<Worker>>>,
     /// Jobs that have not ended.
-    pub(crate) live: Mutex<HashMap<Arc<str>, Arc<Job>>>,
+    pub(crate) live: Mutex<JobSet>,
     /// How often a job ended, a worker came to rest, or the runtime was shut down, while
     /// somebody waited for that.
     changes: Mutex<u64>,
@@ -90,6 +96,8 @@ pub(crate) struct Core {
     /// No activation is started any more.
     closing: AtomicBool,
     random: AtomicU64,
+    /// How many jobs were posted from outside since somebody began to wait for one.
+    unawaited: AtomicU64,
 }
 
 /// What somebody waits for, and is told of when it may have come about.
@@ -165,6 +173,7 @@ impl Core {
             draining: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             random: AtomicU64::new(random),
+            unawaited: AtomicU64::new(u64::MAX / 2),
         }))
     }
 
@@ -323,6 +332,28 @@ impl Core {
     pub(crate) fn acknowledge(&self, lsn: Lsn) -> Result<()> {
         let shared = self.store.shared();
         shared.acknowledge(lsn, self.store.durability(), None)
+    }
+
+    /// Acknowledges a post. Where jobs are posted one by one and waited for, the end of this
+    /// one is likely to be waited for next, and to need a sync of its own, if this one began
+    /// at once: so it waits for that a little, and one sync has both. It never does where
+    /// the last post was not waited for, so whoever only posts is not held up.
+    ///
+    /// # Errors
+    /// As the store.
+    pub(crate) fn acknowledge_post(&self, job: &Job, lsn: Lsn) -> Result<()> {
+        let alone = self.unawaited.fetch_add(1, Ordering::Relaxed) == 0;
+        if alone && self.store.durability() == Durability::Sync {
+            let ended = || Ok(job.state.lock().status.is_final());
+            // Whatever becomes of the wait, the post is committed.
+            let _ = self.wait_until((Awaited::Job, ENDS_WITHIN), ended);
+        }
+        self.acknowledge(lsn)
+    }
+
+    /// Somebody begins to wait for a job.
+    pub(crate) fn job_is_awaited(&self) {
+        self.unawaited.store(0, Ordering::Relaxed);
     }
 
     /// Tells those that wait for any of these that it may have come about. It may be called

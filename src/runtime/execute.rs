@@ -14,7 +14,6 @@ use crate::runtime::failure::Failure;
 use crate::runtime::history::ExecutionOutcome;
 use crate::runtime::routine::{Logic, Routine};
 use crate::runtime::run::{Fate, Run};
-use crate::runtime::status::WorkerStep;
 use crate::runtime::telemetry::{self, ActivationSpan};
 use crate::runtime::worker::Worker;
 use crate::state::transaction::RACES_BEFORE_QUEUEING;
@@ -23,8 +22,9 @@ impl Core {
     /// What a thread of the runtime does until the runtime is closed.
     pub(crate) fn work(&self) {
         while let Some(worker) = self.line.next() {
-            if let Some(run) = self.begin(&worker) {
-                self.dispatch(run);
+            let mut next = self.begin(&worker);
+            while let Some(run) = next {
+                next = self.dispatch(run);
             }
         }
     }
@@ -42,35 +42,34 @@ impl Core {
         let run = self.choose(worker, &mut inner);
         // It may have more, for other threads.
         self.line_up(worker, &mut inner, false);
-        if run.is_none() && inner.is_at_rest() {
-            inner.step(WorkerStep::Drain);
+        if run.is_none() && self.rests(&mut inner) {
             drop(inner);
             self.tell([Awaited::Rest]);
         }
         run
     }
 
-    /// Starts a run: here, or with whoever polls async logic.
-    fn dispatch(&self, run: Arc<Run>) {
+    /// Starts a run: here, or with whoever polls async logic. Gives the run that this
+    /// thread has begun with the end of it.
+    fn dispatch(&self, run: Arc<Run>) -> Option<Arc<Run>> {
         match &run.routine().logic {
             Logic::Plain(logic) => {
                 let logic = Arc::clone(logic);
-                self.execute(run, &*logic);
+                self.execute(run, &*logic)
             }
             #[cfg(feature = "tokio")]
             Logic::Async(logic) => {
                 let logic = Arc::clone(logic);
                 self.hand_over(run, logic);
+                None
             }
         }
     }
 
     /// Runs an activation until it is committed, has failed, or cannot be committed any
-    /// more.
-    fn execute(&self, run: Arc<Run>, routine: &dyn Routine) {
-        let Some(mut execution) = Execution::begin(self, run) else {
-            return;
-        };
+    /// more. Gives the next one, if that has begun.
+    fn execute(&self, run: Arc<Run>, routine: &dyn Routine) -> Option<Arc<Run>> {
+        let mut execution = Execution::begin(self, run)?;
         loop {
             let span = telemetry::activation(&execution.run);
             let entered = span.enter();
@@ -78,7 +77,7 @@ impl Core {
             let ended = ended.and_then(|()| logic(&execution.run, routine));
             drop(entered);
             if !execution.goes_on(self, &span, ended) {
-                return;
+                return execution.next;
             }
         }
     }
@@ -154,6 +153,8 @@ pub(crate) struct Execution {
     claims: Vec<Claim>,
     /// What it reserved, since it lost too often.
     ticket: Option<Ticket>,
+    /// What its thread has begun with its commit.
+    next: Option<Arc<Run>>,
 }
 
 impl Execution {
@@ -170,6 +171,7 @@ impl Execution {
             races: 0,
             claims: Vec::new(),
             ticket: None,
+            next: None,
         })
     }
 
@@ -190,7 +192,8 @@ impl Execution {
         };
         drop(entered);
         match outcome {
-            Outcome::Committed(lsn, settled) => {
+            Outcome::Committed(lsn, settled, next) => {
+                self.next = next;
                 drop(self.ticket.take());
                 span.committed(lsn);
                 // Before anybody who waits for its jobs is told.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::clock::micros;
 use crate::error::Result;
 use crate::runtime::capture::{self, Captured};
-use crate::runtime::commit::{TIMEOUT, is_gone, message_record, too_late};
+use crate::runtime::commit::{TIMEOUT, is_gone, message_of, too_late};
 use crate::runtime::core::{Awaited, Core};
 use crate::runtime::execute::is_over;
 use crate::runtime::failure::Failure;
@@ -225,7 +225,7 @@ fn letters(run: &Run, failure: &Failure, now: u64) -> Vec<DeadRecord> {
         worker: run.worker.id.to_string(),
         routine: run.routine().id.to_string(),
         slot: slots[slot].0.to_string(),
-        message: message_record(&message.event, &message.jobs),
+        message: message_of(&message.event, &message.jobs).to_record(),
         error: failure.to_string(),
         kind: failure.kind_name().map(str::to_owned),
         attempts: run.attempt,

@@ -99,11 +99,11 @@ impl ExecutionEntry {
     pub(crate) fn of(record: &HistoryRecord) -> Self {
         Self {
             number: record.number,
-            routine_id: record.routine.clone(),
+            routine_id: record.routine.to_string(),
             at_micros: record.at,
             outcome: ExecutionOutcome::of(record.outcome),
             attempt: record.attempt,
-            job_ids: record.jobs.clone(),
+            job_ids: record.jobs.iter().map(|id| id.to_string()).collect(),
         }
     }
 }

@@ -335,6 +335,11 @@ impl HookSet {
         }
     }
 
+    /// Whether there is none, so that nobody's code is called.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.hooks.is_empty()
+    }
+
     /// Tells each of them.
     fn tell(&self, hook: &'static str, call: impl Fn(&dyn Hooks)) {
         for hooks in &self.hooks {

@@ -231,7 +231,7 @@ mod tests {
     use crate::runtime::agenda::Agenda;
     use crate::runtime::event::Event;
     use crate::runtime::flow::Flow;
-    use crate::runtime::job::Message;
+    use crate::runtime::job::{Jobs, Message};
     use crate::runtime::options::SlotOptions;
     use crate::runtime::plan::Plan;
     use crate::runtime::record::{
@@ -278,7 +278,7 @@ mod tests {
         let message = || {
             Arc::new(Message {
                 event: Arc::new(Event::posted(Value::Null, 7)),
-                jobs: Vec::new(),
+                jobs: Jobs::Many(Box::default()),
                 lsn: crate::ids::Lsn::ZERO,
             })
         };

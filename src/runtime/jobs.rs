@@ -36,7 +36,7 @@ impl Core {
             Some(_) => record::job_end_key(id),
             None => record::job_begin_key(id),
         };
-        let names = (begin.flow.as_str().into(), begin.worker.as_str().into());
+        let names = (Arc::clone(&begin.flow.0), Arc::clone(&begin.worker.0));
         let job = retention::job_of((id.into(), names), begin, end);
         if let Some((lsn, _)) = self.engine().read(&self.slots.jobs, &last)? {
             job.state.lock().lsn = lsn;
@@ -56,6 +56,8 @@ impl Core {
             }
             Ok(())
         })?;
+        // Visited twice where the view had to make room.
+        ids.sort_unstable();
         ids.dedup();
         let mut jobs = Vec::with_capacity(ids.len());
         for id in ids {
@@ -123,7 +125,7 @@ impl Core {
         if job.state.lock().status.is_final() {
             return Ok(false);
         }
-        if !inner.jobs.contains_key(&job.id) {
+        if !inner.jobs.contains(&job.id) {
             // Its post waits for room, and may still be refused.
             return Err(unknown_job(id).into());
         }
@@ -161,6 +163,7 @@ impl Core {
     /// As [`Core::wait_for_job`].
     pub(crate) fn wait_for(&self, job: &Arc<Job>, timeout: Duration) -> Result<()> {
         outside_only("waiting for a job", "emit to a routine that goes on")?;
+        self.job_is_awaited();
         let ended = self.wait_until((Awaited::Job, timeout), || {
             self.store.engine()?;
             Ok(job.state.lock().status.is_final())
@@ -192,7 +195,7 @@ impl Core {
         })?;
         if !ended {
             let mut holding = Vec::from_iter(self.refusal());
-            let live: Vec<_> = self.live.lock().values().cloned().collect();
+            let live: Vec<_> = self.live.lock().iter().cloned().collect();
             for job in live {
                 holding.extend(self.holding_job(&job));
                 if holding.len() >= HOLDING_MAX {

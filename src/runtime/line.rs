@@ -38,6 +38,11 @@ impl Line {
         }
     }
 
+    /// Whether nobody stands in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state.lock().workers.is_empty()
+    }
+
     /// The first in line; waits for one. `None` once it is closed.
     pub(crate) fn next(&self) -> Option<Arc<Worker>> {
         let mut state = self.state.lock();

@@ -5,7 +5,7 @@
 //! have been missed: a job without anything outstanding is completed, an attempt that was
 //! due is due now, and whatever had been taken when the program ended waits again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::engine::table::Slot;
@@ -13,13 +13,14 @@ use crate::error::{Error, Result, WorkError};
 use crate::ids::Lsn;
 use crate::runtime::agenda::Timers;
 use crate::runtime::core::Core;
+use crate::runtime::event::Event;
 use crate::runtime::flow::Flow;
-use crate::runtime::job::{Job, Message};
-use crate::runtime::park::{event_of, live_jobs};
+use crate::runtime::job::{Job, Jobs, Message};
+use crate::runtime::job_set::InOrder;
 use crate::runtime::plan::Plan;
 use crate::runtime::record::{
-    self, ClaimRecord, FlowRecord, HistoryRecord, MessageRecord, OnceRecord, TimerRecord,
-    WorkerKey, WorkerRecord,
+    self, ClaimRecord, FlowRecord, HistoryRecord, MessageOf, MessageRecord, OnceRecord,
+    TimerRecord, WorkerKey, WorkerRecord,
 };
 use crate::runtime::retention;
 use crate::runtime::settle::{Settled, Settlement};
@@ -28,21 +29,62 @@ use crate::runtime::status::{JobStatus, WorkerStep};
 use crate::runtime::worker::{Claimed, Given, Inner, RoutineState, Worker};
 use crate::scope::Scope;
 
-/// A routine and one of its slots.
-type Place = (Arc<str>, Arc<str>);
-
 /// What is kept of effects, by activation and name.
 type Effects = HashMap<record::ActivationId, BTreeMap<String, OnceRecord>>;
 
-/// What a worker's scope has.
+/// What a worker's scope has, by the flow that it is to have.
 #[derive(Default)]
 struct Found {
-    /// By routine and slot, with their numbers.
-    messages: BTreeMap<Place, Vec<(u64, MessageRecord)>>,
+    /// By the numbers of routine and slot.
+    messages: Vec<Vec<Vec<Held<Arc<Message>>>>>,
+    /// Of places that the flow does not have.
+    parked: BTreeMap<(Arc<str>, Arc<str>, u64), MessageRecord>,
+    /// Keys of messages whose jobs all have ended.
+    orphans: Vec<Box<[u8]>>,
     claims: Vec<(record::ActivationId, ClaimRecord)>,
     effects: Effects,
     timers: BTreeMap<u64, TimerRecord>,
     history: Vec<HistoryRecord>,
+}
+
+/// What the messages before had, which most have too.
+struct Before<'i> {
+    jobs: InOrder<'i>,
+    /// The key without its number, and the place that it says.
+    key: Vec<u8>,
+    place: Option<(usize, usize)>,
+    /// Names of routines and events.
+    names: BTreeSet<Arc<str>>,
+}
+
+impl<'i> Before<'i> {
+    fn new(inner: &'i Inner) -> Self {
+        Self {
+            jobs: InOrder::new(&inner.jobs, &inner.opened),
+            key: Vec::new(),
+            place: None,
+            names: BTreeSet::new(),
+        }
+    }
+
+    fn name(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.names.get(name) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = name.into();
+        self.names.insert(Arc::clone(&name));
+        name
+    }
+
+    fn event(&mut self, record: MessageOf<'_>) -> Event {
+        let data = record.data.into_owned();
+        match (record.from, record.event) {
+            (Some(from), Some(event)) => {
+                Event::emitted(self.name(from), self.name(event), data, record.at)
+            }
+            _ => Event::posted(data, record.at),
+        }
+    }
 }
 
 impl Core {
@@ -66,25 +108,37 @@ impl Core {
             workers.insert(Arc::clone(&worker.id), Arc::new(worker));
             Ok(())
         })?;
-        let jobs = retention::load_jobs(&self.store)?;
+        let jobs = retention::load_jobs(&self.store, |id, worker| {
+            let what = || format!("job {id:?} is of worker {worker:?}, which is not there");
+            let found = workers.get(worker).map(|worker| worker.names());
+            found.ok_or_else(|| record::damaged(&record::jobs(), &what()))
+        })?;
         let mut finished = self.finished.lock();
         for job in jobs.finished {
             finished.put(job);
         }
         drop(finished);
-        let mut live = HashMap::with_capacity(jobs.live.len());
-        for (id, record) in jobs.live {
-            let Some(worker) = workers.get(record.worker.as_str()) else {
-                let missing = &record.worker;
-                let what = format!("job {id:?} is of worker {missing:?}, which is not there");
-                return Err(record::damaged(&record::jobs(), &what));
-            };
-            let job = retention::job_of((id, worker.names()), record, None);
-            let mut inner = worker.inner.lock();
-            inner.jobs.insert(Arc::clone(&job.id), Arc::clone(&job));
-            live.insert(Arc::clone(&job.id), job);
+        let mut of_worker: BTreeMap<Arc<str>, Vec<Arc<Job>>> = BTreeMap::new();
+        let mut live = self.live.lock();
+        live.reserve(jobs.live.len());
+        for job in jobs.live {
+            live.insert(&job);
+            match of_worker.get_mut(&job.worker) {
+                Some(jobs) => jobs.push(job),
+                None => {
+                    of_worker.insert(Arc::clone(&job.worker), vec![job]);
+                }
+            }
         }
-        *self.live.lock() = live;
+        drop(live);
+        for (id, jobs) in of_worker {
+            if let Some(worker) = workers.get(&id) {
+                let mut inner = worker.inner.lock();
+                inner.jobs.reserve(jobs.len());
+                jobs.iter().for_each(|job| inner.jobs.insert(job));
+                inner.opened = jobs;
+            }
+        }
         *self.workers.write() = workers;
         Ok(())
     }
@@ -180,7 +234,8 @@ impl Core {
             inner.plan = Some(Arc::clone(plan));
             return Ok(());
         }
-        let found = self.find(worker)?;
+        let found = self.find(worker, &inner, plan)?;
+        inner.opened = Vec::new();
         inner.plan = Some(Arc::clone(plan));
         let orphans = self.restore(&mut inner, plan, found);
         let settled = self.complete_empty(worker, &mut inner, orphans)?;
@@ -205,76 +260,127 @@ impl Core {
         Ok(())
     }
 
-    /// Reads the scope of a worker.
-    fn find(&self, worker: &Worker) -> Result<Found> {
-        let (scope, limits) = (record::worker(&worker.id), self.limits());
-        let mut found = Found::default();
-        self.scan(&worker.slot, |key, cell| {
-            let key = WorkerKey::decode(key)
-                .ok_or_else(|| record::damaged(&scope, "a key that is none"))?;
-            match key {
-                WorkerKey::Message { routine, slot, seq } => {
-                    let record = record::decode(cell, &limits, &scope)?;
-                    found
-                        .messages
-                        .entry((routine, slot))
-                        .or_default()
-                        .push((seq, record));
-                }
-                WorkerKey::Claim(id) => {
-                    found
-                        .claims
-                        .push((id, record::decode(cell, &limits, &scope)?));
-                }
-                WorkerKey::Once(id, name) => {
-                    let record = record::decode(cell, &limits, &scope)?;
-                    found.effects.entry(id).or_default().insert(name, record);
-                }
-                WorkerKey::Timer(number) => {
-                    found
-                        .timers
-                        .insert(number, record::decode(cell, &limits, &scope)?);
-                }
-                WorkerKey::History(_) => {
-                    found.history.push(record::decode(cell, &limits, &scope)?);
+    /// Reads the scope of a worker. Nothing of the worker changes: it may fail.
+    fn find(&self, worker: &Worker, inner: &Inner, plan: &Plan) -> Result<Found> {
+        let scope = record::worker(&worker.id);
+        let slots = plan.routines.iter().map(|routine| routine.slots.len());
+        let empty = |slots| std::iter::repeat_with(Vec::new).take(slots).collect();
+        loop {
+            let mut found = Found {
+                messages: slots.clone().map(empty).collect(),
+                ..Found::default()
+            };
+            let mut before = Before::new(inner);
+            let view = self.engine().view();
+            let seen = view.for_each(&worker.slot, |key, _, cell| {
+                self.found(&mut found, &mut before, (&scope, inner, plan), (key, cell))
+            });
+            match seen {
+                // It had to make room: from the beginning, so that nothing is counted twice.
+                Err(Error::ViewExpired) => {}
+                seen => return seen.map(|()| found),
+            }
+        }
+    }
+
+    /// Adds an entry to what was found.
+    fn found(
+        &self,
+        found: &mut Found,
+        before: &mut Before<'_>,
+        (scope, inner, plan): (&Scope, &Inner, &Plan),
+        (key, cell): (&[u8], &[u8]),
+    ) -> Result<()> {
+        let limits = self.limits();
+        // Its names are not made once more for each message of a slot.
+        if let Some((start, seq)) = key.split_last_chunk()
+            && *start == *before.key
+            && let Some((at, slot)) = before.place
+        {
+            let record: MessageOf<'_> = record::decode(cell, &limits, scope)?;
+            let queue = &mut found.messages[at][slot];
+            match held(before, u64::from_be_bytes(*seq), record) {
+                Some(held) => queue.push(held),
+                None => found.orphans.push(key.into()),
+            }
+            return Ok(());
+        }
+        let decoded =
+            WorkerKey::decode(key).ok_or_else(|| record::damaged(scope, "a key that is none"))?;
+        match decoded {
+            WorkerKey::Message { routine, slot, seq } => {
+                let record: MessageOf<'_> = record::decode(cell, &limits, scope)?;
+                let place = plan.routine(&routine).and_then(|at| {
+                    let slot = plan.routines[at].slot(&slot)?;
+                    Some((at, slot))
+                });
+                let start = key.len().saturating_sub(size_of::<u64>());
+                before.key = key[..start].to_vec();
+                before.place = place;
+                match place {
+                    Some((at, slot)) => match held(before, seq, record) {
+                        Some(held) => found.messages[at][slot].push(held),
+                        None => found.orphans.push(key.into()),
+                    },
+                    None => {
+                        let over = |id: &&str| !inner.jobs.contains(id);
+                        match !record.jobs.is_empty() && record.jobs.iter().all(over) {
+                            true => found.orphans.push(key.into()),
+                            false => {
+                                let record = record.to_record();
+                                found.parked.insert((routine, slot, seq), record);
+                            }
+                        }
+                    }
                 }
             }
-            Ok(())
-        })?;
-        Ok(found)
+            WorkerKey::Claim(id) => {
+                let record = record::decode(cell, &limits, scope)?;
+                found.claims.push((id, record));
+            }
+            WorkerKey::Once(id, name) => {
+                let record = record::decode(cell, &limits, scope)?;
+                found.effects.entry(id).or_default().insert(name, record);
+            }
+            WorkerKey::Timer(number) => {
+                let record = record::decode(cell, &limits, scope)?;
+                found.timers.insert(number, record);
+            }
+            WorkerKey::History(_) => {
+                found.history.push(record::decode(cell, &limits, scope)?);
+            }
+        }
+        Ok(())
     }
 
     /// Makes memory what was found. Gives the keys of what is for nobody any more: jobs
     /// that were cancelled while their flow was not registered, and attempts whose messages
     /// are gone.
     fn restore(&self, inner: &mut Inner, plan: &Plan, mut found: Found) -> Vec<Box<[u8]>> {
-        let mut orphans = remove_orphans(inner, &mut found);
-        for job in inner.jobs.values() {
+        let mut orphans = std::mem::take(&mut found.orphans);
+        remove_orphans(inner, &mut found.timers, &mut orphans);
+        for job in inner.jobs.iter() {
             let mut state = job.state.lock();
             state.outstanding = 0;
             state.status = JobStatus::Pending;
         }
-        inner.parked.clear();
+        for message in found.messages.iter().flatten().flatten() {
+            let emitted = message.item.event.emitted_from().is_some();
+            message.item.jobs.iter().for_each(|job| count(job, emitted));
+        }
+        for record in found.parked.values() {
+            let jobs = record.jobs.iter().filter_map(|id| inner.jobs.get(id));
+            jobs.for_each(|job| count(job, record.from.is_some()));
+        }
+        inner.parked = found.parked;
         let mut routines = Vec::with_capacity(plan.routines.len());
-        for routine in &plan.routines {
+        for (routine, messages) in plan.routines.iter().zip(found.messages) {
             let mut state = RoutineState::new(&routine.slots);
-            for (at, (name, options)) in routine.slots.iter().enumerate() {
-                let key = (Arc::clone(&routine.id), Arc::clone(name));
-                let records = found.messages.remove(&key).unwrap_or_default();
-                let waiting = records
-                    .into_iter()
-                    .map(|(seq, record)| held(inner, seq, record));
-                let waiting: Vec<_> = waiting.collect();
-                state.slots[at] = SlotQueue::restore(*options, Seq(0), waiting);
+            for (at, waiting) in messages.into_iter().enumerate() {
+                let options = routine.slots[at].1;
+                state.slots[at] = SlotQueue::restore(options, Seq(0), waiting);
             }
             routines.push(state);
-        }
-        for ((routine, slot), records) in found.messages {
-            for (seq, record) in records {
-                count(inner, &record);
-                let key = (Arc::clone(&routine), Arc::clone(&slot), seq);
-                inner.parked.insert(key, record);
-            }
         }
         for (id, record) in found.claims {
             let Some(at) = plan.routine(&record.routine) else {
@@ -352,7 +458,7 @@ impl Core {
             settlement.ops.delete(&worker.slot, key);
         }
         let empty = |job: &&Arc<Job>| job.state.lock().outstanding == 0;
-        for job in inner.jobs.values().filter(empty) {
+        for job in inner.jobs.iter().filter(empty) {
             settlement.look_at(job);
         }
         settlement.prepare(inner)?;
@@ -365,31 +471,20 @@ impl Core {
     }
 }
 
-/// A job that has not ended. What it has beside its record nobody knows; it goes with it
-/// anyway.
-/// Takes out what is for jobs that all have ended, and gives its keys.
-fn remove_orphans(inner: &Inner, found: &mut Found) -> Vec<Box<[u8]>> {
-    let over = |jobs: &[String]| {
-        !jobs.is_empty() && !jobs.iter().any(|id| inner.jobs.contains_key(id.as_str()))
-    };
-    let mut orphans = Vec::new();
-    for ((routine, slot), records) in &mut found.messages {
-        records.retain(|(seq, record)| {
-            let gone = over(&record.jobs);
-            if gone {
-                orphans.push(record::message_key(routine, slot, *seq));
-            }
-            !gone
-        });
-    }
-    found.timers.retain(|number, timer| {
-        let gone = over(&timer.jobs);
+/// Takes out the timers that are for jobs that all have ended, and adds their keys.
+fn remove_orphans(
+    inner: &Inner,
+    timers: &mut BTreeMap<u64, TimerRecord>,
+    orphans: &mut Vec<Box<[u8]>>,
+) {
+    timers.retain(|number, timer| {
+        let over = |id: &String| !inner.jobs.contains(id);
+        let gone = !timer.jobs.is_empty() && timer.jobs.iter().all(over);
         if gone {
             orphans.push(WorkerKey::Timer(*number).encode());
         }
         !gone
     });
-    orphans
 }
 
 /// An attempt that has no messages any more goes, with what was kept for it.
@@ -405,30 +500,31 @@ fn forget(orphans: &mut Vec<Box<[u8]>>, effects: &mut Effects, id: record::Activ
     }
 }
 
-/// A message as it waits, counted in its jobs. Jobs that have ended are not in it.
-fn held(inner: &Inner, seq: u64, record: MessageRecord) -> Held<Arc<Message>> {
-    count(inner, &record);
-    Held {
+/// A message as it waits; `None` where its jobs all have ended. Those that have are not in
+/// it.
+fn held(before: &mut Before<'_>, seq: u64, record: MessageOf<'_>) -> Option<Held<Arc<Message>>> {
+    let jobs = record.jobs.iter().filter_map(|id| before.jobs.get(id));
+    let jobs: Jobs = jobs.cloned().collect();
+    if jobs.is_empty() && !record.jobs.is_empty() {
+        return None;
+    }
+    Some(Held {
         seq: Seq(seq),
         at_micros: record.at,
         item: Arc::new(Message {
-            jobs: live_jobs(inner, &record),
-            event: Arc::new(event_of(record)),
+            jobs,
+            event: Arc::new(before.event(record)),
             lsn: Lsn::ZERO,
         }),
-    }
+    })
 }
 
-/// Counts a message in its jobs.
-fn count(inner: &Inner, record: &MessageRecord) {
-    for id in &record.jobs {
-        if let Some(job) = inner.jobs.get(id.as_str()) {
-            let mut state = job.state.lock();
-            state.outstanding += 1;
-            if record.from.is_some() {
-                state.status = JobStatus::Running;
-            }
-        }
+/// Counts a message in one of its jobs.
+fn count(job: &Job, emitted: bool) {
+    let mut state = job.state.lock();
+    state.outstanding += 1;
+    if emitted {
+        state.status = JobStatus::Running;
     }
 }
 

@@ -1,7 +1,6 @@
 //! Owns what a commit of the runtime writes beside the user's: puts and deletes by scope,
 //! each key once. Imports `record`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::table::Slot;
@@ -17,7 +16,24 @@ pub(crate) struct Ops {
 struct Writes {
     slot: Arc<Slot>,
     clear: bool,
-    keys: BTreeMap<Box<[u8]>, Op>,
+    /// As they came. Most commits have a few: a map costs them more than it helps.
+    keys: Vec<(Box<[u8]>, Op)>,
+}
+
+impl Writes {
+    /// The keys in order, each once, with what came last for it.
+    fn into_ops(self) -> Vec<(Box<[u8]>, Op)> {
+        let mut ops = self.keys;
+        ops.sort_by(|(a, _), (b, _)| a.cmp(b));
+        ops.dedup_by(|later, kept| {
+            let same = later.0 == kept.0;
+            if same {
+                std::mem::swap(&mut later.1, &mut kept.1);
+            }
+            same
+        });
+        ops
+    }
 }
 
 impl Ops {
@@ -30,7 +46,7 @@ impl Ops {
             self.scopes.push(Writes {
                 slot: Arc::clone(slot),
                 clear: false,
-                keys: BTreeMap::new(),
+                keys: Vec::with_capacity(4),
             });
             self.scopes.len() - 1
         });
@@ -39,17 +55,17 @@ impl Ops {
 
     /// Writes a cell.
     pub(crate) fn put(&mut self, slot: &Arc<Slot>, key: Box<[u8]>, cell: Arc<[u8]>) {
-        self.of(slot).keys.insert(key, Op::Put(cell));
+        self.of(slot).keys.push((key, Op::Put(cell)));
     }
 
     /// Removes a key.
     pub(crate) fn delete(&mut self, slot: &Arc<Slot>, key: Box<[u8]>) {
-        self.of(slot).keys.insert(key, Op::Delete);
+        self.of(slot).keys.push((key, Op::Delete));
     }
 
     /// Writes what is decided by what is there.
     pub(crate) fn change(&mut self, slot: &Arc<Slot>, (key, op): (Box<[u8]>, Op)) {
-        self.of(slot).keys.insert(key, op);
+        self.of(slot).keys.push((key, op));
     }
 
     /// Removes all that the scope had before.
@@ -59,6 +75,10 @@ impl Ops {
 
     /// All of others too.
     pub(crate) fn merge(&mut self, others: Self) {
+        if self.scopes.is_empty() {
+            *self = others;
+            return;
+        }
         for other in others.scopes {
             let writes = self.of(&other.slot);
             writes.clear |= other.clear;
@@ -69,13 +89,8 @@ impl Ops {
     /// All of it added to a batch, which has none of these scopes.
     pub(crate) fn add_to(self, batch: &mut Batch) {
         let writes = self.scopes.into_iter().map(|writes| SlotBatch {
-            slot: writes.slot,
             clear: writes.clear,
-            ops: writes
-                .keys
-                .into_iter()
-                .map(|(key, op)| (key.into(), op))
-                .collect(),
+            ..SlotBatch::of(Arc::clone(&writes.slot), writes.into_ops())
         });
         batch.writes.extend(writes);
     }
@@ -85,5 +100,39 @@ impl Ops {
         let mut batch = Batch::default();
         self.add_to(&mut batch);
         batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_in_order_and_each_has_what_came_last_for_it() {
+        let cell = |byte: u8| Op::Put(Arc::from([byte]));
+        let calls = [
+            (3, cell(1)),
+            (1, cell(2)),
+            (3, Op::Delete),
+            (2, cell(3)),
+            (1, cell(4)),
+        ];
+        let writes = Writes {
+            slot: crate::state::Store::in_memory().shared().engine.slot(b"s"),
+            clear: false,
+            keys: calls
+                .into_iter()
+                .map(|(key, op)| (Box::from([key]), op))
+                .collect(),
+        };
+        let seen: Vec<_> = writes
+            .into_ops()
+            .into_iter()
+            .map(|(key, op)| match op {
+                Op::Put(cell) => (key[0], Some(cell[0])),
+                _ => (key[0], None),
+            })
+            .collect();
+        assert_eq!(seen, [(1, Some(4)), (2, Some(3)), (3, None)]);
     }
 }

@@ -301,10 +301,15 @@ impl Printer {
         }
     }
 
+    /// Whether there is nothing to be written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.lock().is_empty()
+    }
+
     /// Writes what was given, if there is anything: whoever printed nothing does not wait
     /// for a stdout that is slow.
     pub(crate) fn flush_waiting(&self) {
-        if !self.waiting.lock().is_empty() {
+        if !self.is_empty() {
             self.flush();
         }
     }

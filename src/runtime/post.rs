@@ -10,12 +10,12 @@ use crate::clock;
 use crate::engine::SlotBatch;
 use crate::error::{Error, Result, WorkError};
 use crate::ids::Lsn;
-use crate::runtime::commit::slot_full;
+use crate::runtime::commit::{message_of, slot_full};
 use crate::runtime::core::{Awaited, Core};
 use crate::runtime::event::Event;
 use crate::runtime::idempotency::{self, WorkKey};
-use crate::runtime::job::{Job, JobState};
-use crate::runtime::record::{self, JobRecord, MessageRecord};
+use crate::runtime::job::{Job, JobState, Metadata};
+use crate::runtime::record::{self, JobRecord, Text};
 use crate::runtime::run::NewPost;
 use crate::runtime::settle::{Delivery, Settlement};
 use crate::runtime::slot::Room;
@@ -131,7 +131,7 @@ impl Core {
             match posted {
                 Err(e) if idempotency::is_taken(&e) => {}
                 posted => {
-                    self.acknowledge(posted?)?;
+                    self.acknowledge_post(&post.job, posted?)?;
                     self.figures.posted();
                     return Ok(post.job);
                 }
@@ -173,7 +173,7 @@ impl Core {
             flow: Arc::clone(&post.job.flow),
             worker: Arc::clone(&post.job.worker),
             created: 0,
-            metadata: Arc::default(),
+            metadata: Metadata::default(),
             key: post.job.key.clone(),
             state: Mutex::new(state),
         })))
@@ -229,36 +229,32 @@ impl Core {
         let key = options.key.as_deref();
         let key = key.map(|key| WorkKey::new(key, (flow, routine, slot), &data));
         let key = key.transpose()?;
-        let record = MessageRecord {
-            data,
-            at: now,
-            from: None,
-            event: None,
-            jobs: vec![id.clone()],
-        };
         let begun = JobRecord {
-            flow: flow.to_owned(),
-            worker: worker.id.to_string(),
+            flow: Text::from(&worker.flow),
+            worker: Text::from(&worker.id),
             created: now,
             metadata: metadata(options.metadata)?,
             key: options.key,
             dropped: 0,
             results: Vec::new(),
         };
+        let begun_cell = record::encode(&begun, &limits)?;
+        let event = Event::posted(data, now);
+        let job = Arc::new(Job {
+            id: id.into(),
+            flow: Arc::clone(&worker.flow),
+            worker: Arc::clone(&worker.id),
+            created: now,
+            metadata: begun.metadata.into(),
+            key: begun.key,
+            state: Mutex::new(JobState::default()),
+        });
         Ok(NewPost {
-            cell: record::encode(&record, &limits)?,
-            begun: record::encode(&begun, &limits)?,
-            event: Arc::new(Event::posted(record.data, now)),
+            cell: record::encode(&message_of(&event, std::slice::from_ref(&job)), &limits)?,
+            begun: begun_cell,
+            event: Arc::new(event),
             key,
-            job: Arc::new(Job {
-                id: id.into(),
-                flow: flow.into(),
-                worker: Arc::clone(&worker.id),
-                created: now,
-                metadata: Arc::new(begun.metadata),
-                key: begun.key,
-                state: Mutex::new(JobState::default()),
-            }),
+            job,
             target: Target {
                 worker,
                 routine: routine.to_owned(),
@@ -292,10 +288,10 @@ impl Core {
             })
         };
         let mut live = self.live.lock();
-        if live.contains_key(&job.id) {
+        if live.contains(&job.id) {
             return Err(exists());
         }
-        live.insert(Arc::clone(&job.id), Arc::clone(job));
+        live.insert(job);
         drop(live);
         let key = record::job_begin_key(&job.id);
         match self.engine().read(&self.slots.jobs, &key) {

@@ -5,11 +5,12 @@
 //! its default, and one that is unknown is left alone, so that records can grow.
 
 mod key;
+mod text;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecLimits};
@@ -24,6 +25,7 @@ pub(crate) use key::{
     DeadKey, JOB_ENDS, JobKey, JobPart, WorkerKey, job_begin_key, job_end_key, message_key,
     routine_datum,
 };
+pub(crate) use text::Text;
 
 /// How often a runtime was started on this store: `started` -> a number.
 pub(crate) fn sessions() -> Scope {
@@ -131,9 +133,9 @@ pub(crate) struct WorkerTotals {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct JobRecord {
     #[serde(rename = "f")]
-    pub(crate) flow: String,
+    pub(crate) flow: Text,
     #[serde(rename = "w")]
-    pub(crate) worker: String,
+    pub(crate) worker: Text,
     #[serde(rename = "c")]
     pub(crate) created: u64,
     #[serde(rename = "m", default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -185,6 +187,39 @@ pub(crate) struct MessageRecord {
     /// The ids of the jobs that it is for.
     #[serde(rename = "j", default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) jobs: Vec<String>,
+}
+
+/// A [`MessageRecord`] as it is written and read where there are many: of what somebody
+/// else has, so nothing is copied for it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct MessageOf<'m> {
+    #[serde(rename = "d", default, skip_serializing_if = "is_null")]
+    pub(crate) data: Cow<'m, Value>,
+    #[serde(rename = "t")]
+    pub(crate) at: u64,
+    #[serde(borrow, rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<&'m str>,
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) event: Option<&'m str>,
+    #[serde(rename = "j", default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) jobs: Vec<&'m str>,
+}
+
+fn is_null(data: &Cow<'_, Value>) -> bool {
+    data.is_null()
+}
+
+impl MessageOf<'_> {
+    /// The same, to be kept.
+    pub(crate) fn to_record(&self) -> MessageRecord {
+        MessageRecord {
+            data: (*self.data).clone(),
+            at: self.at,
+            from: self.from.map(str::to_owned),
+            event: self.event.map(str::to_owned),
+            jobs: self.jobs.iter().map(|&id| id.to_owned()).collect(),
+        }
+    }
 }
 
 /// Which messages an activation consumes, once that is fixed.
@@ -270,7 +305,7 @@ pub(crate) struct HistoryRecord {
     #[serde(rename = "n")]
     pub(crate) number: u64,
     #[serde(rename = "r")]
-    pub(crate) routine: String,
+    pub(crate) routine: Text,
     #[serde(rename = "t")]
     pub(crate) at: u64,
     /// How it ended: see `Outcome`.
@@ -279,7 +314,7 @@ pub(crate) struct HistoryRecord {
     #[serde(rename = "a", default)]
     pub(crate) attempt: u32,
     #[serde(rename = "j", default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) jobs: Vec<String>,
+    pub(crate) jobs: Vec<Text>,
     #[serde(rename = "p", default)]
     pub(crate) processed: u64,
     #[serde(rename = "f", default)]
@@ -403,8 +438,8 @@ pub(crate) fn encode_until<T: Serialize>(
 ///
 /// # Errors
 /// [`Error::Corrupt`] where it is no record of this kind.
-pub(crate) fn decode<T: DeserializeOwned>(
-    cell: &[u8],
+pub(crate) fn decode<'de, T: Deserialize<'de>>(
+    cell: &'de [u8],
     limits: &CodecLimits,
     scope: &Scope,
 ) -> Result<T> {

@@ -13,13 +13,15 @@ use serde::Deserialize;
 
 use crate::clock::micros;
 use crate::engine::table::Slot;
+use crate::engine::view::View;
 use crate::engine::{Batch, Engine, Op, SlotBatch};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::runtime::job::{Job, JobState};
 use crate::runtime::record::{self, JOB_ENDS, JobEndRecord, JobKey, JobRecord};
 use crate::scope::Scope;
 use crate::state::Store;
 use crate::sync::Mutex;
+use crate::value::Value;
 
 /// The longest time for which anything about a job that has ended is kept.
 const TIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -200,10 +202,11 @@ fn clear(engine: &Engine, scope: &Scope) -> SlotBatch {
 }
 
 /// All jobs of a store.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct LoadedJobs {
-    /// Those that have not ended, in the order of their ids.
-    pub(crate) live: Vec<(Arc<str>, JobRecord)>,
+    /// Those that have not ended, in the order of their ids. How much of them is outstanding
+    /// their records do not say.
+    pub(crate) live: Vec<Arc<Job>>,
     /// Those that have, in the same order.
     pub(crate) finished: Vec<FinishedJob>,
 }
@@ -215,21 +218,77 @@ struct Ended {
     completed: u64,
 }
 
+/// Of a [`JobRecord`], the same; its flow is that of its worker.
+#[derive(Deserialize)]
+struct Begun<'r> {
+    #[serde(borrow, rename = "w")]
+    worker: &'r str,
+    #[serde(rename = "c")]
+    created: u64,
+    #[serde(rename = "m", default)]
+    metadata: BTreeMap<String, Value>,
+    #[serde(rename = "k", default)]
+    key: Option<String>,
+    #[serde(rename = "d", default)]
+    dropped: u64,
+    #[serde(rename = "r", default)]
+    results: Vec<Value>,
+}
+
+/// Flow and worker, as jobs have them.
+pub(crate) type Names = (Arc<str>, Arc<str>);
+
 /// Reads all jobs. Both kinds of keys are in the order of ids, so ends and beginnings are
-/// gone through side by side.
+/// gone through side by side. `names` is asked with a job and the id of its worker.
 ///
 /// # Errors
 /// As reading has them; [`crate::Error::Corrupt`] where something is no record, or there
-/// is an end without a beginning.
-pub(crate) fn load_jobs(store: &Store) -> Result<LoadedJobs> {
+/// is an end without a beginning; and those of `names`.
+pub(crate) fn load_jobs(
+    store: &Store,
+    names: impl Fn(&str, &str) -> Result<Names>,
+) -> Result<LoadedJobs> {
+    loop {
+        match load_jobs_once(store, &names) {
+            // The view had to make room: from the beginning.
+            Err(Error::ViewExpired) => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Whether any job may have anything beside its record. Of many that an opening finds mostly
+/// none has, and then nothing is looked for and cleared for each of them.
+fn any_parts(engine: &Engine, view: &View) -> Result<bool> {
+    let job_caches = Scope::all_caches();
+    let own = [Scope::job(""), record::job(""), record::routine_data("")];
+    let beginnings = own.iter().map(Scope::beginning).chain([job_caches]);
+    let in_memory = engine.prefixes_in_memory();
+    for beginning in beginnings {
+        let image = view.next_image_scope(&beginning)?;
+        let is_of = |scope: &[u8]| scope.starts_with(&beginning);
+        if image.is_some_and(|scope| is_of(&scope)) || in_memory.iter().any(|one| is_of(one)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn load_jobs_once(
+    store: &Store,
+    names: &impl Fn(&str, &str) -> Result<Names>,
+) -> Result<LoadedJobs> {
     let (scope, limits) = (record::jobs(), store.shared.settings.limits.codec());
     let engine = &store.shared.engine;
     let slot = engine.slot(&scope.encode());
     let view = engine.view();
     let (none, ends) = (Bound::Unbounded, &JOB_ENDS[..]);
-    let other = |key: &[u8]| record::damaged(&scope, &format!("{key:02x?} is no key of a job"));
+    let damaged = |what: String| record::damaged(&scope, &what);
+    let other = |key: &[u8]| damaged(format!("{key:02x?} is no key of a job"));
 
-    let mut finished = Vec::new();
+    let parts = any_parts(engine, &view)?;
+    let mut loaded = LoadedJobs::default();
+    let finished = &mut loaded.finished;
     view.for_each_of(&slot, (Bound::Included(ends), none), |key, _, cell| {
         let Some(JobKey::End(id)) = JobKey::decode(key) else {
             return Err(other(key));
@@ -238,15 +297,14 @@ pub(crate) fn load_jobs(store: &Store) -> Result<LoadedJobs> {
         finished.push(FinishedJob {
             id: id.into(),
             completed_micros: end.completed,
-            // What it has is not written down for those few that outlive an opening.
-            parts: true,
+            parts,
         });
         Ok(())
     })?;
 
-    let mut live = Vec::new();
+    let live = &mut loaded.live;
     let mut ended = finished.iter().map(|job| &*job.id).peekable();
-    let without = |id: &str| record::damaged(&scope, &format!("job {id:?} ended and never began"));
+    let without = |id: &str| damaged(format!("job {id:?} ended and never began"));
     view.for_each_of(&slot, (none, Bound::Excluded(ends)), |key, _, cell| {
         let Some(JobKey::Begin(id)) = JobKey::decode(key) else {
             return Err(other(key));
@@ -255,14 +313,29 @@ pub(crate) fn load_jobs(store: &Store) -> Result<LoadedJobs> {
             return Err(without(lost));
         }
         if ended.next_if_eq(&id).is_none() {
-            live.push((id.into(), record::decode(cell, &limits, &scope)?));
+            let begun: Begun<'_> = record::decode(cell, &limits, &scope)?;
+            let (flow, worker) = names(id, begun.worker)?;
+            live.push(Arc::new(Job {
+                id: id.into(),
+                flow,
+                worker,
+                created: begun.created,
+                metadata: begun.metadata.into(),
+                key: begun.key,
+                state: Mutex::new(JobState {
+                    dropped: begun.dropped,
+                    results: begun.results,
+                    parts,
+                    ..JobState::default()
+                }),
+            }));
         }
         Ok(())
     })?;
     if let Some(lost) = ended.next() {
         return Err(without(lost));
     }
-    Ok(LoadedJobs { live, finished })
+    Ok(loaded)
 }
 
 /// What the store has of a job, both as of the same commit; `None` where it has none of
@@ -290,7 +363,7 @@ pub(crate) fn find_job(
 /// A job as its records have it, to be looked at: how much of it is outstanding they do
 /// not say.
 pub(crate) fn job_of(
-    (id, (flow, worker)): (Arc<str>, (Arc<str>, Arc<str>)),
+    (id, (flow, worker)): (Arc<str>, Names),
     begin: JobRecord,
     end: Option<JobEndRecord>,
 ) -> Arc<Job> {
@@ -317,7 +390,7 @@ pub(crate) fn job_of(
         flow,
         worker,
         created: begin.created,
-        metadata: Arc::new(begin.metadata),
+        metadata: begin.metadata.into(),
         key: begin.key,
         state: Mutex::new(state),
     })

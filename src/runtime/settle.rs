@@ -26,8 +26,8 @@ use crate::runtime::ops::Ops;
 use crate::runtime::options::AtCapacity;
 use crate::runtime::output::Pieces;
 use crate::runtime::record::{
-    self, ActivationId, ClaimRecord, HistoryRecord, JobPart, TimerRecord, TraceRecord, WorkerKey,
-    WorkerRecord,
+    self, ActivationId, ClaimRecord, HistoryRecord, JobPart, Text, TimerRecord, TraceRecord,
+    WorkerKey, WorkerRecord,
 };
 use crate::runtime::run::Run;
 use crate::runtime::slot::{Form, Full, Room, Seq};
@@ -394,7 +394,7 @@ impl<'c> Settlement<'c> {
     pub(crate) fn note(&mut self, run: &Run, outcome: ExecutionOutcome) {
         self.history = Some(HistoryRecord {
             number: 0,
-            routine: run.routine().id.to_string(),
+            routine: Text::from(&run.routine().id),
             at: self.now,
             outcome: outcome.number(),
             attempt: run.attempt,
@@ -402,7 +402,7 @@ impl<'c> Settlement<'c> {
                 .jobs
                 .iter()
                 .take(8)
-                .map(|job| job.id.to_string())
+                .map(|job| Text::from(&job.id))
                 .collect(),
             processed: 0,
             failed: 0,

@@ -8,7 +8,7 @@ use crate::engine::{Batch, Op, SlotBatch};
 use crate::ids::Lsn;
 use crate::runtime::event::Event;
 use crate::runtime::flow::Flow;
-use crate::runtime::job::{Job, Message};
+use crate::runtime::job::{Job, Jobs, Message};
 use crate::runtime::job_context::JobContext;
 use crate::runtime::plan::Plan;
 use crate::runtime::record::{self, ActivationId, JobEndRecord, JobPart, JobRecord, WorkerRecord};
@@ -111,7 +111,7 @@ impl Fixture {
             flow: "flow".into(),
             worker: "w".into(),
             created: 7,
-            metadata: Arc::new(metadata),
+            metadata: metadata.into(),
             key: None,
             state: Mutex::default(),
         };
@@ -163,7 +163,7 @@ impl Fixture {
         let message = |job: &&Arc<Job>| {
             Arc::new(Message {
                 event: Arc::new(Event::posted(Value::Null, 5)),
-                jobs: vec![Arc::clone(job)],
+                jobs: Jobs::One(Arc::clone(job)),
                 lsn: Lsn::ZERO,
             })
         };

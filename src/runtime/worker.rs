@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::engine::table::Slot;
 use crate::runtime::agenda::{Agenda, Due, Timers};
 use crate::runtime::job::{Job, Message};
+use crate::runtime::job_set::JobSet;
 use crate::runtime::options::SlotOptions;
 use crate::runtime::plan::Plan;
 use crate::runtime::record::{
@@ -42,7 +43,10 @@ pub(crate) struct Inner {
     /// As the plan numbers them.
     pub(crate) routines: Vec<RoutineState>,
     /// Its jobs that have not ended.
-    pub(crate) jobs: HashMap<Arc<str>, Arc<Job>>,
+    pub(crate) jobs: JobSet,
+    /// Those of them that the opening found, in the order of their ids, until its flow is
+    /// registered.
+    pub(crate) opened: Vec<Arc<Job>>,
     /// The activations that run.
     pub(crate) running: HashMap<ActivationId, Arc<Run>>,
     /// Whether its flow is about to be replaced: nothing is started.
@@ -135,7 +139,8 @@ impl Inner {
             record,
             plan: None,
             routines: Vec::new(),
-            jobs: HashMap::new(),
+            jobs: JobSet::default(),
+            opened: Vec::new(),
             running: HashMap::new(),
             changing: false,
             in_line: false,

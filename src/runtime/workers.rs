@@ -207,7 +207,7 @@ impl Core {
                     .unwrap_or_else(|| format!("its worker is {status}")),
             ),
         };
-        for job in inner.jobs.values() {
+        for job in inner.jobs.iter() {
             settlement.end_job(job, end.clone());
         }
         let mut record = inner.record.clone();

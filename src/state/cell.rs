@@ -4,8 +4,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::codec::cell::{put_head, value};
 use crate::codec::scratch::Scratch;
@@ -57,8 +56,8 @@ fn unknown(scope: &dyn Display, key: &str) -> Error {
 /// # Errors
 /// [`Error::TypeMismatch`] where it is of another type, [`Error::Corrupt`] where
 /// it is no cell.
-pub(crate) fn decode<T: DeserializeOwned>(
-    cell: &[u8],
+pub(crate) fn decode<'de, T: Deserialize<'de>>(
+    cell: &'de [u8],
     limits: &CodecLimits,
     (scope, key): (&dyn Display, &str),
 ) -> Result<T> {

@@ -9,7 +9,7 @@ use crate::engine::{Batch, Op, SlotBatch};
 use crate::runtime::current::{enter, enter_user_code};
 use crate::runtime::event::Event;
 use crate::runtime::flow::Flow;
-use crate::runtime::job::{JobState, Message};
+use crate::runtime::job::{JobState, Jobs, Message};
 use crate::runtime::job_context::JobContext;
 use crate::runtime::output::{OUTPUT_CHARS_MAX, read_output};
 use crate::runtime::plan::Plan;
@@ -27,7 +27,7 @@ pub(crate) fn job(id: &str) -> Arc<Job> {
         flow: "flow".into(),
         worker: "worker".into(),
         created: 5,
-        metadata: Arc::new(BTreeMap::from([("tier".to_owned(), Value::from("gold"))])),
+        metadata: BTreeMap::from([("tier".to_owned(), Value::from("gold"))]).into(),
         key: None,
         state: Mutex::new(JobState::default()),
     })
@@ -64,7 +64,7 @@ pub(crate) fn run_of(store: &Store, jobs: &[Arc<Job>]) -> Arc<Run> {
     let message = |job: &Arc<Job>| {
         Arc::new(Message {
             event: Arc::new(Event::posted(Value::Null, 10)),
-            jobs: vec![Arc::clone(job)],
+            jobs: Jobs::One(Arc::clone(job)),
             lsn: crate::ids::Lsn::ZERO,
         })
     };
@@ -117,7 +117,7 @@ fn write(store: &Store, job: &Job, change: Option<OutputChange>) {
     )]);
     engine.commit(&batch).unwrap();
     let mut state = job.state.lock();
-    state.output = Some(change.after);
+    state.output = Some(Box::new(change.after));
     state.parts = true;
 }
 

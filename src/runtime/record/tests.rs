@@ -3,6 +3,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use serde::de::DeserializeOwned;
 
 use super::*;
 use crate::codec::DecodeErrorKind;
@@ -556,4 +557,25 @@ fn damage_names_the_scope() {
         .unwrap_err()
         .kind;
     assert_eq!(kind, DecodeErrorKind::Damaged);
+}
+
+#[test]
+fn a_message_of_what_others_have_is_the_same_record() {
+    for (data, from, jobs) in [
+        (Value::Null, None, vec![]),
+        (7.into(), Some("r"), vec!["a", "b"]),
+    ] {
+        let message = MessageOf {
+            data: Cow::Borrowed(&data),
+            at: 3,
+            from,
+            event: from,
+            jobs,
+        };
+        let record = message.to_record();
+        let cell = encode(&record, &limits()).unwrap();
+        assert_eq!(encode(&message, &limits()).unwrap(), cell);
+        let read: MessageOf<'_> = decode(&cell, &limits(), &worker("w")).unwrap();
+        assert_eq!(read.to_record(), record);
+    }
 }

@@ -232,26 +232,58 @@ fn a_job_without_parts_costs_two_deletes() {
     assert!(batch.writes[0].ops.is_sorted_by(|a, b| a.0 < b.0));
 }
 
+/// The names of any worker.
+fn any(_: &str, worker: &str) -> Result<Names> {
+    Ok(("flow".into(), worker.into()))
+}
+
 #[test]
 fn jobs_are_found_again_those_that_ended_and_those_that_live() {
     let store = Store::in_memory();
-    assert!(load_jobs(&store).unwrap().live.is_empty());
+    assert!(load_jobs(&store, any).unwrap().live.is_empty());
     // More than a scan takes at a time, and ids that are neighbours.
     let ids: Vec<String> = (0..3_000).map(|n| format!("{n}")).collect();
     for (n, id) in ids.iter().enumerate() {
         let end = (n % 3 != 0).then(|| end(n as u64));
         write(&store, id, Some(begin(id)), end);
     }
-    let loaded = load_jobs(&store).unwrap();
+    let loaded = load_jobs(&store, any).unwrap();
     assert_eq!((loaded.live.len(), loaded.finished.len()), (1_000, 2_000));
-    for (id, record) in &loaded.live {
-        let n: u64 = id.parse().unwrap();
-        assert_eq!((n % 3, &*record.flow), (0, &**id));
-        assert!(find_job(&store, id).unwrap().unwrap().1.is_none());
+    for job in &loaded.live {
+        let n: u64 = job.id.parse().unwrap();
+        assert_eq!((n % 3, &*job.flow, &*job.worker), (0, "flow", "w"));
+        assert_eq!((job.created, job.key.as_deref()), (5, Some("k")));
+        let state = job.state.lock();
+        assert_eq!((state.status, state.dropped), (JobStatus::Pending, 0));
+        assert!(find_job(&store, &job.id).unwrap().unwrap().1.is_none());
     }
     for job in &loaded.finished {
         let n: u64 = job.id.parse().unwrap();
-        assert!(!n.is_multiple_of(3) && job.completed_micros == n && job.parts);
+        assert!(!n.is_multiple_of(3) && job.completed_micros == n && !job.parts);
+    }
+}
+
+#[test]
+fn where_one_job_has_something_beside_its_record_all_are_taken_to_have() {
+    for place in 0..5 {
+        let store = Store::in_memory();
+        write(&store, "a", Some(begin("f")), None);
+        write(&store, "b", Some(begin("f")), Some(end(1)));
+        let data = Scope::job("b");
+        let scopes = [
+            data.caches(),
+            record::job("b"),
+            record::routine_data("b"),
+            data,
+        ];
+        // The last round writes what is no job's.
+        let other = Scope::worker("b");
+        let scope = scopes.get(place).unwrap_or(&other);
+        let cell = record::encode(&1, &limits()).unwrap();
+        put(&store, scope, vec![(b"k".as_slice().into(), Op::Put(cell))]);
+        let loaded = load_jobs(&store, any).unwrap();
+        let parts = (loaded.finished[0].parts, loaded.live[0].state.lock().parts);
+        assert_eq!(parts, (place < 4, place < 4), "{scope}");
     }
 }
 
@@ -299,7 +331,7 @@ fn what_is_no_job_is_damage() {
     for damage in wrong {
         let store = Store::in_memory();
         damage(&store);
-        let error = load_jobs(&store).unwrap_err();
+        let error = load_jobs(&store, any).unwrap_err();
         assert!(matches!(error, Error::Corrupt(_)), "{error}");
     }
 }
@@ -317,7 +349,7 @@ fn a_crash_leaves_all_of_a_job_or_nothing() {
     }
     store.barrier().unwrap();
     let mut jobs = FinishedJobs::new(KeepJobs::new().number(0));
-    for job in load_jobs(&store).unwrap().finished {
+    for job in load_jobs(&store, any).unwrap().finished {
         jobs.put(job);
     }
     let due = jobs.due(7, 1);
@@ -330,7 +362,7 @@ fn a_crash_leaves_all_of_a_job_or_nothing() {
         let found = disk.crash(Loss::Everything);
         let again = found.store_builder().open("state").unwrap();
         assert_eq!((keys_of(&again, "a"), keys_of(&again, "b")), (left, (2, 4)));
-        let loaded = load_jobs(&again).unwrap();
+        let loaded = load_jobs(&again, any).unwrap();
         assert_eq!(loaded.finished.len(), if synced { 1 } else { 2 });
     }
 }

@@ -13,7 +13,7 @@ use crate::runtime::job::{Job, JobState, Message};
 use crate::runtime::ops::Ops;
 use crate::runtime::output::{OutputChange, Pieces};
 use crate::runtime::record::{
-    self, JobEndRecord, JobRecord, WorkerKey, WorkerRecord, WorkerTotals,
+    self, JobEndRecord, JobRecord, Text, WorkerKey, WorkerRecord, WorkerTotals,
 };
 use crate::runtime::slot::{Form, Room};
 use crate::runtime::status::{JobStatus, JobStep, WorkerStatus, WorkerStep};
@@ -144,8 +144,8 @@ impl Settlement<'_> {
                 continue;
             }
             let record = JobRecord {
-                flow: job.flow.to_string(),
-                worker: job.worker.to_string(),
+                flow: Text::from(&job.flow),
+                worker: Text::from(&job.worker),
                 created: job.created,
                 metadata: (*job.metadata).clone(),
                 key: job.key.clone(),
@@ -310,7 +310,7 @@ impl Settlement<'_> {
         for delivery in self.arrivals.drain(..) {
             let message = Arc::new(Message {
                 event: delivery.event,
-                jobs: delivery.jobs,
+                jobs: delivery.jobs.into_iter().collect(),
                 lsn,
             });
             let at = message.event.emitted_at_micros();
@@ -363,7 +363,7 @@ impl Settlement<'_> {
         inner.failed += failed;
         for (job, change) in self.jobs.iter_mut() {
             if change.begins {
-                inner.jobs.insert(Arc::clone(&job.id), Arc::clone(job));
+                inner.jobs.insert(job);
             }
             let mut state = job.state.lock();
             if let Some(by) = change.by {
@@ -374,7 +374,7 @@ impl Settlement<'_> {
             state.results.append(&mut change.results);
             state.parts |= change.parts || change.output.is_some();
             if let Some(output) = change.output.take() {
-                state.output = Some(output);
+                state.output = Some(Box::new(output));
             }
             let Some(end) = &change.end else { continue };
             let step = match end.status {

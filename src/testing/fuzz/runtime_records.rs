@@ -137,7 +137,9 @@ fn a_store(input: &mut Input<'_>) {
             .unwrap_or_else(|e| panic!("{e}"));
     }
     let id = input.text();
-    if let Some(jobs) = found(load_jobs(&store)) {
+    if let Some(jobs) = found(load_jobs(&store, |_, worker| {
+        Ok((worker.into(), worker.into()))
+    })) {
         for job in jobs.finished {
             found(find_job(&store, &job.id));
         }
