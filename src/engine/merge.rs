@@ -140,7 +140,9 @@ impl<'a> Merge<'a> {
         };
         let block = match self.elsewhere {
             // All are read, or nearly so.
-            true => self.ahead.take(old.blocks()?, self.old_blocks(), self.next)?,
+            true => self
+                .ahead
+                .take(old.blocks()?, self.old_blocks(), self.next)?,
             false => old.blocks()?.read_uncached(meta)?,
         };
         self.free();

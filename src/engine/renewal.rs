@@ -7,6 +7,7 @@
 //! and the old one goes as a whole, once nobody reads from it. The manifest says which
 //! folder counts: a crash leaves one of the two, and the next opening removes the other.
 
+use std::ops::Bound::Unbounded;
 use std::sync::Arc;
 
 use super::checkpoint::Sealed;
@@ -38,7 +39,9 @@ pub(super) struct Former {
 impl Former {
     /// True where nobody reads from it.
     fn is_unused(&self) -> bool {
-        self.images.iter().all(|image| Arc::strong_count(image) == 1)
+        self.images
+            .iter()
+            .all(|image| Arc::strong_count(image) == 1)
     }
 
     /// Removes it. What cannot be removed now, the next opening does.
@@ -132,7 +135,7 @@ fn changes_so_many(old: &Image, sealed: &Sealed, enough: usize) -> bool {
             }
             // Keys ascend: the next block is looked for where its first key is reached.
             let mut next: Option<&[u8]> = Some(&[]);
-            for key in table.keys() {
+            for (key, ..) in table.range(Unbounded, Unbounded, sealed.lsn) {
                 full.clear();
                 full.extend_from_slice(&slot.prefix);
                 full.extend_from_slice(key);

@@ -169,11 +169,6 @@ impl Table {
         }
     }
 
-    /// All keys that were written, deleted ones too, in order.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &SmallKey> {
-        self.keys.keys()
-    }
-
     /// Keys in a range with the version that counts at `at`, deleted ones too.
     pub(crate) fn range<'a>(
         &'a self,

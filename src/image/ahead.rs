@@ -3,10 +3,10 @@
 
 use std::collections::VecDeque;
 
-use crate::image::ImageError;
 use crate::image::block::Block;
 use crate::image::manifest::BlockMeta;
 use crate::image::store::Blocks;
+use crate::image::{ImageError, ImageErrorKind};
 
 /// How many bytes of blocks are read at a time.
 const READ_BYTES: u64 = 512 * 1024;
@@ -45,7 +45,7 @@ impl Ahead {
             self.ready = blocks.read_many(&rest[..count])?.into();
         }
         self.from = at + 1;
-        let past = || ImageError::new("read", crate::image::ImageErrorKind::Damaged, "no block");
+        let past = || ImageError::new("read", ImageErrorKind::Damaged, "no block");
         self.ready.pop_front().ok_or_else(past)
     }
 }

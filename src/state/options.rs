@@ -239,8 +239,9 @@ impl Builder {
 
     /// What sled may take in memory, in bytes. Default 128 MiB, at least 112 MiB: sled
     /// keeps a few leaves in each of its 256 shards, however small its cache is
-    /// (`docs/design.md`); what is above that becomes its cache. The blocks that
-    /// are read often are in the store's own cache.
+    /// (`docs/design.md`), of up to three images while one moves to a new folder; what
+    /// is above that becomes the cache of each. The blocks that are read often are in
+    /// the store's own cache.
     pub fn sled_bytes(mut self, bytes: u64) -> Self {
         self.sled.cache_bytes = bytes.saturating_sub(SLED_FLOOR_BYTES);
         self

@@ -97,6 +97,45 @@ fn sled_takes_no_more_of_the_disk_than_it_is_reckoned_to() {
 }
 
 #[test]
+fn each_piece_is_written_once() {
+    const PIECES: u64 = 1_280;
+    let dir = tempfile::tempdir().unwrap();
+    let image = backend(DEADLINE).open(dir.path()).unwrap();
+    let before = image.bytes_on_disk().unwrap();
+    for first in (0..PIECES).step_by(128) {
+        let pieces = (first..first + 128).map(|n| piece(n, 8 * 1024));
+        image.put(pieces.collect()).unwrap();
+    }
+    image.sync().unwrap();
+    let taken = image.bytes_on_disk().unwrap() - before;
+    let given = PIECES * 8 * 1024;
+    // Leaves that are cut with pieces in them make it 1.9 times as much.
+    assert!(taken < given * 3 / 2, "{given} bytes took {taken}");
+    // Nothing of them is left: neither the pieces nor their places.
+    let ids: Vec<_> = (0..PIECES).map(BlockId::new).collect();
+    image.delete(&ids).unwrap();
+    image.sync().unwrap();
+    image.close().unwrap();
+    let db = open_when_unlocked(&config(dir.path(), 0), DEADLINE).unwrap();
+    assert!(db.is_empty());
+}
+
+#[test]
+fn pieces_on_their_way_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = backend(DEADLINE).open(dir.path()).unwrap();
+    for n in 0..50 {
+        image.put(vec![piece(n, 5_000)]).unwrap();
+        let found = image.get(&[BlockId::new(n / 2), BlockId::new(n)]).unwrap();
+        assert_eq!(
+            found,
+            [Some(piece(n / 2, 5_000).1), Some(piece(n, 5_000).1)]
+        );
+    }
+    image.close().unwrap();
+}
+
+#[test]
 fn reopening_at_once_works_every_time() {
     let dir = tempfile::tempdir().unwrap();
     for n in 0..20 {
