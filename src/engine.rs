@@ -189,6 +189,7 @@ impl Engine {
     }
 
     /// An error once the store is closed or poisoned.
+    #[inline]
     pub(crate) fn check(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::Closed);

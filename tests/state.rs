@@ -260,3 +260,110 @@ fn fault_22_no_segment_goes_before_the_next_is_durable() {
         assert!(there || large.is_err(), "{snapshots} {after}");
     }
 }
+
+const READ_SCOPES: [&str; 3] = ["a", "ab", "b"];
+const READ_KEYS: u32 = 400;
+
+fn read_key(n: u32) -> String {
+    format!("key-{n:05}")
+}
+
+fn read_all(store: &Store) -> Vec<Option<u32>> {
+    let scopes = READ_SCOPES.map(|id| store.scope(Scope::worker(id)));
+    let read = |n| {
+        let key = read_key(n);
+        let of = scopes.iter().map(move |scope| scope.get(&key).unwrap());
+        of.collect::<Vec<Option<(u32, String)>>>()
+    };
+    let found = (0..READ_KEYS).flat_map(read);
+    found.map(|value| value.map(|(n, _)| n)).collect()
+}
+
+/// Writes most keys, deletes some and leaves others; says what is there then.
+fn write_round(store: &Store, round: u32, expected: &mut [Option<u32>]) {
+    let filling = "x".repeat(100);
+    let write = |tx: &evenkeel::Transaction| {
+        let scopes = READ_SCOPES.map(|id| tx.scope(Scope::worker(id)));
+        if round == 4 {
+            scopes[1].clear()?;
+        }
+        for (at, place) in (0..).zip(0..expected.len()) {
+            let (scope, key) = (&scopes[place % 3], read_key(at / 3));
+            match (at + round) % 7 {
+                0 => scope.delete(key)?,
+                1 | 2 => {}
+                _ => scope.set(key, (round * 10_000 + at, &filling))?,
+            }
+        }
+        Ok(())
+    };
+    store.transact(write).unwrap();
+    for (at, expected) in (0..).zip(expected) {
+        if round == 4 && at % 3 == 1 {
+            *expected = None;
+        }
+        match (at + round) % 7 {
+            0 => *expected = None,
+            1 | 2 => {}
+            _ => *expected = Some(round * 10_000 + at),
+        }
+    }
+}
+
+#[test]
+fn single_reads_are_of_their_state_whatever_is_kept_of_the_image() {
+    let folder = tempfile::tempdir().unwrap();
+    // No block fits, some do, all do.
+    for cache_bytes in [0, 50_000, 64 << 20] {
+        let builder = Store::builder()
+            .durability(Durability::Memory)
+            .cache_bytes(cache_bytes);
+        let path = folder.path().join(cache_bytes.to_string());
+        let store = builder.open(path).unwrap();
+        let mut expected = vec![None; 3 * READ_KEYS as usize];
+        for round in 0..6 {
+            write_round(&store, round, &mut expected);
+            for _ in 0..2 {
+                assert!(read_all(&store) == expected, "round {round}, in memory");
+            }
+            store.checkpoint().unwrap();
+            for _ in 0..2 {
+                assert!(read_all(&store) == expected, "round {round}, in the image");
+            }
+            let absent = store.scope(Scope::worker("ab"));
+            assert_eq!(absent.get::<u32>("").unwrap(), None);
+            assert_eq!(absent.get::<u32>("zzz").unwrap(), None);
+        }
+        // A transaction sees what was there when it began, though others have read of the
+        // images that were made since.
+        let (old, mut runs) = (expected.clone(), 0);
+        store
+            .transact(|tx| {
+                runs += 1;
+                if runs > 1 {
+                    return Ok(());
+                }
+                let scope = tx.scope(Scope::worker("b"));
+                let (mut newer, store) = (old.clone(), &store);
+                let others = move || {
+                    write_round(store, 7, &mut newer);
+                    store.checkpoint().unwrap();
+                    assert!(read_all(store) == newer, "beside a transaction");
+                };
+                std::thread::scope(|threads| threads.spawn(others).join().unwrap());
+                for n in 0..READ_KEYS {
+                    let found: Option<(u32, String)> = scope.get(read_key(n))?;
+                    assert_eq!(found.map(|(n, _)| n), old[3 * n as usize + 2]);
+                }
+                Ok(())
+            })
+            .unwrap();
+        let stats = store.stats().unwrap();
+        assert!(stats.cache_bytes <= cache_bytes);
+        assert!(cache_bytes == 0 || stats.cache_hits > 0);
+        if cache_bytes > 1 << 20 {
+            let reads = stats.cache_hits + stats.cache_misses;
+            assert!(reads > 4000 && stats.cache_misses < 500, "{stats:?}");
+        }
+    }
+}

@@ -50,6 +50,7 @@ pub(crate) fn has_expired(cell: &[u8], now: impl FnOnce() -> u64) -> bool {
 
 /// The bytes of the value; `None` where the head has fields that this version does
 /// not know, or is cut off.
+#[inline]
 pub(crate) fn value(cell: &[u8]) -> Option<&[u8]> {
     let mut reader = Reader::new(cell);
     match reader.u8()? {

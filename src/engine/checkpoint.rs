@@ -358,7 +358,7 @@ fn newest_of(
             newest = newest.or(entry);
         }
         if let Some((key, lsn, cell)) = newest {
-            visitor(key, lsn, &cell)?;
+            visitor(key, lsn, cell)?;
         }
     }
 }

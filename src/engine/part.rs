@@ -1,5 +1,7 @@
 //! Owns a part of a scan: entries that stand in blocks of the image, where nothing is copied
-//! before it is asked for, and entries that memory has a say about.
+//! before it is asked for, and entries that memory has a say about. Of those short values are
+//! copied: a count for each, on a line of memory that nobody has looked at yet, is waited for
+//! one after the other, and bytes are not.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,6 +10,9 @@ use super::image_state::Cell;
 use super::small_key::SmallKey;
 use crate::ids::Lsn;
 use crate::image::block::{Block, CellRef, EntryRef};
+
+/// A value of memory that is no longer than this is copied into the part.
+const COPIED_BYTES: usize = 512;
 
 /// An entry of a part.
 #[derive(Clone, Debug)]
@@ -23,6 +28,8 @@ pub(crate) struct ScanEntry {
 pub(crate) enum ScanCell {
     /// In a block of the part, by its number.
     Block(u32, CellRef),
+    /// Among what the part has copied.
+    Copied { start: u32, len: u32 },
     /// By itself.
     Own(Cell),
 }
@@ -50,9 +57,26 @@ pub(crate) struct Part {
     pub(crate) next: Option<Vec<u8>>,
 }
 
-/// The blocks that a part's entries are in.
+/// The blocks that a part's entries are in, and what else it keeps of them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Blocks(Vec<Arc<Block>>);
+pub(crate) struct Blocks(Vec<Arc<Block>>, Arc<Copied>);
+
+/// Values of memory, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Copied(Vec<u8>);
+
+impl Copied {
+    /// A value of memory as the part has it: a copy, or, of a long one, a share.
+    pub(super) fn keep(&mut self, cell: &Arc<[u8]>) -> ScanCell {
+        if cell.len() > COPIED_BYTES {
+            return ScanCell::Own(Cell::Memory(Arc::clone(cell)));
+        }
+        let start = self.0.len() as u32;
+        self.0.extend_from_slice(cell);
+        let len = cell.len() as u32;
+        ScanCell::Copied { start, len }
+    }
+}
 
 impl Blocks {
     /// The bytes of a value of the part.
@@ -64,7 +88,15 @@ impl Blocks {
                 let block = self.0.get(*block as usize);
                 block.map_or(&[], |block| block.cell(*cell))
             }
+            ScanCell::Copied { start, len } => self.copied(*start, *len),
         }
+    }
+
+    fn copied(&self, start: u32, len: u32) -> &[u8] {
+        let copied = self.1.0.get(start as usize..);
+        copied
+            .and_then(|copied| copied.get(..len as usize))
+            .unwrap_or_default()
     }
 
     /// The value by itself.
@@ -75,6 +107,7 @@ impl Blocks {
                 Some(block) => Cell::Block(Arc::clone(block), cell),
                 None => Cell::Memory(Arc::default()),
             },
+            ScanCell::Copied { start, len } => Cell::Memory(self.copied(start, len).into()),
         }
     }
 }
@@ -111,8 +144,9 @@ impl Part {
         Some(key_of(last, self.skip))
     }
 
-    /// Puts these in the place of all entries; the blocks stay.
-    pub(crate) fn list(&mut self, entries: Vec<ScanEntry>) {
+    /// Puts these in the place of all entries; the blocks stay, and this is kept.
+    pub(crate) fn list(&mut self, entries: Vec<ScanEntry>, copied: Copied) {
+        self.blocks.1 = Arc::new(copied);
         self.runs.clear();
         self.front = None;
         self.listed = entries.into();
@@ -133,7 +167,10 @@ impl Part {
     /// Takes the first entry.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<ScanEntry> {
-        self.front.take().or_else(|| self.take())
+        match self.front.is_some() {
+            true => self.front.take(),
+            false => self.take(),
+        }
     }
 
     #[inline]
@@ -144,12 +181,13 @@ impl Part {
                 self.runs.pop_front();
                 continue;
             }
+            let number = run.block;
+            let block = self.blocks.0.get(number)?;
             run.next += 1;
-            let block = run.block;
-            let entry = self.blocks.0.get(block)?.entry(at)?;
+            let entry = block.entry(at)?;
             return Some(ScanEntry {
                 lsn: entry.lsn,
-                cell: ScanCell::Block(block as u32, entry.cell_ref),
+                cell: ScanCell::Block(number as u32, entry.cell_ref),
                 key: key_of(entry, self.skip),
             });
         }

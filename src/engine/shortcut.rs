@@ -15,9 +15,9 @@ use crate::image::fences::Fences;
 use crate::scope::prefix_end;
 
 /// The blocks of a scope in one image.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shortcut {
-    /// Of which image; 0 for none.
+    /// Of which image.
     image: u64,
     /// The first block's number in that image.
     first: usize,
@@ -70,7 +70,7 @@ impl Shortcut {
     /// To the block of a key, without its scope, in the image of this number.
     #[inline]
     pub(super) fn way(&self, image: u64, key: &[u8]) -> Way {
-        if self.image != image || image == 0 {
+        if self.image != image {
             return Way::Unknown;
         }
         let Some(at) = self.fences.find_block(key) else {
@@ -91,13 +91,6 @@ impl Shortcut {
     /// True where it is of this image, or of a later one.
     pub(super) fn is_of(&self, image: u64) -> bool {
         self.image >= image
-    }
-
-    /// Takes the place of one of an older image.
-    pub(super) fn replace(&mut self, newer: Self) {
-        if self.image < newer.image {
-            *self = newer;
-        }
     }
 
     /// Remembers where a block is.

@@ -18,6 +18,12 @@ pub(crate) enum SmallKey {
 }
 
 impl SmallKey {
+    /// A key that is short enough to be held in place.
+    #[inline]
+    pub(crate) fn short(key: &[u8]) -> Option<Self> {
+        (key.len() <= SHORT).then(|| Self::from(key))
+    }
+
     /// What stands in both, one after the other.
     #[inline]
     pub(crate) fn joined(start: &[u8], rest: &[u8]) -> Self {

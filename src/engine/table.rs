@@ -157,7 +157,11 @@ impl Table {
     }
 
     fn find(&self, key: &[u8], at: Lsn) -> Found {
-        let version = self.keys.get(key).and_then(|chain| chain.at(at));
+        let chain = match SmallKey::short(key) {
+            Some(key) => self.keys.get(&key),
+            None => self.keys.get(key),
+        };
+        let version = chain.and_then(|chain| chain.at(at));
         let cleared = self.cleared(at);
         match (version, cleared) {
             // In one commit a clear comes before the writes.
@@ -175,14 +179,14 @@ impl Table {
         from: Bound<&'a [u8]>,
         to: Bound<&'a [u8]>,
         at: Lsn,
-    ) -> impl Iterator<Item = (&'a SmallKey, Lsn, Stored)> {
+    ) -> impl Iterator<Item = (&'a SmallKey, Lsn, &'a Stored)> {
         let cleared = self.cleared(at);
         let in_range = self.keys.range::<[u8], _>((from, to));
         in_range.filter_map(move |(key, chain)| {
             let (lsn, cell) = chain.at(at)?;
             match cleared {
                 Some(cleared) if lsn < cleared => None,
-                _ => Some((key, lsn, cell.clone())),
+                _ => Some((key, lsn, cell)),
             }
         })
     }
@@ -431,8 +435,8 @@ pub(crate) struct SlotState {
     pub(crate) tally: Tally,
     /// The scope's own quota. Changed by a commit, under the sequencer's lock.
     pub(crate) quota: Quota,
-    /// What is not in these tables.
-    pub(super) shortcut: Shortcut,
+    /// To what is not in these tables, once somebody has asked for it.
+    pub(super) shortcut: Option<Box<Shortcut>>,
 }
 
 impl Slot {

@@ -210,7 +210,7 @@ impl Engine {
                     for (key, _, cell) in
                         table.range(Bound::Unbounded, Bound::Unbounded, view.lsn())
                     {
-                        newest.entry(key.clone()).or_insert(cell);
+                        newest.entry(key.clone()).or_insert_with(|| cell.clone());
                     }
                 }
                 cleared |= table.cleared(view.lsn()).is_some();

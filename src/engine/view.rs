@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::image_state::{Cell, Image, entry_of};
-use super::part::{Part, ScanCell, ScanEntry};
+use super::part::{Copied, Part, ScanCell, ScanEntry};
 use super::sequencer::{OpenView, Sequencer};
 use super::shortcut::{Shortcut, Way};
 use super::small_key::SmallKey;
@@ -126,7 +126,7 @@ fn at_hand(
         let state = slot.read();
         match state.find(key, at) {
             Found::Version(lsn, cell) => return Some(cell.map(|cell| (lsn, Cell::Memory(cell)))),
-            Found::Unknown => state.shortcut.way(image(), key),
+            Found::Unknown => state.shortcut.as_ref()?.way(image(), key),
         }
     };
     match way {
@@ -145,13 +145,18 @@ fn find_by(
     let Some((at, block)) = image.block_of(key)? else {
         return Ok(None);
     };
-    let fresh =
-        (!slot.read().shortcut.is_of(image.number)).then(|| Shortcut::new(image, &slot.prefix));
+    let is_known = |shortcut: &Box<Shortcut>| shortcut.is_of(image.number);
+    let known = slot.read().shortcut.as_ref().is_some_and(is_known);
+    let fresh = (!known).then(|| Box::new(Shortcut::new(image, &slot.prefix)));
     let mut state = slot.write();
-    if let Some(fresh) = fresh {
-        state.shortcut.replace(fresh);
+    if let Some(fresh) = fresh
+        && !state.shortcut.as_ref().is_some_and(is_known)
+    {
+        state.shortcut = Some(fresh);
     }
-    state.shortcut.remember(image.number, at, &block);
+    if let Some(shortcut) = &mut state.shortcut {
+        shortcut.remember(image.number, at, &block);
+    }
     drop(state);
     Ok(entry_of(block, key))
 }
@@ -260,9 +265,10 @@ impl View {
     /// The next entries of a scope with `from < key` (or `<=`) and `key < to`, those
     /// that have expired too.
     pub(crate) fn part(&self, slot: &Slot, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Part> {
+        let mut copied = Copied::default();
         let (memory, until, cleared) = {
             let state = slot.read();
-            let (memory, until) = memory_entries(&state, from, to, self.lsn);
+            let (memory, until) = memory_entries(&state, from, to, self.lsn, &mut copied);
             let mut tables = state.tables();
             let cleared = tables.find_map(|table| table.cleared(self.lsn));
             (memory, until, cleared)
@@ -280,7 +286,7 @@ impl View {
         if !memory.is_empty() {
             let next = part.next.take();
             let entries = merged(memory, &mut part, next.as_deref());
-            part.list(entries);
+            part.list(entries, copied);
             part.next = next;
         }
         Ok(part)
@@ -392,7 +398,7 @@ impl View {
     }
 }
 
-type MemoryEntry = (SmallKey, Lsn, super::table::Stored);
+type MemoryEntry = (SmallKey, Lsn, Option<ScanCell>);
 
 /// What memory has in the range, and up to which key that is all, if not to the end.
 fn memory_entries(
@@ -400,6 +406,7 @@ fn memory_entries(
     from: Bound<&[u8]>,
     to: Bound<&[u8]>,
     at: Lsn,
+    copied: &mut Copied,
 ) -> (Vec<MemoryEntry>, Option<Vec<u8>>) {
     let mut until: Option<Vec<u8>> = None;
     let mut entries: Vec<MemoryEntry> = Vec::new();
@@ -410,7 +417,10 @@ fn memory_entries(
             .range(from, to, at)
             .inspect(|_| count += 1)
             .take(PART_ENTRIES)
-            .map(|(key, lsn, cell)| (key.clone(), lsn, cell))
+            .map(|(key, lsn, cell)| {
+                let cell = cell.as_ref().map(|cell| copied.keep(cell));
+                (key.clone(), lsn, cell)
+            })
             .collect();
         if count == PART_ENTRIES
             && let Some((last, ..)) = own.last()
@@ -500,7 +510,7 @@ fn image_entries(
 
 /// What counts of both, up to the key until which both are complete.
 fn merged(memory: Vec<MemoryEntry>, image: &mut Part, until: Option<&[u8]>) -> Vec<ScanEntry> {
-    let mut entries = Vec::new();
+    let mut entries = Vec::with_capacity(memory.len());
     let within = |key: &[u8]| until.is_none_or(|until| key <= until);
     for (key, lsn, cell) in memory.into_iter().filter(|(key, ..)| within(key)) {
         while image.front().is_some_and(|front| front.key < key) {
@@ -510,7 +520,6 @@ fn merged(memory: Vec<MemoryEntry>, image: &mut Part, until: Option<&[u8]>) -> V
             image.pop();
         }
         if let Some(cell) = cell {
-            let cell = ScanCell::Own(Cell::Memory(cell));
             entries.push(ScanEntry { key, lsn, cell });
         }
     }

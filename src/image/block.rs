@@ -345,10 +345,12 @@ impl Block {
     /// The same block, of which single keys are asked for again and again.
     pub(crate) fn indexed(mut self) -> Self {
         let mut index = KeyIndex::new(self.count, self.bytes.len());
-        let mut key = Vec::new();
-        for (number, entry) in self.entries_from(0).enumerate() {
-            entry.key_into(&mut key);
-            index.insert(&key, self.start_of(number));
+        if !index.is_empty() {
+            let mut key = Vec::new();
+            for (number, entry) in self.entries_from(0).enumerate() {
+                entry.key_into(&mut key);
+                index.insert(&key, self.start_of(number));
+            }
         }
         self.index = index;
         self
@@ -385,19 +387,16 @@ impl Block {
     /// The entry with this number, from zero, in order of the keys.
     #[inline]
     pub(crate) fn entry(&self, index: usize) -> Option<EntryRef<'_>> {
-        match index < self.count {
-            true => self.entry_at(self.start_of(index)),
-            false => None,
-        }
+        self.entry_at(self.start_of(index))
     }
 
-    /// Where the entry with this number begins.
+    /// Where the entry with this number begins; behind all bytes where there is none.
     #[inline]
     fn start_of(&self, index: usize) -> usize {
         let at = HEADER_BYTES + self.prefix_len + index * OFFSET_BYTES;
-        let offset = self.bytes.get(at..).and_then(<[u8]>::first_chunk);
-        // `parse` has seen that all offsets are inside; the zero is never used.
-        offset.map_or(0, |offset| u32::from_le_bytes(*offset) as usize)
+        let offset = self.bytes.get(at..).filter(|_| index < self.count);
+        let offset = offset.and_then(<[u8]>::first_chunk);
+        offset.map_or(usize::MAX, |offset| u32::from_le_bytes(*offset) as usize)
     }
 
     #[inline]
@@ -438,15 +437,14 @@ impl Block {
     /// The LSN and the cell of a key.
     pub(crate) fn find(&self, key: &[u8]) -> Option<(Lsn, CellRef)> {
         let suffix = key.strip_prefix(self.prefix())?;
-        let is_it = |entry: &EntryRef<'_>| entry.suffix == suffix;
-        let entry = match self.index.is_empty() {
-            true => self.entry(self.lower_bound_suffix(suffix)).filter(is_it),
-            false => {
-                let mut starts = self.index.candidates(key);
-                starts.find_map(|start| self.entry_at(start).filter(is_it))
-            }
+        let look = |start| {
+            let entry = self.entry_at(start)?;
+            (entry.suffix == suffix).then_some((entry.lsn, entry.cell_ref))
         };
-        entry.map(|entry| (entry.lsn, entry.cell_ref))
+        match self.index.is_empty() {
+            true => look(self.start_of(self.lower_bound_suffix(suffix))),
+            false => self.index.find(key, look),
+        }
     }
 
     /// The number of the first entry whose key is not lower than `key`.

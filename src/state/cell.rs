@@ -56,13 +56,38 @@ fn unknown(scope: &dyn Display, key: &str) -> Error {
 /// # Errors
 /// [`Error::TypeMismatch`] where it is of another type, [`Error::Corrupt`] where
 /// it is no cell.
+#[inline]
 pub(crate) fn decode<'de, T: Deserialize<'de>>(
     cell: &'de [u8],
     limits: &CodecLimits,
     (scope, key): (&dyn Display, &str),
 ) -> Result<T> {
-    let value = value(cell).ok_or_else(|| unknown(scope, key))?;
-    codec::decode(value, &limits.for_reading()).map_err(|DecodeError { kind, path, reason }| {
+    read(cell, limits).map_err(|unread| unread.of(scope, key))
+}
+
+/// The same, for who only then looks for what the key is.
+#[inline]
+pub(crate) fn read<'de, T: Deserialize<'de>>(
+    cell: &'de [u8],
+    limits: &CodecLimits,
+) -> std::result::Result<T, Unread> {
+    let value = value(cell).ok_or(Unread(None))?;
+    codec::decode(value, &limits.for_reading()).map_err(|e| Unread(Some(Box::new(e))))
+}
+
+/// Why the value in a cell was not read; nothing where the cell has fields that this
+/// version does not know.
+#[derive(Debug)]
+pub(crate) struct Unread(Option<Box<DecodeError>>);
+
+impl Unread {
+    /// Of a key that can be named.
+    #[cold]
+    pub(crate) fn of(self, scope: &dyn Display, key: &str) -> Error {
+        let Some(error) = self.0 else {
+            return unknown(scope, key);
+        };
+        let DecodeError { kind, path, reason } = *error;
         match kind {
             DecodeErrorKind::Type => Error::TypeMismatch {
                 scope: scope.to_string(),
@@ -72,7 +97,7 @@ pub(crate) fn decode<'de, T: Deserialize<'de>>(
             },
             DecodeErrorKind::Damaged => damaged(scope, key, &format!("{reason} at {path}")),
         }
-    })
+    }
 }
 
 #[cfg(test)]

@@ -90,6 +90,7 @@ impl Place {
         }
     }
 
+    #[inline]
     pub(super) fn slot(&self, scope: &Scope) -> Result<&Arc<Slot>> {
         let reason = match self {
             Self::Slot(slot) => return Ok(slot),
@@ -192,6 +193,7 @@ impl ScopeHandle {
         self.place.slot(&self.scope).map(drop)
     }
 
+    #[inline]
     pub(super) fn enter(&self) -> Result<&Arc<Slot>> {
         self.shared.enter()?;
         self.place.slot(&self.scope)
@@ -228,7 +230,8 @@ impl ScopeHandle {
         let Some((lsn, cell)) = self.shared.engine.read(slot, key.as_bytes())? else {
             return Ok(None);
         };
-        let value = cell::decode(&cell, &self.codec(), (&self.scope, key))?;
+        let value = cell::read(&cell, &self.codec());
+        let value = value.map_err(|unread| unread.of(&self.scope, key))?;
         Ok(Some(Versioned {
             value,
             version: lsn.into(),

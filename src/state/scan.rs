@@ -66,7 +66,9 @@ impl Entry {
     /// [`Error::Corrupt`] where its key is no text.
     #[inline]
     pub(crate) fn new(entry: ScanEntry, of: &Arc<EntriesOf>) -> Result<Self> {
-        std::str::from_utf8(&entry.key).map_err(|e| no_text(&of.scope, e))?;
+        if !entry.key.is_ascii() {
+            std::str::from_utf8(&entry.key).map_err(|e| no_text(&of.scope, e))?;
+        }
         Ok(Self {
             key: entry.key,
             version: entry.lsn.into(),
@@ -120,8 +122,8 @@ impl Entry {
     /// # Errors
     /// [`Error::TypeMismatch`] where it is not a `T`.
     pub fn value<T: DeserializeOwned>(&self) -> Result<T> {
-        let (scope, limits) = (&self.of.scope, &self.of.limits);
-        cell::decode(self.cell(), limits, (scope, self.key()))
+        let value = cell::read(self.cell(), &self.of.limits);
+        value.map_err(|unread| unread.of(&self.of.scope, self.key()))
     }
 }
 

@@ -112,6 +112,7 @@ impl Shared {
     }
 
     /// Checks that the store can be used here and now.
+    #[inline]
     pub(crate) fn enter(&self) -> Result<()> {
         transaction::refuse_nested(&self.engine)?;
         self.engine.check()

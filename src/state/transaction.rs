@@ -55,6 +55,7 @@ fn identity(engine: &Arc<Engine>) -> usize {
 }
 
 /// An error inside a transaction of the same store on the same thread.
+#[inline]
 pub(super) fn refuse_nested(engine: &Arc<Engine>) -> Result<()> {
     let inside = RUNNING.with(|running| {
         let running = running.borrow();

@@ -504,6 +504,7 @@ impl Log {
     }
 
     /// The failure that stopped the log, if one did.
+    #[inline]
     pub(crate) fn check(&self) -> Result<()> {
         match self.poisoned.load(Ordering::Acquire) {
             true => self.progress.lock().check(),

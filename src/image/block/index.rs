@@ -44,16 +44,24 @@ impl KeyIndex {
         }
     }
 
-    /// Where entries begin that may have this key.
+    /// What `look` makes of where an entry begins that may have this key.
     #[inline]
-    pub(super) fn candidates(&self, key: &[u8]) -> impl Iterator<Item = usize> {
+    pub(super) fn find<T>(&self, key: &[u8], look: impl Fn(usize) -> Option<T>) -> Option<T> {
         let hash = xxh3_64(key);
         let mask = self.0.len().wrapping_sub(1);
-        let places = (0..self.0.len()).map(move |step| (hash as usize).wrapping_add(step) & mask);
-        let words = places.map_while(|at| self.0.get(at).copied().filter(|&word| word != 0));
-        words
-            .filter(move |word| word & !START_MASK == tag(hash))
-            .map(|word| (word & START_MASK) as usize)
+        let mut at = hash as usize & mask;
+        loop {
+            let word = *self.0.get(at)?;
+            if word == 0 {
+                return None;
+            }
+            if word & !START_MASK == tag(hash)
+                && let Some(found) = look((word & START_MASK) as usize)
+            {
+                return Some(found);
+            }
+            at = (at + 1) & mask;
+        }
     }
 }
 
