@@ -13,7 +13,7 @@ use std::time::Instant;
 use super::changes::TakeChanges;
 use super::image_state::Image;
 use super::merge::{Merge, Merged};
-use super::renewal::Former;
+use super::renewal::{FORMER_MAX, Former};
 use super::table::{Slot, Stored, Table};
 use super::{Disk, Engine};
 use crate::clock;
@@ -147,7 +147,8 @@ impl Engine {
             true => self.first_image(disk, &old)?,
             false => old,
         };
-        if self.is_worth_renewing(&old, &sealed) {
+        self.remove_former(disk, &mut switching.former, false);
+        if switching.former.len() < FORMER_MAX && self.is_worth_renewing(&old, &sealed) {
             match self.renew(disk, switching, &old, &sealed) {
                 Ok(()) => return Ok(self.written(begun, sealed.lsn)),
                 // There may be room for what has changed.

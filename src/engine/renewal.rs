@@ -29,6 +29,10 @@ const CHANGED_MIN: usize = 16;
 const GROWTH_MAX: u64 = 2;
 const SLACK_BYTES: u64 = 16 * 1024 * 1024;
 
+/// So many folders may wait for somebody who reads from them, a snapshot or a view: each takes
+/// memory. Beyond that the image is changed in place.
+pub(super) const FORMER_MAX: usize = 1;
+
 /// A folder that no manifest names any more.
 #[derive(Debug)]
 pub(super) struct Former {

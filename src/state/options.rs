@@ -239,7 +239,7 @@ impl Builder {
 
     /// What sled may take in memory, in bytes. Default 128 MiB, at least 112 MiB: sled
     /// keeps a few leaves in each of its 256 shards, however small its cache is
-    /// (`docs/design.md`), of up to three images while one moves to a new folder; what
+    /// (`docs/design.md`), of both images while one moves to a new folder; what
     /// is above that becomes the cache of each. The blocks that are read often are in
     /// the store's own cache.
     pub fn sled_bytes(mut self, bytes: u64) -> Self {
