@@ -303,14 +303,19 @@ impl Core {
                     refused(run, &passing, "enqueue", refusal.reason());
                     continue;
                 }
-                let cell = match passing.len() == jobs.len() {
-                    true => Arc::clone(&emit.cell),
-                    false => record::encode(&message_of(&emit.event, &passing), &self.limits())?,
+                let (event, cell) = match passing.len() == jobs.len() {
+                    true => (Arc::clone(&emit.event), Arc::clone(&emit.cell)),
+                    false => {
+                        let cell = message_of(&emit.event, &passing);
+                        let cell = record::encode(&cell, &self.limits())?;
+                        // One of its own: messages are told apart by their events.
+                        (Arc::new(Event::clone(&emit.event)), cell)
+                    }
                 };
                 deliveries.push(Delivery {
                     target: out.target,
                     slot: out.slot,
-                    event: Arc::clone(&emit.event),
+                    event,
                     jobs: passing,
                     cell,
                 });

@@ -193,7 +193,7 @@ pub(crate) struct MessageRecord {
 /// else has, so nothing is copied for it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct MessageOf<'m> {
-    #[serde(rename = "d", default, skip_serializing_if = "is_null")]
+    #[serde(rename = "d", default, skip_serializing_if = "Value::is_null")]
     pub(crate) data: Cow<'m, Value>,
     #[serde(rename = "t")]
     pub(crate) at: u64,
@@ -203,10 +203,6 @@ pub(crate) struct MessageOf<'m> {
     pub(crate) event: Option<&'m str>,
     #[serde(rename = "j", default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) jobs: Vec<&'m str>,
-}
-
-fn is_null(data: &Cow<'_, Value>) -> bool {
-    data.is_null()
 }
 
 impl MessageOf<'_> {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use evenkeel::testing::{Failure, Fault, SimDisk};
 use evenkeel::{
-    ActivationPolicy, Error, Flow, JobStatus, Runtime, Scope, Shutdown, Store, Value, WorkError,
+    ActivationPolicy, Error, Event, Flow, JobStatus, JobView, PostOptions, Runtime, Scope,
+    Shutdown, Store, Value, WorkError,
 };
 use serde_json::json;
 
@@ -320,6 +321,42 @@ fn one_of_two_jobs_of_an_activation_may_end_and_the_other_goes_on() {
         (JobStatus::Cancelled, JobStatus::Completed)
     );
     assert_eq!(other.results(), [2.into()]);
+}
+
+#[test]
+fn one_event_in_two_slots_of_a_routine_is_in_each_for_the_jobs_that_it_passed_for() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let mut flow = Flow::new("f");
+    flow.add_fn("both", |cx| Ok(cx.emit("out", ())?))
+        .unwrap()
+        .policy(ActivationPolicy::batch_size(2));
+    flow.add_fn("sorted", move |cx| {
+        for slot in ["gold", "silver"] {
+            for event in cx.data(slot) {
+                let jobs = cx.jobs_of(event).into_iter();
+                let ids: Vec<_> = jobs.map(|job| job.job_id().to_owned()).collect();
+                tell.send((slot, ids)).unwrap();
+            }
+        }
+        Ok(())
+    })
+    .unwrap()
+    .slot("gold")
+    .slot("silver")
+    .policy(ActivationPolicy::all_slots_ready());
+    for tier in ["gold", "silver"] {
+        let passes = move |_: &Event, job: &JobView<'_>| job.metadata("tier") == Some(tier);
+        flow.connect_when("both.out", format!("sorted.{tier}").as_str(), passes)
+            .unwrap();
+    }
+    let runtime = start(flow);
+    for tier in ["gold", "silver"] {
+        let options = PostOptions::new().job_id(tier).meta("tier", tier);
+        runtime.post_with("f", "both", "in", (), options).unwrap();
+    }
+    finish(&runtime);
+    let expected = ["gold", "silver"].map(|tier| (tier, vec![tier.to_owned()]));
+    assert!(told.try_iter().eq(expected));
 }
 
 #[test]
