@@ -272,7 +272,7 @@ fn read_all(store: &Store) -> Vec<Option<u32>> {
     let scopes = READ_SCOPES.map(|id| store.scope(Scope::worker(id)));
     let read = |n| {
         let key = read_key(n);
-        let of = scopes.iter().map(move |scope| scope.get(&key).unwrap());
+        let of = scopes.iter().map(move |scope| scope.get(&key).expect("read"));
         of.collect::<Vec<Option<(u32, String)>>>()
     };
     let found = (0..READ_KEYS).flat_map(read);
@@ -297,7 +297,7 @@ fn write_round(store: &Store, round: u32, expected: &mut [Option<u32>]) {
         }
         Ok(())
     };
-    store.transact(write).unwrap();
+    store.transact(write).expect("written");
     for (at, expected) in (0..).zip(expected) {
         if round == 4 && at % 3 == 1 {
             *expected = None;

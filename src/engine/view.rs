@@ -145,12 +145,12 @@ fn find_by(
     let Some((at, block)) = image.block_of(key)? else {
         return Ok(None);
     };
-    let is_known = |shortcut: &Box<Shortcut>| shortcut.is_of(image.number);
-    let known = slot.read().shortcut.as_ref().is_some_and(is_known);
+    let is_known = |shortcut: &Shortcut| shortcut.is_of(image.number);
+    let known = slot.read().shortcut.as_deref().is_some_and(is_known);
     let fresh = (!known).then(|| Box::new(Shortcut::new(image, &slot.prefix)));
     let mut state = slot.write();
     if let Some(fresh) = fresh
-        && !state.shortcut.as_ref().is_some_and(is_known)
+        && !state.shortcut.as_deref().is_some_and(is_known)
     {
         state.shortcut = Some(fresh);
     }
