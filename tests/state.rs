@@ -272,7 +272,9 @@ fn read_all(store: &Store) -> Vec<Option<u32>> {
     let scopes = READ_SCOPES.map(|id| store.scope(Scope::worker(id)));
     let read = |n| {
         let key = read_key(n);
-        let of = scopes.iter().map(move |scope| scope.get(&key).expect("read"));
+        let of = scopes
+            .iter()
+            .map(move |scope| scope.get(&key).expect("read"));
         of.collect::<Vec<Option<(u32, String)>>>()
     };
     let found = (0..READ_KEYS).flat_map(read);
