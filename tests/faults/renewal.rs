@@ -103,7 +103,8 @@ fn a_scan_goes_on_in_the_folder_that_it_began_in() {
         write(&store, KEYS, round);
         store.checkpoint().unwrap();
     }
-    assert!(folders(&disk).is_superset(&only(1)), "{:?}", folders(&disk));
+    // While it reads there, the image moves once and no further: each takes memory.
+    assert_eq!(folders(&disk), &only(1) | &only(2));
     for key in 1..KEYS {
         let value: String = scan.next().unwrap().unwrap().value().unwrap();
         assert_eq!(value, text(key, 1));
@@ -112,13 +113,13 @@ fn a_scan_goes_on_in_the_folder_that_it_began_in() {
     drop(scan);
     write(&store, 1, 5);
     store.checkpoint().unwrap();
-    assert_eq!(folders(&disk), only(4));
+    assert_eq!(folders(&disk), only(2));
     // One that is open when the store is closed keeps nothing there.
     let scan = store.global().scan("").unwrap();
     write(&store, KEYS, 6);
     store.checkpoint().unwrap();
     store.close().unwrap();
-    assert_eq!(folders(&disk), only(5));
+    assert_eq!(folders(&disk), only(3));
     drop(scan);
 }
 
