@@ -45,7 +45,7 @@ impl Default for EngineOptions {
         Self {
             log: LogOptions::default(),
             memtable_bytes: 64 * 1024 * 1024,
-            cache_bytes: 64 * 1024 * 1024,
+            cache_bytes: 256 * 1024 * 1024,
             block_bytes: 8 * 1024,
             snapshots: true,
             snapshot_log_bytes_min: 64 * 1024 * 1024,

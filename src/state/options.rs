@@ -231,7 +231,9 @@ impl Builder {
         self
     }
 
-    /// What the cache of the image's blocks may take, in bytes. Default 64 MiB.
+    /// What the cache of the image's blocks may take, in bytes. Default 256 MiB; it takes what was
+    /// read, so a small state fills little of it. A read beside it costs some 50 µs, fifty times one
+    /// inside (`docs/performance.md`): where there is memory for all that is read often, give it.
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.engine.cache_bytes = bytes;
         self
