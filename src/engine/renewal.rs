@@ -14,6 +14,7 @@ use super::checkpoint::Sealed;
 use super::image_state::Image;
 use super::{Disk, Engine};
 use crate::error::Result;
+use crate::image::manifest::Manifest;
 use crate::image::store::Blocks;
 use crate::scope::prefix_end;
 
@@ -95,9 +96,14 @@ impl Engine {
         Ok(highest.unwrap_or(0).max(current) + 1)
     }
 
-    /// Gives up a folder that did not become the image.
+    /// Gives up a folder that did not become the image. It is removed only where the
+    /// manifest names another one for sure: a manifest whose writing failed at its last step
+    /// may be there, and count after a crash. Then the next opening removes what it does not
+    /// name.
     pub(super) fn give_up_folder(&self, disk: &Disk, number: u64, blocks: &Blocks) {
-        if blocks.retire(&[]).is_ok() {
+        let manifest = Manifest::read(&*disk.folder.vfs, &disk.folder.manifest(), self.store);
+        let names_another = matches!(manifest, Ok(Some(manifest)) if manifest.folder != number);
+        if blocks.retire(&[]).is_ok() && names_another {
             let _ = disk.folder.remove_image(number);
         }
     }

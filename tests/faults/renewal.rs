@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use evenkeel::testing::SimDisk;
+use evenkeel::testing::{Failure, Fault, Loss, SimDisk};
 use evenkeel::{Builder, Store};
 
 use crate::life::PLACE;
@@ -142,4 +142,41 @@ fn without_room_for_both_it_changes_in_place() {
     store.checkpoint().unwrap();
     assert!(!folders(&disk).contains("1"));
     check(&store, KEYS, 3);
+}
+
+#[test]
+fn a_move_that_fails_anywhere_leaves_one_of_both() {
+    // Without snapshots nothing could be healed.
+    let open = |disk: &SimDisk| builder(disk).snapshots(false).open(PLACE).unwrap();
+    let begun = || {
+        let disk = SimDisk::new(1);
+        let store = open(&disk);
+        write(&store, KEYS, 1);
+        store.checkpoint().unwrap();
+        write(&store, KEYS, 2);
+        let at = disk.operations();
+        (disk, store, at)
+    };
+    let (disk, store, from) = begun();
+    store.checkpoint().unwrap();
+    let until = disk.operations();
+    assert!(!folders(&disk).contains("1"));
+    for at in from + 1..=until {
+        let (disk, store, _) = begun();
+        disk.fail(Fault::Operation {
+            at,
+            failure: Failure::Io,
+            lasting: false,
+        });
+        // It may have done all but the last of it, so either answer is right.
+        let _ = store.checkpoint();
+        for loss in [Loss::Nothing, Loss::Everything] {
+            check(&open(&disk.crash(loss)), KEYS, 2);
+        }
+        // And goes on, if it can.
+        if store.checkpoint().is_ok() {
+            check(&store, KEYS, 2);
+            check(&open(&disk.crash(Loss::Everything)), KEYS, 2);
+        }
+    }
 }
