@@ -151,7 +151,10 @@ fn a_move_that_fails_anywhere_leaves_one_of_both() {
     let begun = || {
         let disk = SimDisk::new(1);
         let store = open(&disk);
-        write(&store, KEYS, 1);
+        // So much that the log no longer begins with the first commit.
+        for _ in 0..20 {
+            write(&store, KEYS, 1);
+        }
         store.checkpoint().unwrap();
         write(&store, KEYS, 2);
         let at = disk.operations();
