@@ -1,9 +1,8 @@
-//! Owns the open log: appending, group commit and the durable mark.
+//! Owns the open log: appending, writing, syncing and the durable mark.
 //!
 //! Appending copies a frame into a buffer under a short lock. Whoever needs it on
-//! disk takes the lead: it writes and syncs all that has gathered, without the
-//! lock, while others append the next group and wait. There is no thread to hand
-//! over to, so a lone writer pays for one sync and nothing else.
+//! disk takes the lead (`log/group.rs`): it writes and syncs all that has gathered,
+//! without the lock, while others append the next group and wait.
 //!
 //! What stays true: bytes are written in LSN order; a segment is begun only once
 //! the one before it is synced; the mark is written after the sync and before
@@ -11,7 +10,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Instant;
 
 use super::LogOptions;
@@ -22,10 +20,11 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::ids::{Epoch, Lsn, SegmentId, StoreId};
 use crate::observe::{self, Count, Figure, Spread, Summary, Work};
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex};
 use crate::vfs::Vfs;
 
+mod group;
 mod opening;
 mod reclaim;
 mod segments;
@@ -33,6 +32,7 @@ mod service;
 mod tail;
 mod wakers;
 
+use group::{Need, Progress};
 pub(crate) use tail::{LogPlace, Passed};
 pub(crate) use wakers::{Seat, Wakers};
 
@@ -52,6 +52,7 @@ pub(crate) struct Log {
     disk: Mutex<Disk>,
     pool: Mutex<Pool>,
     progress: Mutex<Progress>,
+    /// Something became durable, for those who follow the log.
     changed: Condvar,
     requested: Condvar,
     durable: AtomicU64,
@@ -127,21 +128,6 @@ struct Sealed {
 }
 
 #[derive(Debug, Default)]
-struct Progress {
-    leading: bool,
-    written: Lsn,
-    durable: Lsn,
-    poison: Option<String>,
-    wakers: Wakers,
-    sync_due: Option<Instant>,
-    /// The current segment is half full and there is no next one.
-    prepare: bool,
-    /// So much is pending that it is better written than gathered further.
-    write: bool,
-    stopping: bool,
-}
-
-#[derive(Debug, Default)]
 struct Counters {
     frames: AtomicU64,
     bytes: AtomicU64,
@@ -153,13 +139,6 @@ struct Counters {
     group: Spread,
     segments: AtomicU64,
     segment_bytes: AtomicU64,
-}
-
-/// How far a frame has to get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Need {
-    Written,
-    Durable,
 }
 
 /// What the log has done since it was opened.
@@ -317,73 +296,6 @@ impl Log {
         self.reach(lsn, Need::Durable)
     }
 
-    fn reach(&self, lsn: Lsn, need: Need) -> Result<()> {
-        let mut progress = self.progress.lock();
-        loop {
-            let reached = match need {
-                Need::Written => progress.written,
-                Need::Durable => progress.durable,
-            };
-            if reached >= lsn {
-                return Ok(());
-            }
-            progress.check()?;
-            if progress.leading {
-                self.changed.wait(&mut progress);
-                continue;
-            }
-            progress.leading = true;
-            drop(progress);
-            let led = self.lead(need);
-            if let Err(e) = &led {
-                observe::poisoned(&self.folder, self.durable(), &e.to_string());
-            }
-            progress = self.progress.lock();
-            progress.leading = false;
-            let woken = match led {
-                Ok((written, durable)) => self.advance(&mut progress, written, durable),
-                Err(e) => self.stop(&mut progress, &e),
-            };
-            self.changed.notify_all();
-            if !woken.is_empty() {
-                // A waker may run its task at once, and that may ask the log again.
-                drop(progress);
-                woken.into_iter().for_each(Waker::wake);
-                progress = self.progress.lock();
-            }
-        }
-    }
-
-    /// After a failed write or sync nothing is acknowledged any more.
-    fn stop(&self, progress: &mut Progress, error: &Error) -> Vec<Waker> {
-        progress.poison.get_or_insert_with(|| error.to_string());
-        self.poisoned.store(true, Ordering::Release);
-        self.requested.notify_all();
-        progress.wakers.all().collect()
-    }
-
-    /// Notes how far the log got; gives the tasks to be woken.
-    fn advance(&self, progress: &mut Progress, written: Lsn, durable: Option<Lsn>) -> Vec<Waker> {
-        progress.written = progress.written.max(written);
-        let Some(durable) = durable else {
-            return Vec::new();
-        };
-        progress.durable = progress.durable.max(durable);
-        self.durable
-            .store(progress.durable.get(), Ordering::Release);
-        if progress.durable >= self.last() {
-            self.asked_micros.store(u64::MAX, Ordering::Relaxed);
-            // Pairs with the fence in `sync_within`: whoever still saw the shorter
-            // time had appended before it, and is seen here.
-            fence(Ordering::SeqCst);
-            if progress.durable >= self.last() {
-                progress.sync_due = None;
-            }
-        }
-        let reached = progress.durable;
-        progress.wakers.reached(reached).collect()
-    }
-
     /// Writes all that is pending, and syncs it if need be. Only the leader calls it.
     fn lead(&self, need: Need) -> Result<(Lsn, Option<Lsn>)> {
         let mut disk = self.disk.lock();
@@ -523,17 +435,6 @@ impl Log {
             group: self.stats.group.summary(),
             segments: self.stats.segments.load(Ordering::Relaxed),
             segment_bytes: self.stats.segment_bytes.load(Ordering::Relaxed),
-        }
-    }
-}
-
-impl Progress {
-    fn check(&self) -> Result<()> {
-        match &self.poison {
-            Some(reason) => Err(Error::Poisoned {
-                reason: reason.clone(),
-            }),
-            None => Ok(()),
         }
     }
 }

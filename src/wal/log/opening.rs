@@ -194,11 +194,7 @@ impl Log {
                 spares: Vec::new(),
                 next_id: id.next(),
             }),
-            progress: Mutex::new(Progress {
-                written: open_lsn,
-                durable: open_lsn,
-                ..Progress::default()
-            }),
+            progress: Mutex::new(Progress::at(open_lsn)),
             changed: Condvar::new(),
             requested: Condvar::new(),
             durable: AtomicU64::new(open_lsn.get()),

@@ -1,4 +1,4 @@
-//! Owns the tasks that wait for an LSN: who is woken, once for each that waits, however
+//! Owns the tasks and threads that wait for an LSN: who is woken, once for each that waits, however
 //! often it asks and with whatever waker.
 //!
 //! What stays true: a waker is dropped outside of the lock that guards this. It may be
@@ -64,6 +64,11 @@ impl Wakers {
     pub(crate) fn reached(&mut self, lsn: Lsn) -> impl Iterator<Item = Waker> + use<> {
         let later = self.waiting.split_off(&(lsn.next(), 0));
         mem::replace(&mut self.waiting, later).into_values()
+    }
+
+    /// The one who waits for the least.
+    pub(crate) fn first(&self) -> Option<Waker> {
+        self.waiting.values().next().cloned()
     }
 
     /// All, to be woken.
