@@ -7,14 +7,18 @@
 //! - Where nothing is below, as in a store without a folder, a key that is deleted takes
 //!   nothing: what is kept of it for views is noted, and goes with them.
 
+mod chain;
 mod sums;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::mem;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use self::chain::Chain;
+pub(crate) use self::chain::{Pins, Stored};
 use super::quota::Quota;
 use super::shortcut::Shortcut;
 use super::small_key::SmallKey;
@@ -24,9 +28,6 @@ use crate::ids::Lsn;
 use crate::sync::atomic::{AtomicBool, AtomicU64};
 use crate::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// What an entry costs beyond its key and cell, roughly: nodes, chain, allocations.
-const ENTRY_OVERHEAD_BYTES: u64 = 120;
-const VERSION_OVERHEAD_BYTES: u64 = 48;
 const DEADLINE_BYTES: i64 = 64;
 
 /// What a scope costs in memory while anything of it is there, roughly: its slot, its
@@ -35,37 +36,6 @@ const TABLE_BYTES: u64 = 400;
 
 /// So much of what was kept for closed views is dropped under one lock.
 const SETTLED_AT_ONCE: usize = 256;
-
-/// The bytes of a value as stored; `None` where the key is deleted.
-pub(crate) type Stored = Option<Arc<[u8]>>;
-
-/// The versions of a key in one table, newest first; there is always one.
-#[derive(Debug)]
-struct Chain {
-    lsn: Lsn,
-    cell: Stored,
-    older: Vec<(Lsn, Stored)>,
-    /// Among `Table::kept`.
-    kept: bool,
-}
-
-impl Chain {
-    /// What it takes in memory, with its key.
-    fn bytes(&self, key: &[u8]) -> u64 {
-        let older = self.older.iter().map(|(_, cell)| version_bytes(cell));
-        ENTRY_OVERHEAD_BYTES + key.len() as u64 + version_bytes(&self.cell) + older.sum::<u64>()
-    }
-
-    fn at(&self, at: Lsn) -> Option<(Lsn, &Stored)> {
-        if self.lsn <= at {
-            return Some((self.lsn, &self.cell));
-        }
-        self.older
-            .iter()
-            .find(|(lsn, _)| *lsn <= at)
-            .map(|(lsn, cell)| (*lsn, cell))
-    }
-}
 
 /// The writes of one generation to one scope.
 #[derive(Debug, Default)]
@@ -96,47 +66,6 @@ pub(crate) enum Found {
     Version(Lsn, Stored),
     /// Nothing: the image has to be asked.
     Unknown,
-}
-
-/// Which versions somebody may still read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pins {
-    /// The lowest and highest LSN of an open view; `None` where there is none.
-    pub(crate) views: Option<(Lsn, Lsn)>,
-    /// Nothing is below the newest tables, neither an older one nor an image: a key that
-    /// is not there is not anywhere.
-    pub(crate) bottom: bool,
-}
-
-impl Pins {
-    fn keeps(self, lsn: Lsn) -> bool {
-        self.views.is_some_and(|(_, highest)| lsn <= highest)
-    }
-
-    /// Drops what no view can see; returns its bytes.
-    fn prune(self, older: &mut Vec<(Lsn, Stored)>) -> u64 {
-        let keep = match self.views {
-            None => 0,
-            Some((lowest, _)) => seen_from(older, lowest),
-        };
-        cut(older, keep)
-    }
-}
-
-/// How many versions views from `lowest` on see: all up to the newest that it sees.
-fn seen_from(older: &[(Lsn, Stored)], lowest: Lsn) -> usize {
-    let oldest = older.iter().position(|&(lsn, _)| lsn <= lowest);
-    oldest.map_or(older.len(), |oldest| oldest + 1)
-}
-
-/// Drops the versions behind the first so many; returns their bytes.
-fn cut(older: &mut Vec<(Lsn, Stored)>, keep: usize) -> u64 {
-    let gone = older.drain(keep..);
-    gone.map(|(_, cell)| version_bytes(&cell)).sum()
-}
-
-fn version_bytes(cell: &Stored) -> u64 {
-    VERSION_OVERHEAD_BYTES + cell.as_ref().map_or(0, |cell| cell.len() as u64)
 }
 
 impl Table {
@@ -200,36 +129,25 @@ impl Table {
         let expires = cell.as_deref().and_then(deadline);
         let new_live = cell.as_ref().map(|cell| (key.len() + cell.len()) as u64);
         let cleared = self.cleared.last().copied().unwrap_or_default();
-        let Some(chain) = self.keys.get_mut(key) else {
-            self.count(None, new_live);
-            let added = ENTRY_OVERHEAD_BYTES + key.len() as u64 + version_bytes(&cell);
-            let chain = Chain {
-                lsn,
-                cell,
-                older: Vec::new(),
-                kept: false,
-            };
-            let change = added as i64 + self.schedule(key, None, expires);
-            self.keys.insert(key.clone(), chain);
-            return self.grown(change);
-        };
-        let visible = chain.lsn >= cleared;
-        let old_live = chain.cell.as_ref().filter(|_| visible);
-        let old_live = old_live.map(|cell| (key.len() + cell.len()) as u64);
-        let mut change = version_bytes(&cell) as i64;
-        let old = std::mem::replace(&mut chain.cell, cell);
-        let old_lsn = std::mem::replace(&mut chain.lsn, lsn);
-        let expired = old.as_deref().and_then(deadline);
-        match pins.keeps(old_lsn) {
-            true => chain.older.insert(0, (old_lsn, old)),
-            false => change -= version_bytes(&old) as i64,
+        let mut change;
+        let mut old_live = None;
+        let mut expired = None;
+        let mut keeps = false;
+        match self.keys.entry(key.clone()) {
+            Entry::Vacant(place) => {
+                let chain = place.insert(Chain::new(lsn, cell));
+                change = chain.bytes(key) as i64;
+            }
+            Entry::Occupied(mut place) => {
+                let chain = place.get_mut();
+                let before = chain.cell.as_deref();
+                let visible = before.filter(|_| chain.lsn >= cleared);
+                old_live = visible.map(|cell| (key.len() + cell.len()) as u64);
+                expired = before.and_then(deadline);
+                change = chain.replace(lsn, cell, pins);
+                keeps = pins.bottom && chain.is_kept() && !chain.note(true);
+            }
         }
-        if !chain.older.is_empty() {
-            change -= pins.prune(&mut chain.older) as i64;
-        }
-        let keeps = pins.bottom
-            && (!chain.older.is_empty() || chain.cell.is_none())
-            && !mem::replace(&mut chain.kept, true);
         self.count(old_live, new_live);
         if expired.is_some() || expires.is_some() {
             change += self.schedule(key, expired, expires);
@@ -282,17 +200,18 @@ impl Table {
             return 0;
         };
         if chain.lsn > lowest {
-            let keep = seen_from(&chain.older, lowest);
-            let freed = cut(&mut chain.older, keep);
-            chain.kept = !chain.older.is_empty() || chain.cell.is_none();
-            if chain.kept {
+            let freed = chain.keep_from(lowest);
+            if chain.is_kept() {
+                chain.note(true);
                 self.kept.insert((chain.lsn, Some(key.clone())));
+            } else {
+                chain.note(false);
             }
             return freed;
         }
-        chain.kept = false;
+        chain.note(false);
         if chain.cell.is_some() {
-            return cut(&mut chain.older, 0);
+            return chain.cut(0);
         }
         self.forgotten = self.forgotten.max(chain.lsn);
         let gone = self.keys.remove(key);
@@ -311,9 +230,8 @@ impl Table {
                 freed += chain.bytes(key);
                 return false;
             }
-            let keep = chain.older.iter().take_while(|(lsn, _)| *lsn >= cleared);
-            let keep = keep.count();
-            freed += cut(&mut chain.older, keep);
+            let keep = chain.older().iter().take_while(|(lsn, _)| *lsn >= cleared);
+            freed += chain.cut(keep.count());
             true
         });
         freed

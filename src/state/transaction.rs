@@ -3,7 +3,8 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::fmt;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +14,7 @@ use crate::codec::cell::deadline;
 use crate::engine::small_key::SmallKey;
 use crate::engine::table::{Slot, Stored};
 use crate::engine::view::View;
-use crate::engine::{Batch, Claim, Engine, Op, Read, SlotBatch, Ticket};
+use crate::engine::{Batch, Claim, Engine, Op, Ops, Read, SlotBatch, Ticket};
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, Version};
 use crate::scope::Scope;
@@ -106,7 +107,10 @@ impl fmt::Debug for Transaction {
 /// What a transaction has read and written so far.
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) writes: BTreeMap<u64, ScopeWrites>,
+    /// The scopes that it writes to, by their slots' numbers.
+    scopes: BTreeMap<u64, Written>,
+    /// What becomes of their keys: one map for all, since most scopes have few.
+    keys: BTreeMap<(u64, SmallKey), Stored>,
     read_keys: HashSet<(u64, Box<[u8]>)>,
     pub(super) reads: Vec<Read>,
     /// The earliest deadline of what was read.
@@ -117,11 +121,10 @@ pub(super) struct State {
     body_bytes: usize,
 }
 
-/// The writes to one scope.
-pub(super) struct ScopeWrites {
+/// A scope that is written to.
+struct Written {
     slot: Arc<Slot>,
-    pub(super) cleared: bool,
-    pub(super) keys: BTreeMap<SmallKey, Stored>,
+    cleared: bool,
 }
 
 fn within(limit: &'static str, max: usize, actual: usize, slot: &Slot) -> Result<usize> {
@@ -137,16 +140,6 @@ fn within(limit: &'static str, max: usize, actual: usize, slot: &Slot) -> Result
 }
 
 impl State {
-    fn writes_to(&mut self, slot: &Arc<Slot>) -> &mut ScopeWrites {
-        self.writes
-            .entry(slot.number)
-            .or_insert_with(|| ScopeWrites {
-                slot: Arc::clone(slot),
-                cleared: false,
-                keys: BTreeMap::new(),
-            })
-    }
-
     pub(super) fn read_key(&mut self, slot: &Arc<Slot>, key: &[u8]) {
         if self.read_keys.insert((slot.number, key.into())) {
             self.reads.push(Read::key(slot, key));
@@ -186,50 +179,84 @@ impl State {
         let put = within("transaction_bytes", bytes_max, self.put_bytes + put, slot)?;
         self.grow(slot, key.len() + cell_bytes + OP_BYTES)?;
         self.put_bytes = put;
-        count_write();
-        self.writes_to(slot).keys.insert(key.into(), cell);
+        self.keys.insert(place(slot, key), cell);
         Ok(())
     }
 
     pub(super) fn clear(&mut self, slot: &Arc<Slot>) -> Result<()> {
-        self.grow(slot, OP_BYTES)?;
-        count_write();
-        let writes = self.writes_to(slot);
-        writes.cleared = true;
-        writes.keys.clear();
+        self.grow(slot, OP_BYTES)?.cleared = true;
+        let first = first_of(slot.number);
+        let written = |keys: &BTreeMap<(u64, SmallKey), Stored>| {
+            let next = keys.range(&first..).next();
+            let key = next.filter(|((number, _), _)| *number == slot.number);
+            key.map(|(key, _)| key.clone())
+        };
+        while let Some(key) = written(&self.keys) {
+            self.keys.remove(&key);
+        }
         Ok(())
     }
 
     /// Counts what the commit takes in the log; no limit of the user's can be too small
     /// for what deletes, but the log has its own.
-    fn grow(&mut self, slot: &Slot, bytes: usize) -> Result<()> {
-        let scope = match self.writes.contains_key(&slot.number) {
-            true => 0,
-            false => slot.prefix.len() + OP_BYTES,
+    fn grow(&mut self, slot: &Arc<Slot>, bytes: usize) -> Result<&mut Written> {
+        let place = self.scopes.entry(slot.number);
+        let scope = match &place {
+            Entry::Occupied(_) => 0,
+            Entry::Vacant(_) => slot.prefix.len() + OP_BYTES,
         };
         let grown = self.body_bytes + scope + bytes;
         self.body_bytes = within("commit_bytes", BODY_BYTES_MAX, grown, slot)?;
-        Ok(())
+        count_write();
+        Ok(place.or_insert_with(|| Written {
+            slot: Arc::clone(slot),
+            cleared: false,
+        }))
     }
 
     /// What was written to a key here; the outer `None` where nothing was.
     pub(super) fn written(&self, slot: &Slot, key: &[u8]) -> Option<Stored> {
-        let writes = self.writes.get(&slot.number)?;
-        match writes.keys.get(key) {
+        let scope = self.scopes.get(&slot.number)?;
+        match self.keys.get(&place(slot, key)) {
             Some(cell) => Some(cell.clone()),
-            None => writes.cleared.then_some(None),
+            None => scope.cleared.then_some(None),
         }
     }
 
+    /// What was written to the keys of a range here, and whether the scope was cleared
+    /// before.
+    pub(super) fn written_range(
+        &self,
+        slot: &Slot,
+        from: &Bound<Vec<u8>>,
+        to: &Bound<Vec<u8>>,
+    ) -> (BTreeMap<SmallKey, Stored>, bool) {
+        let Some(scope) = self.scopes.get(&slot.number) else {
+            return (BTreeMap::new(), false);
+        };
+        let bound = |bound: &Bound<Vec<u8>>| bound.as_ref().map(|key| place(slot, key));
+        let from = match bound(from) {
+            Bound::Unbounded => Bound::Included(first_of(slot.number)),
+            from => from,
+        };
+        let in_range = self.keys.range((from, bound(to)));
+        let own = in_range.take_while(|((number, _), _)| *number == slot.number);
+        let own = own.map(|((_, key), cell)| (key.clone(), cell.clone()));
+        (own.collect(), scope.cleared)
+    }
+
     fn into_batch(self) -> Batch {
-        let writes = self.writes.into_values().map(|writes| SlotBatch {
-            slot: writes.slot,
-            clear: writes.cleared,
-            ops: writes
-                .keys
-                .into_iter()
-                .map(|(key, cell)| (key, cell.map_or(Op::Delete, Op::Put)))
-                .collect(),
+        let mut keys = self.keys.into_iter().peekable();
+        let writes = self.scopes.into_iter().map(|(number, scope)| {
+            let mut ops = Ops::new();
+            while let Some(((_, key), cell)) = keys.next_if(|((of, _), _)| *of == number) {
+                ops.push((key, cell.map_or(Op::Delete, Op::Put)));
+            }
+            SlotBatch {
+                slot: scope.slot,
+                clear: scope.cleared,
+                ops,
+            }
         });
         Batch {
             writes: writes.collect(),
@@ -238,6 +265,16 @@ impl State {
             ..Batch::default()
         }
     }
+}
+
+/// Where a key of a scope stands among all that is written.
+fn place(slot: &Slot, key: &[u8]) -> (u64, SmallKey) {
+    (slot.number, key.into())
+}
+
+/// What no key of the scope stands before.
+fn first_of(number: u64) -> (u64, SmallKey) {
+    (number, SmallKey::from(&[][..]))
 }
 
 impl Transaction {

@@ -323,15 +323,7 @@ impl<'a> TransactionScope<'a> {
         let (from, to) = prefix_range(prefix.as_ref());
         let mut state = self.transaction.state.lock();
         state.read_range(&slot, &from, &to);
-        let mut own = btree_map::BTreeMap::new();
-        let mut cleared = false;
-        if let Some(writes) = state.writes.get(&slot.number) {
-            cleared = writes.cleared;
-            let (from, to) = (from.as_ref(), to.as_ref());
-            let bounds = (from.map(Vec::as_slice), to.map(Vec::as_slice));
-            let range = writes.keys.range::<[u8], _>(bounds);
-            own.extend(range.map(|(key, cell)| (key.clone(), cell.clone())));
-        }
+        let (own, cleared) = state.written_range(&slot, &from, &to);
         Ok(TransactionScan {
             transaction: self.transaction,
             slot,
