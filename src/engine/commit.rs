@@ -140,6 +140,17 @@ impl Batch {
         self.writes.iter().any(|batch| batch.ops.iter().any(puts))
     }
 
+    /// Looks up what the commit step is going to touch, for whoever has to wait for it: what
+    /// comes from memory then does not do so while others wait.
+    fn look_ahead(&self) {
+        for writes in &self.writes {
+            let state = writes.slot.read();
+            for (key, _) in &writes.ops {
+                let _ = state.find(key, Lsn::new(u64::MAX));
+            }
+        }
+    }
+
     /// The keys that it touches.
     pub(crate) fn claims(&self) -> Vec<Claim> {
         let mut claims = Vec::new();
@@ -328,7 +339,13 @@ impl Engine {
         ticket: Option<u64>,
     ) -> Result<Attempt> {
         let mut garbage = Vec::new();
-        let mut sequencer = self.sequencer.lock();
+        let mut sequencer = match self.sequencer.try_lock() {
+            Some(sequencer) => sequencer,
+            None => {
+                batch.look_ahead();
+                self.sequencer.lock()
+            }
+        };
         self.check()?;
         if self.reservations.any() && self.reservations.blocks(ticket, &batch.claims()) {
             return Ok(Attempt::Reserved);
