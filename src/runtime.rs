@@ -10,6 +10,7 @@
 mod access;
 mod activation;
 mod agenda;
+mod ahead;
 mod alarm;
 #[cfg(feature = "tokio")]
 mod async_activation;

@@ -1,5 +1,5 @@
 //! Owns jobs that have ended: how long their records stay, what goes with them, and how
-//! all jobs are found again at opening. Imports `job`, `record`.
+//! all jobs are found again at opening. Imports `ahead`, `job`, `record`.
 //!
 //! What must stay true: all that belongs to a job goes in one commit, so that no part of
 //! it is ever there without its record.
@@ -16,6 +16,7 @@ use crate::engine::table::Slot;
 use crate::engine::view::View;
 use crate::engine::{Batch, Engine, Op, SlotBatch};
 use crate::error::{Error, Result};
+use crate::runtime::ahead;
 use crate::runtime::job::{Job, JobState};
 use crate::runtime::record::{self, JOB_ENDS, JobEndRecord, JobKey, JobRecord};
 use crate::scope::Scope;
@@ -281,7 +282,7 @@ fn load_jobs_once(
     let (scope, limits) = (record::jobs(), store.shared.settings.limits.codec());
     let engine = &store.shared.engine;
     let slot = engine.slot(&scope.encode());
-    let view = engine.view();
+    let view = Arc::new(engine.view());
     let (none, ends) = (Bound::Unbounded, &JOB_ENDS[..]);
     let damaged = |what: String| record::damaged(&scope, &what);
     let other = |key: &[u8]| damaged(format!("{key:02x?} is no key of a job"));
@@ -289,7 +290,8 @@ fn load_jobs_once(
     let parts = any_parts(engine, &view)?;
     let mut loaded = LoadedJobs::default();
     let finished = &mut loaded.finished;
-    view.for_each_of(&slot, (Bound::Included(ends), none), |key, _, cell| {
+    let range = (Bound::Included(ends), none);
+    ahead::for_each(&view, &slot, range, |key, _, cell| {
         let Some(JobKey::End(id)) = JobKey::decode(key) else {
             return Err(other(key));
         };
@@ -305,7 +307,8 @@ fn load_jobs_once(
     let live = &mut loaded.live;
     let mut ended = finished.iter().map(|job| &*job.id).peekable();
     let without = |id: &str| damaged(format!("job {id:?} ended and never began"));
-    view.for_each_of(&slot, (none, Bound::Excluded(ends)), |key, _, cell| {
+    let range = (none, Bound::Excluded(ends));
+    ahead::for_each(&view, &slot, range, |key, _, cell| {
         let Some(JobKey::Begin(id)) = JobKey::decode(key) else {
             return Err(other(key));
         };

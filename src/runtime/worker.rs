@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::engine::table::Slot;
 use crate::runtime::agenda::{Agenda, Due, Timers};
-use crate::runtime::job::{Job, Message};
+use crate::runtime::job::Message;
 use crate::runtime::job_set::JobSet;
 use crate::runtime::options::SlotOptions;
 use crate::runtime::plan::Plan;
@@ -44,9 +44,6 @@ pub(crate) struct Inner {
     pub(crate) routines: Vec<RoutineState>,
     /// Its jobs that have not ended.
     pub(crate) jobs: JobSet,
-    /// Those of them that the opening found, in the order of their ids, until its flow is
-    /// registered.
-    pub(crate) opened: Vec<Arc<Job>>,
     /// The activations that run.
     pub(crate) running: HashMap<ActivationId, Arc<Run>>,
     /// Whether its flow is about to be replaced: nothing is started.
@@ -140,7 +137,6 @@ impl Inner {
             plan: None,
             routines: Vec::new(),
             jobs: JobSet::default(),
-            opened: Vec::new(),
             running: HashMap::new(),
             changing: false,
             in_line: false,
