@@ -19,6 +19,7 @@ mod capture;
 mod choose;
 mod commit;
 mod core;
+mod crowd;
 mod current;
 pub(crate) mod dead;
 mod document;

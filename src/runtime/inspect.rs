@@ -242,6 +242,7 @@ mod tests {
     use crate::runtime::status::{RoutineStatus, WorkerStatus};
     use crate::runtime::worker::{Claimed, RoutineState, Worker};
     use crate::state::Store;
+    use crate::sync::atomic::AtomicBool;
     use crate::sync::{Condvar, Mutex};
 
     const ID: ActivationId = ActivationId {
@@ -363,6 +364,7 @@ mod tests {
             slot: engine.slot(&record::worker("w").encode()),
             inner: Mutex::new(self::inner()),
             room: Condvar::new(),
+            has_ended: AtomicBool::default(),
         });
         let run = |number, begun_micros| {
             let id = ActivationId { number, ..ID };

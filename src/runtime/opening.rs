@@ -194,7 +194,7 @@ impl Core {
         if seen.is_none_or(|seen| seen.version != record.version) {
             let mut ops = crate::runtime::ops::Ops::default();
             let cell = record::encode(&record, &self.limits())?;
-            ops.put(&self.slots.flows, flow.name.as_bytes().into(), cell);
+            ops.put(&self.slots.flows, flow.name.as_bytes(), cell);
             written = Some(self.engine().commit(&ops.into_batch())?);
             known.insert(flow.name.clone(), record);
         }

@@ -22,6 +22,7 @@ use crate::runtime::slot::Room;
 use crate::runtime::status::JobStatus;
 use crate::runtime::worker::{Inner, Worker};
 use crate::runtime::workers::{check_id, ended};
+use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, MutexGuard};
 use crate::value::Value;
 
@@ -267,7 +268,7 @@ impl Core {
     fn default_worker(&self, flow: &str) -> Result<Arc<Worker>> {
         let known = self.workers.read().get(flow).cloned();
         match known {
-            Some(worker) if !worker.inner.lock().record.status.is_final() => Ok(worker),
+            Some(worker) if !worker.has_ended.load(Ordering::SeqCst) => Ok(worker),
             _ => self.exec(flow, flow),
         }
     }
@@ -338,7 +339,7 @@ impl Core {
     fn commit_post(&self, post: &NewPost, with: Option<SlotBatch>) -> Result<Lsn> {
         let worker = &post.target.worker;
         let deadline = clock::deadline(self.settings.post_wait);
-        let mut inner = worker.inner.lock();
+        let (mut inner, _) = worker.lock();
         let mut settlement = loop {
             self.enter_to_post()?;
             let mut settlement = Settlement::new(self, worker);

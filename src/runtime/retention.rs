@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::clock::micros;
+use crate::engine::small_key::SmallKey;
 use crate::engine::table::Slot;
 use crate::engine::view::View;
 use crate::engine::{Batch, Engine, Op, SlotBatch};
@@ -175,7 +176,7 @@ impl FinishedJobs {
 
 /// What removes these jobs and all that belongs to them.
 pub(crate) fn removal_batch(engine: &Engine, jobs: &[FinishedJob]) -> Batch {
-    let mut ops: BTreeMap<Box<[u8]>, Op> = BTreeMap::new();
+    let mut ops: BTreeMap<SmallKey, Op> = BTreeMap::new();
     let mut writes = Vec::new();
     for job in jobs {
         let keys = [JobKey::Begin(&job.id), JobKey::End(&job.id)];

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
+use crate::engine::small_key::SmallKey;
 use crate::engine::{Batch, Op, SlotBatch};
 use crate::ids::Lsn;
 use crate::runtime::event::Event;
@@ -18,7 +19,7 @@ use crate::runtime::worker::{Given, Inner, Worker};
 use crate::runtime::worker_state::WorkerState;
 use crate::scope::Scope;
 use crate::state::Store;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex};
 use crate::value::Value;
 
@@ -30,7 +31,7 @@ pub(crate) struct Fixture {
     activations: AtomicU64,
 }
 
-fn put(store: &Store, scope: &Scope, key: Box<[u8]>, cell: Arc<[u8]>) -> SlotBatch {
+fn put(store: &Store, scope: &Scope, key: impl Into<SmallKey>, cell: Arc<[u8]>) -> SlotBatch {
     SlotBatch::of(
         store.shared().engine.slot(&scope.encode()),
         [(key, Op::Put(cell))],
@@ -67,6 +68,7 @@ impl Fixture {
             slot,
             inner: Mutex::new(inner),
             room: Condvar::new(),
+            has_ended: AtomicBool::default(),
         });
         Self {
             store,
@@ -148,7 +150,7 @@ impl Fixture {
 
     /// Removes the records of a job; in memory it still runs.
     pub(crate) fn remove_in_store(&self, job: &Job) {
-        let delete = |key: Box<[u8]>| (key, Op::Delete);
+        let delete = |key: SmallKey| (key, Op::Delete);
         self.commit_writes(vec![SlotBatch::of(
             self.store.shared().engine.slot(&record::jobs().encode()),
             [

@@ -1,5 +1,5 @@
 //! Owns a worker as memory has it: its queues, what runs, and what is ready to run.
-//! Imports `job`, `plan`, `record`, `run`, `slot`, `status`.
+//! Imports `crowd`, `job`, `plan`, `record`, `run`, `slot`, `status`.
 //!
 //! What must stay true: all of it changes under the worker's lock, and in the order of
 //! the commits that change the same in the store. So what is emitted stands in the
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::engine::table::Slot;
 use crate::runtime::agenda::{Agenda, Due, Timers};
+use crate::runtime::crowd::Crowd;
 use crate::runtime::job::Message;
 use crate::runtime::job_set::JobSet;
 use crate::runtime::options::SlotOptions;
@@ -20,7 +21,8 @@ use crate::runtime::record::{
 use crate::runtime::run::Run;
 use crate::runtime::slot::{Seq, SlotQueue};
 use crate::runtime::status::{RoutineStatus, RoutineStep, WorkerStatus, WorkerStep};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::atomic::AtomicBool;
+use crate::sync::{Condvar, Mutex, MutexGuard, lock_patiently};
 
 /// A worker.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct Worker {
     pub(crate) inner: Mutex<Inner>,
     /// Room came about in a slot, or it will not any more.
     pub(crate) room: Condvar,
+    /// Whether it has ended, for whoever asks without its lock.
+    pub(crate) has_ended: AtomicBool,
 }
 
 /// What a worker has.
@@ -44,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) routines: Vec<RoutineState>,
     /// Its jobs that have not ended.
     pub(crate) jobs: JobSet,
+    /// The threads that run some of them.
+    pub(crate) crowd: Crowd,
     /// The activations that run.
     pub(crate) running: HashMap<ActivationId, Arc<Run>>,
     /// Whether its flow is about to be replaced: nothing is started.
@@ -125,6 +131,15 @@ impl Worker {
     pub(crate) fn names(&self) -> (Arc<str>, Arc<str>) {
         (Arc::clone(&self.flow), Arc::clone(&self.id))
     }
+
+    /// What it has, and whether somebody had the lock. Those who commit hold it for some
+    /// microseconds, one after the other.
+    pub(crate) fn lock(&self) -> (MutexGuard<'_, Inner>, bool) {
+        match self.inner.try_lock() {
+            Some(inner) => (inner, false),
+            None => (lock_patiently(&self.inner), true),
+        }
+    }
 }
 
 impl Inner {
@@ -137,6 +152,7 @@ impl Inner {
             plan: None,
             routines: Vec::new(),
             jobs: JobSet::default(),
+            crowd: Crowd::default(),
             running: HashMap::new(),
             changing: false,
             in_line: false,

@@ -17,6 +17,7 @@ use crate::runtime::record::{self, WorkerRecord};
 use crate::runtime::run::{Begin, Fate};
 use crate::runtime::status::{JobStatus, WorkerStatus};
 use crate::runtime::worker::{Given, Inner, Worker};
+use crate::sync::atomic::AtomicBool;
 use crate::sync::{Condvar, Mutex, thread};
 use crate::value::Value;
 
@@ -53,6 +54,7 @@ fn worker(store: &Store) -> Worker {
             .slot(&record::worker("worker").encode()),
         inner: Mutex::new(Inner::new(record)),
         room: Condvar::default(),
+        has_ended: AtomicBool::default(),
     }
 }
 

@@ -61,7 +61,7 @@ fn write(store: &Store, id: &str, begin: Option<JobRecord>, end: Option<JobEndRe
     );
 }
 
-fn put(store: &Store, scope: &Scope, ops: Vec<(Box<[u8]>, Op)>) {
+fn put(store: &Store, scope: &Scope, ops: Vec<(SmallKey, Op)>) {
     let engine = &store.shared.engine;
     let writes = SlotBatch::of(engine.slot(&scope.encode()), ops);
     let batch = Batch::of([writes]);
@@ -81,7 +81,11 @@ fn give_parts(store: &Store, id: &str) {
         0,
     );
     let cell = record::encode(&Value::from("text"), &limits()).unwrap();
-    put(store, &record::job(id), vec![(part, Op::Put(cell.clone()))]);
+    put(
+        store,
+        &record::job(id),
+        vec![(part.into(), Op::Put(cell.clone()))],
+    );
     let name = record::routine_datum("r", "n").into_bytes().into();
     put(
         store,

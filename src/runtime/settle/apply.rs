@@ -90,7 +90,7 @@ impl Settlement<'_> {
             None => return Ok(()),
         };
         let cell = record::encode(&record, &self.core.limits())?;
-        let id = self.worker.id.as_bytes().into();
+        let id = self.worker.id.as_bytes();
         self.ops.put(&self.core.slots.workers, id, cell);
         Ok(())
     }
