@@ -38,7 +38,7 @@ mod history;
 mod hooks;
 pub(crate) mod idempotency;
 mod inspect;
-mod job;
+pub(crate) mod job;
 mod job_context;
 mod job_map;
 mod job_set;

@@ -112,7 +112,7 @@ impl Core {
         })?;
         let jobs = retention::load_jobs(&self.store, |id, worker| {
             let what = || format!("job {id:?} is of worker {worker:?}, which is not there");
-            let found = workers.get(worker).map(|worker| worker.names());
+            let found = workers.get(worker).map(|worker| Arc::clone(&worker.names));
             found.ok_or_else(|| record::damaged(&record::jobs(), &what()))
         })?;
         let mut finished = self.finished.lock();
@@ -123,10 +123,10 @@ impl Core {
         let mut of_worker: BTreeMap<Arc<str>, Vec<Arc<Job>>> = BTreeMap::new();
         *self.live.lock() = JobSet::opened(jobs.live.iter().cloned());
         for job in jobs.live {
-            match of_worker.get_mut(&job.worker) {
+            match of_worker.get_mut(&job.of.worker) {
                 Some(jobs) => jobs.push(job),
                 None => {
-                    of_worker.insert(Arc::clone(&job.worker), vec![job]);
+                    of_worker.insert(Arc::clone(&job.of.worker), vec![job]);
                 }
             }
         }

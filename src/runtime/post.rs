@@ -171,8 +171,7 @@ impl Core {
         };
         Ok(Some(Arc::new(Job {
             id: id.into(),
-            flow: Arc::clone(&post.job.flow),
-            worker: Arc::clone(&post.job.worker),
+            of: Arc::clone(&post.job.of),
             created: 0,
             metadata: Metadata::default(),
             key: post.job.key.clone(),
@@ -243,8 +242,7 @@ impl Core {
         let event = Event::posted(data, now);
         let job = Arc::new(Job {
             id: id.into(),
-            flow: Arc::clone(&worker.flow),
-            worker: Arc::clone(&worker.id),
+            of: Arc::clone(&worker.names),
             created: now,
             metadata: begun.metadata.into(),
             key: begun.key,

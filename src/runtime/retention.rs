@@ -18,7 +18,7 @@ use crate::engine::view::View;
 use crate::engine::{Batch, Engine, Op, SlotBatch};
 use crate::error::{Error, Result};
 use crate::runtime::ahead;
-use crate::runtime::job::{Job, JobState};
+use crate::runtime::job::{Job, JobState, Names, Notes};
 use crate::runtime::record::{self, JOB_ENDS, JobEndRecord, JobKey, JobRecord};
 use crate::scope::Scope;
 use crate::state::Store;
@@ -237,9 +237,6 @@ struct Begun<'r> {
     results: Vec<Value>,
 }
 
-/// Flow and worker, as jobs have them.
-pub(crate) type Names = (Arc<str>, Arc<str>);
-
 /// Reads all jobs. Both kinds of keys are in the order of ids, so ends and beginnings are
 /// gone through side by side. `names` is asked with a job and the id of its worker.
 ///
@@ -248,7 +245,7 @@ pub(crate) type Names = (Arc<str>, Arc<str>);
 /// is an end without a beginning; and those of `names`.
 pub(crate) fn load_jobs(
     store: &Store,
-    names: impl Fn(&str, &str) -> Result<Names>,
+    names: impl Fn(&str, &str) -> Result<Arc<Names>>,
 ) -> Result<LoadedJobs> {
     loop {
         match load_jobs_once(store, &names) {
@@ -278,7 +275,7 @@ fn any_parts(engine: &Engine, view: &View) -> Result<bool> {
 
 fn load_jobs_once(
     store: &Store,
-    names: &impl Fn(&str, &str) -> Result<Names>,
+    names: &impl Fn(&str, &str) -> Result<Arc<Names>>,
 ) -> Result<LoadedJobs> {
     let (scope, limits) = (record::jobs(), store.shared.settings.limits.codec());
     let engine = &store.shared.engine;
@@ -318,17 +315,14 @@ fn load_jobs_once(
         }
         if ended.next_if_eq(&id).is_none() {
             let begun: Begun<'_> = record::decode(cell, &limits, &scope)?;
-            let (flow, worker) = names(id, begun.worker)?;
             live.push(Arc::new(Job {
                 id: id.into(),
-                flow,
-                worker,
+                of: names(id, begun.worker)?,
                 created: begun.created,
                 metadata: begun.metadata.into(),
                 key: begun.key,
                 state: Mutex::new(JobState {
-                    dropped: begun.dropped,
-                    results: begun.results,
+                    notes: Notes::of(begun.dropped, begun.results, None),
                     parts,
                     ..JobState::default()
                 }),
@@ -367,32 +361,28 @@ pub(crate) fn find_job(
 /// A job as its records have it, to be looked at: how much of it is outstanding they do
 /// not say.
 pub(crate) fn job_of(
-    (id, (flow, worker)): (Arc<str>, Names),
+    (id, of): (Arc<str>, Arc<Names>),
     begin: JobRecord,
     end: Option<JobEndRecord>,
 ) -> Arc<Job> {
     let state = match end {
         None => JobState {
-            dropped: begin.dropped,
-            results: begin.results,
+            notes: Notes::of(begin.dropped, begin.results, None),
             // Nobody has looked whether it has.
             parts: true,
             ..JobState::default()
         },
         Some(end) => JobState {
             status: end.status,
-            dropped: end.dropped,
-            results: end.results,
             completed: Some(end.completed),
-            error: end.error,
+            notes: Notes::of(end.dropped, end.results, end.error),
             parts: true,
             ..JobState::default()
         },
     };
     Arc::new(Job {
         id,
-        flow,
-        worker,
+        of,
         created: begin.created,
         metadata: begin.metadata.into(),
         key: begin.key,

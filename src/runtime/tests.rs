@@ -9,7 +9,7 @@ use crate::engine::{Batch, Op, SlotBatch};
 use crate::ids::Lsn;
 use crate::runtime::event::Event;
 use crate::runtime::flow::Flow;
-use crate::runtime::job::{Job, Jobs, Message};
+use crate::runtime::job::{Job, Jobs, Message, Names};
 use crate::runtime::job_context::JobContext;
 use crate::runtime::plan::Plan;
 use crate::runtime::record::{self, ActivationId, JobEndRecord, JobPart, JobRecord, WorkerRecord};
@@ -19,8 +19,8 @@ use crate::runtime::worker::{Given, Inner, Worker};
 use crate::runtime::worker_state::WorkerState;
 use crate::scope::Scope;
 use crate::state::Store;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::value::Value;
 
 /// A worker of a flow over a store.
@@ -62,14 +62,7 @@ impl Fixture {
         let mut inner = Inner::new(record);
         inner.plan = Some(Arc::clone(&plan));
         let slot = store.shared().engine.slot(&record::worker("w").encode());
-        let worker = Arc::new(Worker {
-            id: "w".into(),
-            flow: "flow".into(),
-            slot,
-            inner: Mutex::new(inner),
-            room: Condvar::new(),
-            has_ended: AtomicBool::default(),
-        });
+        let worker = Arc::new(Worker::new("w", slot, inner));
         Self {
             store,
             worker,
@@ -110,8 +103,7 @@ impl Fixture {
         )]);
         let job = Job {
             id: id.into(),
-            flow: "flow".into(),
-            worker: "w".into(),
+            of: Names::new("flow", "w"),
             created: 7,
             metadata: metadata.into(),
             key: None,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::engine::table::Slot;
 use crate::runtime::agenda::{Agenda, Due, Timers};
 use crate::runtime::crowd::Crowd;
-use crate::runtime::job::Message;
+use crate::runtime::job::{Message, Names};
 use crate::runtime::job_set::JobSet;
 use crate::runtime::options::SlotOptions;
 use crate::runtime::plan::Plan;
@@ -29,6 +29,8 @@ use crate::sync::{Condvar, Mutex, MutexGuard, lock_patiently};
 pub(crate) struct Worker {
     pub(crate) id: Arc<str>,
     pub(crate) flow: Arc<str>,
+    /// Both, as its jobs have them.
+    pub(crate) names: Arc<Names>,
     /// Its scope of the runtime's own: see `record::worker`.
     pub(crate) slot: Arc<Slot>,
     pub(crate) inner: Mutex<Inner>,
@@ -127,9 +129,18 @@ pub(crate) struct Given {
 }
 
 impl Worker {
-    /// The names of its flow and of itself, as its jobs have them.
-    pub(crate) fn names(&self) -> (Arc<str>, Arc<str>) {
-        (Arc::clone(&self.flow), Arc::clone(&self.id))
+    /// A worker of this name, as it is in memory.
+    pub(crate) fn new(id: &str, slot: Arc<Slot>, inner: Inner) -> Self {
+        let (id, flow): (Arc<str>, Arc<str>) = (id.into(), inner.record.flow.as_str().into());
+        Self {
+            names: Names::new(Arc::clone(&flow), Arc::clone(&id)),
+            id,
+            flow,
+            slot,
+            has_ended: AtomicBool::new(inner.record.status.is_final()),
+            inner: Mutex::new(inner),
+            room: Condvar::default(),
+        }
     }
 
     /// What it has, and whether somebody had the lock. Those who commit hold it for some

@@ -15,8 +15,7 @@ use crate::runtime::status::{JobStatus, RoutineStep, WorkerStatus, WorkerStep};
 use crate::runtime::telemetry;
 use crate::runtime::worker::{Inner, RoutineState, Worker};
 use crate::scope::Scope;
-use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::atomic::Ordering;
 
 impl Core {
     /// The worker of this name and flow: the one that is there, unless it has ended, or a
@@ -92,15 +91,8 @@ impl Core {
 
     /// A worker as its record has it, without work.
     pub(crate) fn new_worker(&self, id: &str, record: WorkerRecord) -> Worker {
-        let has_ended = AtomicBool::new(record.status.is_final());
-        Worker {
-            id: id.into(),
-            flow: record.flow.as_str().into(),
-            slot: self.engine().slot(&record::worker(id).encode()),
-            inner: Mutex::new(Inner::new(record)),
-            room: Condvar::default(),
-            has_ended,
-        }
+        let slot = self.engine().slot(&record::worker(id).encode());
+        Worker::new(id, slot, Inner::new(record))
     }
 
     /// Runs nothing of a worker until it is resumed. What runs is not stopped.
