@@ -17,7 +17,11 @@ use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Condvar, Mutex};
 
 /// How many parts of a scan are read ahead at most. One has up to 1 MiB of the image.
-const PARTS_MAX: usize = 4;
+const PARTS_MAX: usize = 8;
+
+/// With no more of them left the reader goes on: who of both is faster does not wake the
+/// other one for each part.
+const PARTS_LOW: usize = PARTS_MAX / 2;
 
 /// From where to where.
 pub(crate) type Range = (Bound<&'static [u8]>, Bound<&'static [u8]>);
@@ -111,11 +115,14 @@ impl Shared {
         while state.parts.len() >= PARTS_MAX && !state.over {
             self.changed.wait(&mut state);
         }
-        if !state.over {
-            state.parts.push_back(part);
+        if state.over {
+            return false;
         }
-        self.changed.notify_all();
-        !state.over
+        state.parts.push_back(part);
+        if state.parts.len() == 1 {
+            self.changed.notify_all();
+        }
+        true
     }
 
     /// The next part; `None` where no more is read ahead.
@@ -124,8 +131,11 @@ impl Shared {
         while state.parts.is_empty() && !state.over {
             self.changed.wait(&mut state);
         }
-        self.changed.notify_all();
-        state.parts.pop_front()
+        let part = state.parts.pop_front();
+        if state.parts.len() == PARTS_LOW {
+            self.changed.notify_all();
+        }
+        part
     }
 }
 
