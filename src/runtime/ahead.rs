@@ -174,7 +174,7 @@ mod tests {
         let scope = store.scope(Scope::worker("w"));
         for half in 0..2 {
             for number in (half..count).step_by(2) {
-                scope.set(&format!("{number:08}"), &number).unwrap();
+                scope.set(format!("{number:08}"), number).unwrap();
             }
             if half == 0 {
                 // The other half is in memory.

@@ -128,7 +128,9 @@ impl Line {
             state.idle += 1;
             match first {
                 None => self.wake.wait(&mut state),
-                Some((at, _)) => drop(self.wake.wait_until(&mut state, at)),
+                Some((at, _)) => {
+                    self.wake.wait_until(&mut state, at);
+                }
             }
             state.idle -= 1;
         }
