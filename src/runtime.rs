@@ -10,6 +10,7 @@
 mod access;
 mod activation;
 mod agenda;
+mod ahead;
 mod alarm;
 #[cfg(feature = "tokio")]
 mod async_activation;
@@ -18,6 +19,7 @@ mod capture;
 mod choose;
 mod commit;
 mod core;
+mod crowd;
 mod current;
 pub(crate) mod dead;
 mod document;
@@ -36,7 +38,7 @@ mod history;
 mod hooks;
 pub(crate) mod idempotency;
 mod inspect;
-mod job;
+pub(crate) mod job;
 mod job_context;
 mod job_map;
 mod job_set;

@@ -17,10 +17,10 @@ mod scheduled;
 #[cfg(not(evenkeel_shuttle))]
 pub(crate) use machine::{
     Condvar, HashState, Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard,
-    atomic, cores, instant, pause, read_through, thread, thread_local,
+    atomic, cores, instant, lock_patiently, pause, read_through, thread, thread_local,
 };
 #[cfg(evenkeel_shuttle)]
 pub(crate) use scheduled::{
     Condvar, HashState, Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard,
-    atomic, cores, instant, pause, read_through, thread, thread_local,
+    atomic, cores, instant, lock_patiently, pause, read_through, thread, thread_local,
 };

@@ -170,7 +170,7 @@ fn change(
         return Ok(None);
     }
     let nothing = Pieces::default();
-    let pieces = state.output.as_deref().unwrap_or(&nothing);
+    let pieces = state.notes.output.as_ref().unwrap_or(&nothing);
     if printed.is_none() && pieces.is_empty() {
         return Ok(None);
     }
@@ -193,12 +193,12 @@ fn change(
 fn look_up(store: &Store, job: &Job) -> Result<()> {
     let unknown = {
         let state = job.state.lock();
-        state.parts && state.output.is_none()
+        state.parts && state.notes.output.is_none()
     };
     if unknown {
         let pieces = Pieces::load(store, &job.id)?;
         // Whoever was faster may have added to it.
-        job.state.lock().output.get_or_insert(Box::new(pieces));
+        job.state.lock().notes.add().output.get_or_insert(pieces);
     }
     Ok(())
 }

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::runtime::core::Core;
 use crate::runtime::current;
 use crate::runtime::job::Message;
@@ -34,6 +36,7 @@ impl Core {
                 if inner.record.started.is_none() {
                     inner.record.started = Some(run.begun_micros);
                 }
+                inner.crowd.begins(run.has_thread());
                 inner.running.insert(run.id, Arc::clone(&run));
                 return Some(run);
             }
@@ -181,9 +184,9 @@ impl Core {
 
 /// The routines in the order in which they are asked: those with the highest priority
 /// first, and among equals the one whose turn it is.
-fn in_turn(plan: &Plan, turn: usize) -> Vec<usize> {
+fn in_turn(plan: &Plan, turn: usize) -> SmallVec<[usize; 16]> {
     let count = plan.routines.len().max(1);
-    let mut order: Vec<usize> = (0..plan.routines.len()).collect();
+    let mut order: SmallVec<[usize; 16]> = (0..plan.routines.len()).collect();
     order.sort_by_key(|&at| {
         let behind = (at + count - turn % count) % count;
         (-i64::from(plan.routines[at].settings.priority), behind)

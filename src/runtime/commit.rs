@@ -112,9 +112,16 @@ impl Core {
         workers.extend(done.posts.iter().map(|post| &post.target.worker));
         workers.sort_by(|a, b| a.id.cmp(&b.id));
         workers.dedup_by(|a, b| a.id == b.id);
-        let mut inners: Vec<_> = workers.iter().map(|worker| worker.inner.lock()).collect();
+        let mut waited = false;
+        let mut inners = Vec::with_capacity(workers.len());
+        for worker in &workers {
+            let (inner, had_to_wait) = worker.lock();
+            waited |= had_to_wait;
+            inners.push(inner);
+        }
         let own = workers.iter().position(|worker| worker.id == run.worker.id);
         let own = own.unwrap_or_default();
+        let is_one_too_many = inners[own].crowd.commits(waited) && run.has_thread();
         if is_gone(run, &inners[own]) {
             return Outcome::Gone;
         }
@@ -187,7 +194,7 @@ impl Core {
                 self.over(run, inner, RoutineStep::Succeed);
             }
             let mut outcome = settlement.apply(inner, lsn);
-            if at == own && self.goes_on_with(run, inner) {
+            if at == own && !is_one_too_many && self.goes_on_with(run, inner) {
                 next = self.choose(worker, inner);
                 outcome.at_rest |= next.is_none() && self.rests(inner);
             }
@@ -221,7 +228,9 @@ impl Core {
 
     /// A run is over, and its routine can go on, once its settlement is applied.
     pub(crate) fn over(&self, run: &Run, inner: &mut Inner, step: RoutineStep) {
-        inner.running.remove(&run.id);
+        if inner.running.remove(&run.id).is_some() {
+            inner.crowd.ends(run.has_thread());
+        }
         let routine = &mut inner.routines[run.at];
         routine.running = routine.running.saturating_sub(1);
         routine.candidate |= routine.has_input();

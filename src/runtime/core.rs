@@ -157,7 +157,7 @@ impl Core {
             hooks,
             figures,
             printer: Printer::default(),
-            line: Line::default(),
+            line: Line::new(),
             alarm: Alarm::default(),
             #[cfg(feature = "tokio")]
             driver: crate::sync::OnceLock::new(),
@@ -304,11 +304,18 @@ impl Core {
         Ok(found.ok_or_else(|| WorkError::unknown("flow", flow, "register it first"))?)
     }
 
-    /// Puts a worker in line, if it may have something to run and does not stand there.
+    /// Puts a worker in line, if it may have something to run and does not stand there. Where
+    /// a thread is with it, that one goes on with it, and another one is called for the case
+    /// that this takes long.
     pub(crate) fn line_up(&self, worker: &Arc<Worker>, inner: &mut Inner, will_ask: bool) {
-        if !inner.in_line && inner.may_run() {
+        if inner.in_line || !inner.may_run() {
+            return;
+        }
+        if !inner.crowd.has_thread() {
             inner.in_line = true;
             self.line.push(Arc::clone(worker), will_ask);
+        } else if let Some(after) = inner.crowd.call() {
+            self.line.call(Arc::clone(worker), clock::deadline(after));
         }
     }
 

@@ -1,5 +1,5 @@
 //! Owns running the logic of an activation: panics, races that were lost, and what its end
-//! comes to. Imports `commit`, `core`, `fail`, `run`.
+//! comes to. Imports `commit`, `core`, `fail`, `line`, `run`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,27 +12,31 @@ use crate::runtime::core::{Awaited, Core};
 use crate::runtime::current;
 use crate::runtime::failure::Failure;
 use crate::runtime::history::ExecutionOutcome;
+use crate::runtime::line::Turn;
 use crate::runtime::routine::{Logic, Routine};
 use crate::runtime::run::{Fate, Run};
 use crate::runtime::telemetry::{self, ActivationSpan};
-use crate::runtime::worker::Worker;
 use crate::state::transaction::RACES_BEFORE_QUEUEING;
 
 impl Core {
     /// What a thread of the runtime does until the runtime is closed.
     pub(crate) fn work(&self) {
-        while let Some(worker) = self.line.next() {
-            let mut next = self.begin(&worker);
+        while let Some(turn) = self.line.next() {
+            let mut next = self.begin(&turn);
             while let Some(run) = next {
                 next = self.dispatch(run);
             }
         }
     }
 
-    /// The turn of a worker that stands first in line.
-    fn begin(&self, worker: &Arc<Worker>) -> Option<Arc<Run>> {
-        let mut inner = worker.inner.lock();
-        inner.in_line = false;
+    /// The turn of a worker.
+    fn begin(&self, turn: &Turn) -> Option<Arc<Run>> {
+        let (Turn::First(worker) | Turn::Called(worker)) = turn;
+        let (mut inner, _) = worker.lock();
+        match turn {
+            Turn::First(_) => inner.in_line = false,
+            Turn::Called(_) => inner.crowd.came(),
+        }
         if self.enter().is_err() {
             // Whoever waits for its work is told why it does not come.
             drop(inner);

@@ -129,7 +129,7 @@ impl Core {
         self.over(run, inner, step);
         let settled = settlement.apply(inner, lsn);
         if let Reaction::Fail { worker: true } = reaction {
-            self.apply_worker_end(inner, WorkerStatus::Failed);
+            self.apply_worker_end(&run.worker, inner, WorkerStatus::Failed);
         }
         cancel_runs(inner);
         self.line_up(&run.worker, inner, run.has_thread());

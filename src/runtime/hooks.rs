@@ -401,8 +401,8 @@ impl HookSet {
 
     pub(crate) fn job_started(&self, job: &Job) {
         let started = JobStarted {
-            flow_id: &job.flow,
-            worker_id: &job.worker,
+            flow_id: &job.of.flow,
+            worker_id: &job.of.worker,
             job_id: &job.id,
             metadata: &job.metadata,
         };
@@ -411,8 +411,8 @@ impl HookSet {
 
     pub(crate) fn job_ended(&self, job: &Job, status: JobStatus, error: Option<&str>) {
         let ended = JobEnded {
-            flow_id: &job.flow,
-            worker_id: &job.worker,
+            flow_id: &job.of.flow,
+            worker_id: &job.of.worker,
             job_id: &job.id,
             metadata: &job.metadata,
             status,

@@ -242,7 +242,6 @@ mod tests {
     use crate::runtime::status::{RoutineStatus, WorkerStatus};
     use crate::runtime::worker::{Claimed, RoutineState, Worker};
     use crate::state::Store;
-    use crate::sync::{Condvar, Mutex};
 
     const ID: ActivationId = ActivationId {
         session: 2,
@@ -357,13 +356,8 @@ mod tests {
         let mut inner = inner();
         inner.plan = Some(Arc::clone(&plan));
         inner.routines = vec![routine()];
-        let worker = Arc::new(Worker {
-            id: "w".into(),
-            flow: "f".into(),
-            slot: engine.slot(&record::worker("w").encode()),
-            inner: Mutex::new(self::inner()),
-            room: Condvar::new(),
-        });
+        let slot = engine.slot(&record::worker("w").encode());
+        let worker = Arc::new(Worker::new("w", slot, self::inner()));
         let run = |number, begun_micros| {
             let id = ActivationId { number, ..ID };
             let run = Run::new(Begin {

@@ -19,12 +19,26 @@ use crate::value::Value;
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) id: Arc<str>,
-    pub(crate) flow: Arc<str>,
-    pub(crate) worker: Arc<str>,
+    /// Shared with all jobs of its worker.
+    pub(crate) of: Arc<Names>,
     pub(crate) created: u64,
     pub(crate) metadata: Metadata,
     pub(crate) key: Option<String>,
     pub(crate) state: Mutex<JobState>,
+}
+
+/// The names of a worker and its flow.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Names {
+    pub(crate) flow: Arc<str>,
+    pub(crate) worker: Arc<str>,
+}
+
+impl Names {
+    pub(crate) fn new(flow: impl Into<Arc<str>>, worker: impl Into<Arc<str>>) -> Arc<Self> {
+        let (flow, worker) = (flow.into(), worker.into());
+        Arc::new(Self { flow, worker })
+    }
 }
 
 /// What a job was posted with beside its data. Most have none, and take no memory for it.
@@ -59,16 +73,61 @@ pub(crate) struct JobState {
     pub(crate) status: JobStatus,
     /// Messages that wait or are being handled, and timers that fire once.
     pub(crate) outstanding: u64,
-    pub(crate) dropped: u64,
-    pub(crate) results: Vec<Value>,
     pub(crate) completed: Option<u64>,
-    pub(crate) error: Option<String>,
     /// The last commit that concerned it.
     pub(crate) lsn: Lsn,
     /// Whether it has anything beside its record that has to go with it.
     pub(crate) parts: bool,
+    pub(crate) notes: Notes,
+}
+
+/// What few jobs have. Most have nothing of it, and take no memory for it.
+#[derive(Debug, Default)]
+pub(crate) struct Notes(Option<Box<JobNotes>>);
+
+/// See [`Notes`].
+#[derive(Debug, Default)]
+pub(crate) struct JobNotes {
+    pub(crate) dropped: u64,
+    pub(crate) results: Vec<Value>,
+    pub(crate) error: Option<String>,
     /// What is stored of its output; `None` until somebody has looked.
-    pub(crate) output: Option<Box<Pieces>>,
+    pub(crate) output: Option<Pieces>,
+}
+
+static NO_NOTES: JobNotes = JobNotes {
+    dropped: 0,
+    results: Vec::new(),
+    error: None,
+    output: None,
+};
+
+impl Notes {
+    /// What the records of a job have of it.
+    pub(crate) fn of(dropped: u64, results: Vec<Value>, error: Option<String>) -> Self {
+        let some = dropped > 0 || !results.is_empty() || error.is_some();
+        Self(some.then(|| {
+            Box::new(JobNotes {
+                dropped,
+                results,
+                error,
+                output: None,
+            })
+        }))
+    }
+
+    /// The same, to be added to.
+    pub(crate) fn add(&mut self) -> &mut JobNotes {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl Deref for Notes {
+    type Target = JobNotes;
+
+    fn deref(&self) -> &JobNotes {
+        self.0.as_deref().unwrap_or(&NO_NOTES)
+    }
 }
 
 impl Default for JobState {
@@ -76,13 +135,10 @@ impl Default for JobState {
         Self {
             status: JobStatus::Pending,
             outstanding: 0,
-            dropped: 0,
-            results: Vec::new(),
             completed: None,
-            error: None,
             lsn: Lsn::ZERO,
             parts: false,
-            output: None,
+            notes: Notes::default(),
         }
     }
 }

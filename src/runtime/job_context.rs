@@ -150,13 +150,13 @@ impl JobContext {
     /// The id of the worker that it was posted to.
     #[must_use]
     pub fn worker_id(&self) -> &str {
-        &self.job.worker
+        &self.job.of.worker
     }
 
     /// The name of the flow that it was posted to.
     #[must_use]
     pub fn flow_id(&self) -> &str {
-        &self.job.flow
+        &self.job.of.flow
     }
 
     /// What it printed, as far as that is committed: by
@@ -191,7 +191,7 @@ impl JobContext {
     /// What it failed with; `None` where it did not.
     #[must_use]
     pub fn error(&self) -> Option<String> {
-        self.job.state.lock().error.clone()
+        self.job.state.lock().notes.error.clone()
     }
 
     /// Whether all that is visible of it is durable: a crash would not undo it. Never in a
@@ -205,13 +205,13 @@ impl JobContext {
     /// What activations gave as its results, in the order of their commits.
     #[must_use]
     pub fn results(&self) -> Vec<Value> {
-        self.job.state.lock().results.clone()
+        self.job.state.lock().notes.results.clone()
     }
 
     /// How many of its messages were dropped from full slots.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.job.state.lock().dropped
+        self.job.state.lock().notes.dropped
     }
 
     /// The text that it was posted with under this name; `None` where there is nothing, or
@@ -509,8 +509,8 @@ impl fmt::Debug for JobContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JobContext")
             .field("job_id", &self.job.id)
-            .field("worker_id", &self.job.worker)
-            .field("flow_id", &self.job.flow)
+            .field("worker_id", &self.job.of.worker)
+            .field("flow_id", &self.job.of.flow)
             .finish_non_exhaustive()
     }
 }

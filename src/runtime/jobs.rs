@@ -8,7 +8,7 @@ use crate::error::{Result, WorkError};
 use crate::runtime::core::{Awaited, Core, HOLDING_MAX};
 use crate::runtime::current::outside_only;
 use crate::runtime::fail::cancel_runs;
-use crate::runtime::job::Job;
+use crate::runtime::job::{Job, Names};
 use crate::runtime::record::{self, JobKey};
 use crate::runtime::retention::{self, FinishedJob};
 use crate::runtime::settle::{JobEnd, Settlement};
@@ -36,7 +36,7 @@ impl Core {
             Some(_) => record::job_end_key(id),
             None => record::job_begin_key(id),
         };
-        let names = (Arc::clone(&begin.flow.0), Arc::clone(&begin.worker.0));
+        let names = Names::new(Arc::clone(&begin.flow.0), Arc::clone(&begin.worker.0));
         let job = retention::job_of((id.into(), names), begin, end);
         if let Some((lsn, _)) = self.engine().read(&self.slots.jobs, &last)? {
             job.state.lock().lsn = lsn;
@@ -120,7 +120,7 @@ impl Core {
         if job.state.lock().status.is_final() {
             return Ok(false);
         }
-        let worker = self.worker(&job.worker)?;
+        let worker = self.worker(&job.of.worker)?;
         let mut inner = worker.inner.lock();
         if job.state.lock().status.is_final() {
             return Ok(false);
@@ -238,7 +238,7 @@ impl Core {
 
     /// What holds a job, one line each.
     fn holding_job(&self, job: &Arc<Job>) -> Vec<String> {
-        let Ok(worker) = self.worker(&job.worker) else {
+        let Ok(worker) = self.worker(&job.of.worker) else {
             return Vec::new();
         };
         let inner = worker.inner.lock();

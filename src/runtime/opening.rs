@@ -1,5 +1,6 @@
 //! Owns finding work again: what the store has of workers, jobs, queues, timers and
-//! attempts becomes what memory has of them. Imports `core`, `record`, `settle`, `worker`.
+//! attempts becomes what memory has of them. Imports `ahead`, `core`, `record`,
+//! `settle`, `worker`.
 //!
 //! What must stay true: what is found is looked at as state, never as an edge that may
 //! have been missed: a job without anything outstanding is completed, an attempt that was
@@ -12,11 +13,12 @@ use crate::engine::table::Slot;
 use crate::error::{Error, Result, WorkError};
 use crate::ids::Lsn;
 use crate::runtime::agenda::Timers;
+use crate::runtime::ahead;
 use crate::runtime::core::Core;
 use crate::runtime::event::Event;
 use crate::runtime::flow::Flow;
 use crate::runtime::job::{Job, Jobs, Message};
-use crate::runtime::job_set::InOrder;
+use crate::runtime::job_set::{InOrder, JobSet};
 use crate::runtime::plan::Plan;
 use crate::runtime::record::{
     self, ClaimRecord, FlowRecord, HistoryRecord, MessageOf, MessageRecord, OnceRecord,
@@ -60,7 +62,7 @@ struct Before<'i> {
 impl<'i> Before<'i> {
     fn new(inner: &'i Inner) -> Self {
         Self {
-            jobs: InOrder::new(&inner.jobs, &inner.opened),
+            jobs: InOrder::new(&inner.jobs),
             key: Vec::new(),
             place: None,
             names: BTreeSet::new(),
@@ -110,7 +112,7 @@ impl Core {
         })?;
         let jobs = retention::load_jobs(&self.store, |id, worker| {
             let what = || format!("job {id:?} is of worker {worker:?}, which is not there");
-            let found = workers.get(worker).map(|worker| worker.names());
+            let found = workers.get(worker).map(|worker| Arc::clone(&worker.names));
             found.ok_or_else(|| record::damaged(&record::jobs(), &what()))
         })?;
         let mut finished = self.finished.lock();
@@ -119,24 +121,18 @@ impl Core {
         }
         drop(finished);
         let mut of_worker: BTreeMap<Arc<str>, Vec<Arc<Job>>> = BTreeMap::new();
-        let mut live = self.live.lock();
-        live.reserve(jobs.live.len());
+        *self.live.lock() = JobSet::opened(jobs.live.iter().cloned());
         for job in jobs.live {
-            live.insert(&job);
-            match of_worker.get_mut(&job.worker) {
+            match of_worker.get_mut(&job.of.worker) {
                 Some(jobs) => jobs.push(job),
                 None => {
-                    of_worker.insert(Arc::clone(&job.worker), vec![job]);
+                    of_worker.insert(Arc::clone(&job.of.worker), vec![job]);
                 }
             }
         }
-        drop(live);
         for (id, jobs) in of_worker {
             if let Some(worker) = workers.get(&id) {
-                let mut inner = worker.inner.lock();
-                inner.jobs.reserve(jobs.len());
-                jobs.iter().for_each(|job| inner.jobs.insert(job));
-                inner.opened = jobs;
+                worker.inner.lock().jobs = JobSet::opened(jobs);
             }
         }
         *self.workers.write() = workers;
@@ -198,7 +194,7 @@ impl Core {
         if seen.is_none_or(|seen| seen.version != record.version) {
             let mut ops = crate::runtime::ops::Ops::default();
             let cell = record::encode(&record, &self.limits())?;
-            ops.put(&self.slots.flows, flow.name.as_bytes().into(), cell);
+            ops.put(&self.slots.flows, flow.name.as_bytes(), cell);
             written = Some(self.engine().commit(&ops.into_batch())?);
             known.insert(flow.name.clone(), record);
         }
@@ -235,7 +231,6 @@ impl Core {
             return Ok(());
         }
         let found = self.find(worker, &inner, plan)?;
-        inner.opened = Vec::new();
         inner.plan = Some(Arc::clone(plan));
         let orphans = self.restore(&mut inner, plan, found);
         let settled = self.complete_empty(worker, &mut inner, orphans)?;
@@ -271,8 +266,8 @@ impl Core {
                 ..Found::default()
             };
             let mut before = Before::new(inner);
-            let view = self.engine().view();
-            let seen = view.for_each(&worker.slot, |key, _, cell| {
+            let view = Arc::new(self.engine().view());
+            let seen = ahead::for_each(&view, &worker.slot, ahead::ALL, |key, _, cell| {
                 self.found(&mut found, &mut before, (&scope, inner, plan), (key, cell))
             });
             match seen {

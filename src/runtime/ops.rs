@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
+use crate::engine::small_key::SmallKey;
 use crate::engine::table::Slot;
 use crate::engine::{Batch, Op, SlotBatch};
 
@@ -17,12 +20,12 @@ struct Writes {
     slot: Arc<Slot>,
     clear: bool,
     /// As they came. Most commits have a few: a map costs them more than it helps.
-    keys: Vec<(Box<[u8]>, Op)>,
+    keys: Vec<(SmallKey, Op)>,
 }
 
 impl Writes {
     /// The keys in order, each once, with what came last for it.
-    fn into_ops(self) -> Vec<(Box<[u8]>, Op)> {
+    fn into_ops(self) -> Vec<(SmallKey, Op)> {
         let mut ops = self.keys;
         ops.sort_by(|(a, _), (b, _)| a.cmp(b));
         ops.dedup_by(|later, kept| {
@@ -54,18 +57,18 @@ impl Ops {
     }
 
     /// Writes a cell.
-    pub(crate) fn put(&mut self, slot: &Arc<Slot>, key: Box<[u8]>, cell: Arc<[u8]>) {
-        self.of(slot).keys.push((key, Op::Put(cell)));
+    pub(crate) fn put(&mut self, slot: &Arc<Slot>, key: impl Into<SmallKey>, cell: Arc<[u8]>) {
+        self.of(slot).keys.push((key.into(), Op::Put(cell)));
     }
 
     /// Removes a key.
-    pub(crate) fn delete(&mut self, slot: &Arc<Slot>, key: Box<[u8]>) {
-        self.of(slot).keys.push((key, Op::Delete));
+    pub(crate) fn delete(&mut self, slot: &Arc<Slot>, key: impl Into<SmallKey>) {
+        self.of(slot).keys.push((key.into(), Op::Delete));
     }
 
     /// Writes what is decided by what is there.
     pub(crate) fn change(&mut self, slot: &Arc<Slot>, (key, op): (Box<[u8]>, Op)) {
-        self.of(slot).keys.push((key, op));
+        self.of(slot).keys.push((key.into(), op));
     }
 
     /// Removes all that the scope had before.
@@ -89,8 +92,9 @@ impl Ops {
     /// All of it added to a batch, which has none of these scopes.
     pub(crate) fn add_to(self, batch: &mut Batch) {
         let writes = self.scopes.into_iter().map(|writes| SlotBatch {
+            slot: Arc::clone(&writes.slot),
             clear: writes.clear,
-            ..SlotBatch::of(Arc::clone(&writes.slot), writes.into_ops())
+            ops: SmallVec::from_vec(writes.into_ops()),
         });
         batch.writes.extend(writes);
     }
@@ -122,7 +126,7 @@ mod tests {
             clear: false,
             keys: calls
                 .into_iter()
-                .map(|(key, op)| (Box::from([key]), op))
+                .map(|(key, op)| (SmallKey::from(&[key][..]), op))
                 .collect(),
         };
         let seen: Vec<_> = writes

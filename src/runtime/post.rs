@@ -22,6 +22,7 @@ use crate::runtime::slot::Room;
 use crate::runtime::status::JobStatus;
 use crate::runtime::worker::{Inner, Worker};
 use crate::runtime::workers::{check_id, ended};
+use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, MutexGuard};
 use crate::value::Value;
 
@@ -170,8 +171,7 @@ impl Core {
         };
         Ok(Some(Arc::new(Job {
             id: id.into(),
-            flow: Arc::clone(&post.job.flow),
-            worker: Arc::clone(&post.job.worker),
+            of: Arc::clone(&post.job.of),
             created: 0,
             metadata: Metadata::default(),
             key: post.job.key.clone(),
@@ -242,8 +242,7 @@ impl Core {
         let event = Event::posted(data, now);
         let job = Arc::new(Job {
             id: id.into(),
-            flow: Arc::clone(&worker.flow),
-            worker: Arc::clone(&worker.id),
+            of: Arc::clone(&worker.names),
             created: now,
             metadata: begun.metadata.into(),
             key: begun.key,
@@ -267,7 +266,7 @@ impl Core {
     fn default_worker(&self, flow: &str) -> Result<Arc<Worker>> {
         let known = self.workers.read().get(flow).cloned();
         match known {
-            Some(worker) if !worker.inner.lock().record.status.is_final() => Ok(worker),
+            Some(worker) if !worker.has_ended.load(Ordering::SeqCst) => Ok(worker),
             _ => self.exec(flow, flow),
         }
     }
@@ -338,7 +337,7 @@ impl Core {
     fn commit_post(&self, post: &NewPost, with: Option<SlotBatch>) -> Result<Lsn> {
         let worker = &post.target.worker;
         let deadline = clock::deadline(self.settings.post_wait);
-        let mut inner = worker.inner.lock();
+        let (mut inner, _) = worker.lock();
         let mut settlement = loop {
             self.enter_to_post()?;
             let mut settlement = Settlement::new(self, worker);

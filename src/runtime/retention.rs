@@ -1,5 +1,5 @@
 //! Owns jobs that have ended: how long their records stay, what goes with them, and how
-//! all jobs are found again at opening. Imports `job`, `record`.
+//! all jobs are found again at opening. Imports `ahead`, `job`, `record`.
 //!
 //! What must stay true: all that belongs to a job goes in one commit, so that no part of
 //! it is ever there without its record.
@@ -12,11 +12,13 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::clock::micros;
+use crate::engine::small_key::SmallKey;
 use crate::engine::table::Slot;
 use crate::engine::view::View;
 use crate::engine::{Batch, Engine, Op, SlotBatch};
 use crate::error::{Error, Result};
-use crate::runtime::job::{Job, JobState};
+use crate::runtime::ahead;
+use crate::runtime::job::{Job, JobState, Names, Notes};
 use crate::runtime::record::{self, JOB_ENDS, JobEndRecord, JobKey, JobRecord};
 use crate::scope::Scope;
 use crate::state::Store;
@@ -174,7 +176,7 @@ impl FinishedJobs {
 
 /// What removes these jobs and all that belongs to them.
 pub(crate) fn removal_batch(engine: &Engine, jobs: &[FinishedJob]) -> Batch {
-    let mut ops: BTreeMap<Box<[u8]>, Op> = BTreeMap::new();
+    let mut ops: BTreeMap<SmallKey, Op> = BTreeMap::new();
     let mut writes = Vec::new();
     for job in jobs {
         let keys = [JobKey::Begin(&job.id), JobKey::End(&job.id)];
@@ -235,9 +237,6 @@ struct Begun<'r> {
     results: Vec<Value>,
 }
 
-/// Flow and worker, as jobs have them.
-pub(crate) type Names = (Arc<str>, Arc<str>);
-
 /// Reads all jobs. Both kinds of keys are in the order of ids, so ends and beginnings are
 /// gone through side by side. `names` is asked with a job and the id of its worker.
 ///
@@ -246,7 +245,7 @@ pub(crate) type Names = (Arc<str>, Arc<str>);
 /// is an end without a beginning; and those of `names`.
 pub(crate) fn load_jobs(
     store: &Store,
-    names: impl Fn(&str, &str) -> Result<Names>,
+    names: impl Fn(&str, &str) -> Result<Arc<Names>>,
 ) -> Result<LoadedJobs> {
     loop {
         match load_jobs_once(store, &names) {
@@ -276,12 +275,12 @@ fn any_parts(engine: &Engine, view: &View) -> Result<bool> {
 
 fn load_jobs_once(
     store: &Store,
-    names: &impl Fn(&str, &str) -> Result<Names>,
+    names: &impl Fn(&str, &str) -> Result<Arc<Names>>,
 ) -> Result<LoadedJobs> {
     let (scope, limits) = (record::jobs(), store.shared.settings.limits.codec());
     let engine = &store.shared.engine;
     let slot = engine.slot(&scope.encode());
-    let view = engine.view();
+    let view = Arc::new(engine.view());
     let (none, ends) = (Bound::Unbounded, &JOB_ENDS[..]);
     let damaged = |what: String| record::damaged(&scope, &what);
     let other = |key: &[u8]| damaged(format!("{key:02x?} is no key of a job"));
@@ -289,7 +288,8 @@ fn load_jobs_once(
     let parts = any_parts(engine, &view)?;
     let mut loaded = LoadedJobs::default();
     let finished = &mut loaded.finished;
-    view.for_each_of(&slot, (Bound::Included(ends), none), |key, _, cell| {
+    let range = (Bound::Included(ends), none);
+    ahead::for_each(&view, &slot, range, |key, _, cell| {
         let Some(JobKey::End(id)) = JobKey::decode(key) else {
             return Err(other(key));
         };
@@ -305,7 +305,8 @@ fn load_jobs_once(
     let live = &mut loaded.live;
     let mut ended = finished.iter().map(|job| &*job.id).peekable();
     let without = |id: &str| damaged(format!("job {id:?} ended and never began"));
-    view.for_each_of(&slot, (none, Bound::Excluded(ends)), |key, _, cell| {
+    let range = (none, Bound::Excluded(ends));
+    ahead::for_each(&view, &slot, range, |key, _, cell| {
         let Some(JobKey::Begin(id)) = JobKey::decode(key) else {
             return Err(other(key));
         };
@@ -314,17 +315,14 @@ fn load_jobs_once(
         }
         if ended.next_if_eq(&id).is_none() {
             let begun: Begun<'_> = record::decode(cell, &limits, &scope)?;
-            let (flow, worker) = names(id, begun.worker)?;
             live.push(Arc::new(Job {
                 id: id.into(),
-                flow,
-                worker,
+                of: names(id, begun.worker)?,
                 created: begun.created,
                 metadata: begun.metadata.into(),
                 key: begun.key,
                 state: Mutex::new(JobState {
-                    dropped: begun.dropped,
-                    results: begun.results,
+                    notes: Notes::of(begun.dropped, begun.results, None),
                     parts,
                     ..JobState::default()
                 }),
@@ -363,32 +361,28 @@ pub(crate) fn find_job(
 /// A job as its records have it, to be looked at: how much of it is outstanding they do
 /// not say.
 pub(crate) fn job_of(
-    (id, (flow, worker)): (Arc<str>, Names),
+    (id, of): (Arc<str>, Arc<Names>),
     begin: JobRecord,
     end: Option<JobEndRecord>,
 ) -> Arc<Job> {
     let state = match end {
         None => JobState {
-            dropped: begin.dropped,
-            results: begin.results,
+            notes: Notes::of(begin.dropped, begin.results, None),
             // Nobody has looked whether it has.
             parts: true,
             ..JobState::default()
         },
         Some(end) => JobState {
             status: end.status,
-            dropped: end.dropped,
-            results: end.results,
             completed: Some(end.completed),
-            error: end.error,
+            notes: Notes::of(end.dropped, end.results, end.error),
             parts: true,
             ..JobState::default()
         },
     };
     Arc::new(Job {
         id,
-        flow,
-        worker,
+        of,
         created: begin.created,
         metadata: begin.metadata.into(),
         key: begin.key,

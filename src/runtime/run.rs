@@ -29,6 +29,9 @@ use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::sync::{Mutex, OnceLock};
 use crate::value::Value;
 
+/// So many messages are found by looking at each.
+const FEW: usize = 8;
+
 /// How a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -272,11 +275,14 @@ impl Run {
 
     /// The message of its input that an event came with.
     pub(crate) fn message_of(&self, event: &Event) -> Option<&Arc<Message>> {
+        let messages = || self.given.iter().flat_map(|given| &given.messages);
+        if messages().nth(FEW).is_none() {
+            return messages().find(|message| std::ptr::eq(&*message.event, event));
+        }
         let events = self.events.get_or_init(|| {
-            let messages = self.given.iter().flat_map(|given| &given.messages);
             let address = |message: &Arc<Message>| Arc::as_ptr(&message.event).addr();
             let entry = |message| (address(message), Arc::clone(message));
-            messages.map(entry).collect()
+            messages().map(entry).collect()
         });
         events.get(&std::ptr::from_ref(event).addr())
     }

@@ -376,8 +376,8 @@ pub(crate) fn job_ended(job: &Job, status: JobStatus, lsn: Lsn) {
     #[cfg(feature = "tracing")]
     tracing::debug!(
         target: TARGET,
-        flow = &*job.flow,
-        worker = &*job.worker,
+        flow = &*job.of.flow,
+        worker = &*job.of.worker,
         job = &*job.id,
         status = status.as_str(),
         lsn = lsn.get(),

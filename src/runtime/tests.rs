@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
+use crate::engine::small_key::SmallKey;
 use crate::engine::{Batch, Op, SlotBatch};
 use crate::ids::Lsn;
 use crate::runtime::event::Event;
 use crate::runtime::flow::Flow;
-use crate::runtime::job::{Job, Jobs, Message};
+use crate::runtime::job::{Job, Jobs, Message, Names};
 use crate::runtime::job_context::JobContext;
 use crate::runtime::plan::Plan;
 use crate::runtime::record::{self, ActivationId, JobEndRecord, JobPart, JobRecord, WorkerRecord};
@@ -18,8 +19,8 @@ use crate::runtime::worker::{Given, Inner, Worker};
 use crate::runtime::worker_state::WorkerState;
 use crate::scope::Scope;
 use crate::state::Store;
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex};
 use crate::value::Value;
 
 /// A worker of a flow over a store.
@@ -30,7 +31,7 @@ pub(crate) struct Fixture {
     activations: AtomicU64,
 }
 
-fn put(store: &Store, scope: &Scope, key: Box<[u8]>, cell: Arc<[u8]>) -> SlotBatch {
+fn put(store: &Store, scope: &Scope, key: impl Into<SmallKey>, cell: Arc<[u8]>) -> SlotBatch {
     SlotBatch::of(
         store.shared().engine.slot(&scope.encode()),
         [(key, Op::Put(cell))],
@@ -61,13 +62,7 @@ impl Fixture {
         let mut inner = Inner::new(record);
         inner.plan = Some(Arc::clone(&plan));
         let slot = store.shared().engine.slot(&record::worker("w").encode());
-        let worker = Arc::new(Worker {
-            id: "w".into(),
-            flow: "flow".into(),
-            slot,
-            inner: Mutex::new(inner),
-            room: Condvar::new(),
-        });
+        let worker = Arc::new(Worker::new("w", slot, inner));
         Self {
             store,
             worker,
@@ -108,8 +103,7 @@ impl Fixture {
         )]);
         let job = Job {
             id: id.into(),
-            flow: "flow".into(),
-            worker: "w".into(),
+            of: Names::new("flow", "w"),
             created: 7,
             metadata: metadata.into(),
             key: None,
@@ -148,7 +142,7 @@ impl Fixture {
 
     /// Removes the records of a job; in memory it still runs.
     pub(crate) fn remove_in_store(&self, job: &Job) {
-        let delete = |key: Box<[u8]>| (key, Op::Delete);
+        let delete = |key: SmallKey| (key, Op::Delete);
         self.commit_writes(vec![SlotBatch::of(
             self.store.shared().engine.slot(&record::jobs().encode()),
             [

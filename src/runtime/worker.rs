@@ -1,5 +1,5 @@
 //! Owns a worker as memory has it: its queues, what runs, and what is ready to run.
-//! Imports `job`, `plan`, `record`, `run`, `slot`, `status`.
+//! Imports `crowd`, `job`, `plan`, `record`, `run`, `slot`, `status`.
 //!
 //! What must stay true: all of it changes under the worker's lock, and in the order of
 //! the commits that change the same in the store. So what is emitted stands in the
@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use crate::engine::table::Slot;
 use crate::runtime::agenda::{Agenda, Due, Timers};
-use crate::runtime::job::{Job, Message};
+use crate::runtime::crowd::Crowd;
+use crate::runtime::job::{Message, Names};
 use crate::runtime::job_set::JobSet;
 use crate::runtime::options::SlotOptions;
 use crate::runtime::plan::Plan;
@@ -20,18 +21,23 @@ use crate::runtime::record::{
 use crate::runtime::run::Run;
 use crate::runtime::slot::{Seq, SlotQueue};
 use crate::runtime::status::{RoutineStatus, RoutineStep, WorkerStatus, WorkerStep};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::atomic::AtomicBool;
+use crate::sync::{Condvar, Mutex, MutexGuard, lock_patiently};
 
 /// A worker.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) id: Arc<str>,
     pub(crate) flow: Arc<str>,
+    /// Both, as its jobs have them.
+    pub(crate) names: Arc<Names>,
     /// Its scope of the runtime's own: see `record::worker`.
     pub(crate) slot: Arc<Slot>,
     pub(crate) inner: Mutex<Inner>,
     /// Room came about in a slot, or it will not any more.
     pub(crate) room: Condvar,
+    /// Whether it has ended, for whoever asks without its lock.
+    pub(crate) has_ended: AtomicBool,
 }
 
 /// What a worker has.
@@ -44,9 +50,8 @@ pub(crate) struct Inner {
     pub(crate) routines: Vec<RoutineState>,
     /// Its jobs that have not ended.
     pub(crate) jobs: JobSet,
-    /// Those of them that the opening found, in the order of their ids, until its flow is
-    /// registered.
-    pub(crate) opened: Vec<Arc<Job>>,
+    /// The threads that run some of them.
+    pub(crate) crowd: Crowd,
     /// The activations that run.
     pub(crate) running: HashMap<ActivationId, Arc<Run>>,
     /// Whether its flow is about to be replaced: nothing is started.
@@ -124,9 +129,27 @@ pub(crate) struct Given {
 }
 
 impl Worker {
-    /// The names of its flow and of itself, as its jobs have them.
-    pub(crate) fn names(&self) -> (Arc<str>, Arc<str>) {
-        (Arc::clone(&self.flow), Arc::clone(&self.id))
+    /// A worker of this name, as it is in memory.
+    pub(crate) fn new(id: &str, slot: Arc<Slot>, inner: Inner) -> Self {
+        let (id, flow): (Arc<str>, Arc<str>) = (id.into(), inner.record.flow.as_str().into());
+        Self {
+            names: Names::new(Arc::clone(&flow), Arc::clone(&id)),
+            id,
+            flow,
+            slot,
+            has_ended: AtomicBool::new(inner.record.status.is_final()),
+            inner: Mutex::new(inner),
+            room: Condvar::default(),
+        }
+    }
+
+    /// What it has, and whether somebody had the lock. Those who commit hold it for some
+    /// microseconds, one after the other.
+    pub(crate) fn lock(&self) -> (MutexGuard<'_, Inner>, bool) {
+        match self.inner.try_lock() {
+            Some(inner) => (inner, false),
+            None => (lock_patiently(&self.inner), true),
+        }
     }
 }
 
@@ -140,7 +163,7 @@ impl Inner {
             plan: None,
             routines: Vec::new(),
             jobs: JobSet::default(),
-            opened: Vec::new(),
+            crowd: Crowd::default(),
             running: HashMap::new(),
             changing: false,
             in_line: false,

@@ -15,7 +15,7 @@ use crate::runtime::status::{JobStatus, RoutineStep, WorkerStatus, WorkerStep};
 use crate::runtime::telemetry;
 use crate::runtime::worker::{Inner, RoutineState, Worker};
 use crate::scope::Scope;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::atomic::Ordering;
 
 impl Core {
     /// The worker of this name and flow: the one that is there, unless it has ended, or a
@@ -60,7 +60,7 @@ impl Core {
         let mut ops = Ops::default();
         ops.put(
             &self.slots.workers,
-            name.as_bytes().into(),
+            name.as_bytes(),
             record::encode(&record, &self.limits())?,
         );
         if found.is_some() {
@@ -91,13 +91,8 @@ impl Core {
 
     /// A worker as its record has it, without work.
     pub(crate) fn new_worker(&self, id: &str, record: WorkerRecord) -> Worker {
-        Worker {
-            id: id.into(),
-            flow: record.flow.as_str().into(),
-            slot: self.engine().slot(&record::worker(id).encode()),
-            inner: Mutex::new(Inner::new(record)),
-            room: Condvar::default(),
-        }
+        let slot = self.engine().slot(&record::worker(id).encode());
+        Worker::new(id, slot, Inner::new(record))
     }
 
     /// Runs nothing of a worker until it is resumed. What runs is not stopped.
@@ -127,7 +122,7 @@ impl Core {
         let mut ops = Ops::default();
         ops.put(
             &self.slots.workers,
-            id.as_bytes().into(),
+            id.as_bytes(),
             record::encode(&record, &self.limits())?,
         );
         let lsn = self.engine().commit(&ops.into_batch())?;
@@ -173,7 +168,7 @@ impl Core {
         let batch = std::mem::take(&mut settlement.ops).into_batch();
         let lsn = self.engine().commit(&batch)?;
         let settled = settlement.apply(&mut inner, lsn);
-        self.apply_worker_end(&mut inner, status);
+        self.apply_worker_end(&worker, &mut inner, status);
         cancel_runs(&inner);
         drop(inner);
         worker.room.notify_all();
@@ -219,8 +214,14 @@ impl Core {
     }
 
     /// What a worker's end is in memory.
-    pub(crate) fn apply_worker_end(&self, inner: &mut Inner, status: WorkerStatus) {
+    pub(crate) fn apply_worker_end(
+        &self,
+        worker: &Worker,
+        inner: &mut Inner,
+        status: WorkerStatus,
+    ) {
         let now = self.now();
+        worker.has_ended.store(true, Ordering::SeqCst);
         inner.step(match status {
             WorkerStatus::Completed => WorkerStep::Complete,
             WorkerStatus::Failed => WorkerStep::Fail,

@@ -18,6 +18,24 @@ pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(2, std::num::NonZero::get)
 }
 
+/// How often a lock is looked at before a thread sleeps until it is free: some 10
+/// microseconds.
+const LOOKS: u32 = 400;
+
+/// The lock of a mutex that is held for microseconds: to look at it for as long costs less
+/// than to sleep and be woken, most of which whoever holds it would have to pay.
+pub(crate) fn lock_patiently<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    for _ in 0..LOOKS {
+        if !mutex.is_locked()
+            && let Some(guard) = mutex.try_lock()
+        {
+            return guard;
+        }
+        std::hint::spin_loop();
+    }
+    mutex.lock()
+}
+
 /// The instant that the clock shows.
 #[inline]
 pub(crate) fn instant(now: impl FnOnce() -> Instant) -> Instant {

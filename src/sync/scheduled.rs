@@ -46,6 +46,11 @@ pub(crate) fn cores() -> usize {
     2
 }
 
+/// The lock of a mutex.
+pub(crate) fn lock_patiently<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock()
+}
+
 /// The instant of the run. Time passes only by deadlines that come.
 pub(crate) fn instant(now: impl FnOnce() -> Instant) -> Instant {
     START.with(|start| *start.get_or_init(now)) + PASSED.get()

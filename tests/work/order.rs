@@ -1,12 +1,12 @@
 //! Who comes first: priorities within a worker, fairness between workers, and the order in
 //! which messages came.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
-use evenkeel::{Activation, ActivationPolicy, Flow, PostOptions, Runtime, Store};
+use evenkeel::{Activation, ActivationPolicy, Failure, Flow, PostOptions, Runtime, Store};
 use serde_json::json;
 
-use crate::rig::finish;
+use crate::rig::{LONG, builder, finish};
 
 type Log = Arc<Mutex<Vec<String>>>;
 
@@ -113,4 +113,45 @@ fn a_worker_with_much_to_do_holds_up_nobody() {
         ["much a 0", "little a 0", "much a 1", "little a 1"]
     );
     assert_eq!(log.len(), 52);
+}
+
+#[test]
+fn all_threads_come_to_logic_that_takes_its_time_whatever_they_did_before() {
+    const THREADS: usize = 3;
+    // Logic that meets waits until all threads are in it.
+    let meeting: Arc<(Mutex<usize>, Condvar)> = Arc::default();
+    let mut flow = Flow::new("f");
+    let step = move |cx: &mut Activation| {
+        let meets = cx.one("in").and_then(|event| event.data().as_bool());
+        if meets != Some(true) {
+            return Ok(());
+        }
+        let (count, changed) = &*meeting;
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        changed.notify_all();
+        let all = count.div_ceil(THREADS) * THREADS;
+        let (_count, waited) = changed
+            .wait_timeout_while(count, LONG / 4, |count| *count < all)
+            .unwrap();
+        match waited.timed_out() {
+            true => Err(Failure::new("the others did not come")),
+            false => Ok(()),
+        }
+    };
+    flow.add_fn("step", step)
+        .unwrap()
+        .policy(ActivationPolicy::batch_size(1))
+        .concurrency(THREADS);
+    let runtime = builder().threads(THREADS).start().unwrap();
+    runtime.register(flow).unwrap();
+    for _ in 0..10 {
+        // These are over so soon that threads stand in each other's way.
+        for at in 0..300 + THREADS {
+            runtime.post("f", "step", "in", at >= 300).unwrap();
+        }
+        finish(&runtime);
+    }
+    let worker = runtime.get_worker("f").unwrap();
+    assert_eq!((worker.jobs_processed(), worker.jobs_failed()), (3030, 0));
 }

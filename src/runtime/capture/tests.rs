@@ -9,7 +9,7 @@ use crate::engine::{Batch, Op, SlotBatch};
 use crate::runtime::current::{enter, enter_user_code};
 use crate::runtime::event::Event;
 use crate::runtime::flow::Flow;
-use crate::runtime::job::{JobState, Jobs, Message};
+use crate::runtime::job::{JobState, Jobs, Message, Names};
 use crate::runtime::job_context::JobContext;
 use crate::runtime::output::{OUTPUT_CHARS_MAX, read_output};
 use crate::runtime::plan::Plan;
@@ -17,15 +17,14 @@ use crate::runtime::record::{self, WorkerRecord};
 use crate::runtime::run::{Begin, Fate};
 use crate::runtime::status::{JobStatus, WorkerStatus};
 use crate::runtime::worker::{Given, Inner, Worker};
-use crate::sync::{Condvar, Mutex, thread};
+use crate::sync::{Mutex, thread};
 use crate::value::Value;
 
 /// A job that was just posted.
 pub(crate) fn job(id: &str) -> Arc<Job> {
     Arc::new(Job {
         id: id.into(),
-        flow: "flow".into(),
-        worker: "worker".into(),
+        of: Names::new("flow", "worker"),
         created: 5,
         metadata: BTreeMap::from([("tier".to_owned(), Value::from("gold"))]).into(),
         key: None,
@@ -44,16 +43,9 @@ fn worker(store: &Store) -> Worker {
         error: None,
         totals: None,
     };
-    Worker {
-        id: "worker".into(),
-        flow: "flow".into(),
-        slot: store
-            .shared()
-            .engine
-            .slot(&record::worker("worker").encode()),
-        inner: Mutex::new(Inner::new(record)),
-        room: Condvar::default(),
-    }
+    let engine = &store.shared().engine;
+    let slot = engine.slot(&record::worker("worker").encode());
+    Worker::new("worker", slot, Inner::new(record))
 }
 
 /// The first run of activation 7 of routine `routine`, with a message for each of these
@@ -117,7 +109,7 @@ fn write(store: &Store, job: &Job, change: Option<OutputChange>) {
     )]);
     engine.commit(&batch).unwrap();
     let mut state = job.state.lock();
-    state.output = Some(Box::new(change.after));
+    state.notes.add().output = Some(change.after);
     state.parts = true;
 }
 

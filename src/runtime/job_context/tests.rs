@@ -8,6 +8,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::error::Error;
 use crate::runtime::event::JobView;
+use crate::runtime::job::Notes;
 use crate::runtime::run::Fate;
 use crate::runtime::tests::Fixture;
 use crate::state::Durability;
@@ -468,9 +469,7 @@ fn how_a_job_is_doing_is_what_memory_has() {
         let mut state = job.state.lock();
         state.status = JobStatus::Failed;
         state.completed = Some(9);
-        state.error = Some("no".into());
-        state.results = vec![1.into()];
-        state.dropped = 2;
+        state.notes = Notes::of(2, vec![1.into()], Some("no".into()));
     }
     assert_eq!(
         (context.status(), context.dropped()),

@@ -6,6 +6,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
+use crate::engine::small_key::SmallKey;
+
+/// A key that is being made.
+type Bytes = SmallVec<[u8; 64]>;
+
 /// An activation, over all its attempts and re-runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ActivationId {
@@ -65,9 +72,11 @@ pub(crate) enum WorkerKey {
 
 impl WorkerKey {
     pub(crate) fn encode(&self) -> Box<[u8]> {
-        let mut key = Vec::with_capacity(32);
+        let mut key = Bytes::new();
         match self {
-            Self::Message { routine, slot, seq } => return message_key(routine, slot, *seq),
+            Self::Message { routine, slot, seq } => {
+                return Box::from(&*message_key(routine, slot, *seq));
+            }
             Self::Claim(activation) => {
                 key.push(2);
                 key.extend_from_slice(&activation.bytes());
@@ -86,7 +95,7 @@ impl WorkerKey {
                 key.extend_from_slice(&place.to_be_bytes());
             }
         }
-        key.into()
+        Box::from(&*key)
     }
 
     /// `None` where it is no key of a worker.
@@ -112,13 +121,13 @@ impl WorkerKey {
 }
 
 /// The key of a message, without making names of it first.
-pub(crate) fn message_key(routine: &str, slot: &str, seq: u64) -> Box<[u8]> {
-    let mut key = Vec::with_capacity(routine.len() + slot.len() + 13);
+pub(crate) fn message_key(routine: &str, slot: &str, seq: u64) -> SmallKey {
+    let mut key = Bytes::new();
     key.push(1);
     put_name(&mut key, routine);
     put_name(&mut key, slot);
     key.extend_from_slice(&seq.to_be_bytes());
-    key.into()
+    SmallKey::from(&*key)
 }
 
 /// A key of the scope of all jobs.
@@ -138,10 +147,10 @@ pub(crate) enum JobKey<'k> {
 pub(crate) const JOB_ENDS: [u8; 1] = [2];
 
 impl<'k> JobKey<'k> {
-    pub(crate) fn encode(self) -> Box<[u8]> {
+    pub(crate) fn encode(self) -> SmallKey {
         match self {
-            Self::Begin(id) => [&[1], id.as_bytes()].concat().into(),
-            Self::End(id) => [&JOB_ENDS, id.as_bytes()].concat().into(),
+            Self::Begin(id) => SmallKey::joined(&[1], id.as_bytes()),
+            Self::End(id) => SmallKey::joined(&JOB_ENDS, id.as_bytes()),
         }
     }
 
@@ -158,12 +167,12 @@ impl<'k> JobKey<'k> {
 }
 
 /// See [`JobKey`].
-pub(crate) fn job_begin_key(id: &str) -> Box<[u8]> {
+pub(crate) fn job_begin_key(id: &str) -> SmallKey {
     JobKey::Begin(id).encode()
 }
 
 /// See [`JobKey`].
-pub(crate) fn job_end_key(id: &str) -> Box<[u8]> {
+pub(crate) fn job_end_key(id: &str) -> SmallKey {
     JobKey::End(id).encode()
 }
 
@@ -250,7 +259,7 @@ pub(crate) fn routine_datum(routine: &str, name: &str) -> String {
     format!("{}:{routine}:{name}", routine.len())
 }
 
-fn put_name(key: &mut Vec<u8>, name: &str) {
+fn put_name(key: &mut Bytes, name: &str) {
     // Names have at most 512 bytes; see `bad_name`. What is longer cannot be told from
     // its beginning, so its length is of all.
     let len = u16::try_from(name.len()).unwrap_or(u16::MAX);

@@ -61,7 +61,7 @@ fn write(store: &Store, id: &str, begin: Option<JobRecord>, end: Option<JobEndRe
     );
 }
 
-fn put(store: &Store, scope: &Scope, ops: Vec<(Box<[u8]>, Op)>) {
+fn put(store: &Store, scope: &Scope, ops: Vec<(SmallKey, Op)>) {
     let engine = &store.shared.engine;
     let writes = SlotBatch::of(engine.slot(&scope.encode()), ops);
     let batch = Batch::of([writes]);
@@ -81,7 +81,11 @@ fn give_parts(store: &Store, id: &str) {
         0,
     );
     let cell = record::encode(&Value::from("text"), &limits()).unwrap();
-    put(store, &record::job(id), vec![(part, Op::Put(cell.clone()))]);
+    put(
+        store,
+        &record::job(id),
+        vec![(part.into(), Op::Put(cell.clone()))],
+    );
     let name = record::routine_datum("r", "n").into_bytes().into();
     put(
         store,
@@ -233,8 +237,8 @@ fn a_job_without_parts_costs_two_deletes() {
 }
 
 /// The names of any worker.
-fn any(_: &str, worker: &str) -> Result<Names> {
-    Ok(("flow".into(), worker.into()))
+fn any(_: &str, worker: &str) -> Result<Arc<Names>> {
+    Ok(Names::new("flow", worker))
 }
 
 #[test]
@@ -251,10 +255,10 @@ fn jobs_are_found_again_those_that_ended_and_those_that_live() {
     assert_eq!((loaded.live.len(), loaded.finished.len()), (1_000, 2_000));
     for job in &loaded.live {
         let n: u64 = job.id.parse().unwrap();
-        assert_eq!((n % 3, &*job.flow, &*job.worker), (0, "flow", "w"));
+        assert_eq!((n % 3, &*job.of.flow, &*job.of.worker), (0, "flow", "w"));
         assert_eq!((job.created, job.key.as_deref()), (5, Some("k")));
         let state = job.state.lock();
-        assert_eq!((state.status, state.dropped), (JobStatus::Pending, 0));
+        assert_eq!((state.status, state.notes.dropped), (JobStatus::Pending, 0));
         assert!(find_job(&store, &job.id).unwrap().unwrap().1.is_none());
     }
     for job in &loaded.finished {
@@ -293,18 +297,21 @@ fn a_job_is_shown_as_its_records_have_it() {
     write(&store, "a", Some(begin("f")), Some(end(9)));
     let (record, ended) = find_job(&store, "a").unwrap().unwrap();
     assert_eq!((&record, &ended), (&begin("f"), &Some(end(9))));
-    let job = job_of(("a".into(), ("f".into(), "w".into())), record, ended);
-    assert_eq!((&*job.id, &*job.flow, &*job.worker), ("a", "f", "w"));
+    let job = job_of(("a".into(), Names::new("f", "w")), record, ended);
+    assert_eq!((&*job.id, &*job.of.flow, &*job.of.worker), ("a", "f", "w"));
     assert_eq!((job.created, job.key.as_deref()), (5, Some("k")));
     let state = job.state.lock();
     assert_eq!(
         (state.status, state.completed),
         (JobStatus::Failed, Some(9))
     );
-    assert_eq!((state.dropped, state.error.as_deref()), (2, Some("no")));
-    assert_eq!(state.results, [Value::from(7)]);
+    assert_eq!(
+        (state.notes.dropped, state.notes.error.as_deref()),
+        (2, Some("no"))
+    );
+    assert_eq!(state.notes.results, [Value::from(7)]);
     drop(state);
-    let live = job_of(("a".into(), ("f".into(), "w".into())), begin("f"), None);
+    let live = job_of(("a".into(), Names::new("f", "w")), begin("f"), None);
     assert_eq!(live.state.lock().status, JobStatus::Pending);
 }
 

@@ -90,7 +90,7 @@ impl Settlement<'_> {
             None => return Ok(()),
         };
         let cell = record::encode(&record, &self.core.limits())?;
-        let id = self.worker.id.as_bytes().into();
+        let id = self.worker.id.as_bytes();
         self.ops.put(&self.core.slots.workers, id, cell);
         Ok(())
     }
@@ -115,7 +115,7 @@ impl Settlement<'_> {
                 status: end.status,
                 completed: self.now,
                 error: end.error.clone(),
-                dropped: state.dropped + change.dropped,
+                dropped: state.notes.dropped + change.dropped,
                 results: results(&state, change),
             };
             drop(state);
@@ -144,12 +144,12 @@ impl Settlement<'_> {
                 continue;
             }
             let record = JobRecord {
-                flow: Text::from(&job.flow),
-                worker: Text::from(&job.worker),
+                flow: Text::from(&job.of.flow),
+                worker: Text::from(&job.of.worker),
                 created: job.created,
                 metadata: (*job.metadata).clone(),
                 key: job.key.clone(),
-                dropped: state.dropped + change.dropped,
+                dropped: state.notes.dropped + change.dropped,
                 results: results(&state, change),
             };
             drop(state);
@@ -370,11 +370,14 @@ impl Settlement<'_> {
                 state.outstanding = state.outstanding.saturating_add_signed(by);
                 state.lsn = lsn;
             }
-            state.dropped += change.dropped;
-            state.results.append(&mut change.results);
+            if change.dropped > 0 || !change.results.is_empty() {
+                let notes = state.notes.add();
+                notes.dropped += change.dropped;
+                notes.results.append(&mut change.results);
+            }
             state.parts |= change.parts || change.output.is_some();
             if let Some(output) = change.output.take() {
-                state.output = Some(Box::new(output));
+                state.notes.add().output = Some(output);
             }
             let Some(end) = &change.end else { continue };
             let step = match end.status {
@@ -385,7 +388,9 @@ impl Settlement<'_> {
             // It had not ended: that was looked at under the same lock.
             state.status = state.status.after(step).unwrap_or(end.status);
             state.completed = Some(self.now);
-            state.error.clone_from(&end.error);
+            if let Some(error) = &end.error {
+                state.notes.add().error = Some(error.clone());
+            }
             state.lsn = lsn;
             inner.jobs.remove(&job.id);
         }
@@ -395,6 +400,7 @@ impl Settlement<'_> {
 /// The results of a job once a settlement is committed.
 fn results(state: &JobState, change: &JobChange) -> Vec<Value> {
     state
+        .notes
         .results
         .iter()
         .chain(&change.results)

@@ -10,6 +10,7 @@ use crate::engine::{Batch, Op, SlotBatch};
 use crate::error::{Error, Result, WorkError};
 use crate::runtime::dead::{DeadLetters, KeepDeadLetters};
 use crate::runtime::idempotency::WorkKey;
+use crate::runtime::job::Names;
 use crate::runtime::record::{
     self, ActivationId, ClaimRecord, DeadKey, DeadRecord, FlowRecord, HistoryRecord, JobEndRecord,
     JobKey, JobPart, JobRecord, KeyRecord, MessageRecord, OnceRecord, OwnerRecord, TimerRecord,
@@ -138,7 +139,7 @@ fn a_store(input: &mut Input<'_>) {
     }
     let id = input.text();
     if let Some(jobs) = found(load_jobs(&store, |_, worker| {
-        Ok((worker.into(), worker.into()))
+        Ok(Names::new(worker, worker))
     })) {
         for job in jobs.finished {
             found(find_job(&store, &job.id));

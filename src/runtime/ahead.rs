@@ -1,0 +1,215 @@
+//! Owns going through a scope while another thread reads ahead: who decodes what an opening
+//! finds does not wait for the image meanwhile. Imports nothing of the runtime.
+//!
+//! What must stay true: what is visited, and in which order, is what the view has, however far
+//! ahead somebody reads, and also where nobody does.
+
+use std::collections::VecDeque;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::engine::part::Part;
+use crate::engine::table::Slot;
+use crate::engine::view::View;
+use crate::error::Result;
+use crate::ids::Lsn;
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Condvar, Mutex};
+
+/// How many parts of a scan are read ahead at most. One has up to 1 MiB of the image.
+const PARTS_MAX: usize = 8;
+
+/// With no more of them left the reader goes on: who of both is faster does not wake the
+/// other one for each part.
+const PARTS_LOW: usize = PARTS_MAX / 2;
+
+/// From where to where.
+pub(crate) type Range = (Bound<&'static [u8]>, Bound<&'static [u8]>);
+
+/// All of a scope.
+pub(crate) const ALL: Range = (Bound::Unbounded, Bound::Unbounded);
+
+/// As [`View::for_each_of`]: visits the entries of a scope in a range, in order.
+///
+/// # Errors
+/// As a scan, and those of the visitor.
+pub(crate) fn for_each(
+    view: &Arc<View>,
+    slot: &Arc<Slot>,
+    (from, to): Range,
+    mut visitor: impl FnMut(&[u8], Lsn, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut part = view.part(slot, from, to)?;
+    // What is small is not worth a thread.
+    let reader = part.next.clone().and_then(|after| {
+        let (view, slot) = (Arc::clone(view), Arc::clone(slot));
+        Reader::start(view, slot, (after, to))
+    });
+    loop {
+        while let Some(entry) = part.pop() {
+            visitor(&entry.key, entry.lsn, part.blocks().bytes(&entry.cell))?;
+        }
+        let Some(after) = part.next.take() else {
+            return Ok(());
+        };
+        let ahead = reader.as_ref().and_then(|reader| reader.shared.take());
+        part = match ahead {
+            Some(ahead) => ahead?,
+            // Nobody reads ahead.
+            None => view.part(slot, Bound::Excluded(&after), to)?,
+        };
+    }
+}
+
+/// A thread that reads ahead. Dropped, it ends.
+struct Reader {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    parts: VecDeque<Result<Part>>,
+    /// Nothing more comes, or nobody wants it.
+    over: bool,
+}
+
+impl Reader {
+    /// Reads what is behind a key. `None` where there is no thread for it.
+    fn start(
+        view: Arc<View>,
+        slot: Arc<Slot>,
+        (mut after, to): (Vec<u8>, Bound<&'static [u8]>),
+    ) -> Option<Self> {
+        let shared = Arc::new(Shared::default());
+        let read = Over(Arc::clone(&shared));
+        let work = move || {
+            loop {
+                let part = view.part(&slot, Bound::Excluded(&after), to);
+                let next = part.as_ref().ok().and_then(|part| part.next.clone());
+                if !read.0.give(part) {
+                    return;
+                }
+                match next {
+                    Some(next) => after = next,
+                    None => return,
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("evenkeel-ahead".into());
+        let thread = Some(thread.spawn(work).ok()?);
+        Some(Self { shared, thread })
+    }
+}
+
+impl Shared {
+    /// Adds a part, once there is room; false where nobody wants it.
+    fn give(&self, part: Result<Part>) -> bool {
+        let mut state = self.state.lock();
+        while state.parts.len() >= PARTS_MAX && !state.over {
+            self.changed.wait(&mut state);
+        }
+        if state.over {
+            return false;
+        }
+        state.parts.push_back(part);
+        if state.parts.len() == 1 {
+            self.changed.notify_all();
+        }
+        true
+    }
+
+    /// The next part; `None` where no more is read ahead.
+    fn take(&self) -> Option<Result<Part>> {
+        let mut state = self.state.lock();
+        while state.parts.is_empty() && !state.over {
+            self.changed.wait(&mut state);
+        }
+        let part = state.parts.pop_front();
+        if state.parts.len() == PARTS_LOW {
+            self.changed.notify_all();
+        }
+        part
+    }
+}
+
+/// Says that the reader has ended, however it did.
+struct Over(Arc<Shared>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.state.lock().over = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        drop(Over(Arc::clone(&self.shared)));
+        if let Some(thread) = self.thread.take() {
+            // One that panicked has told so, and what it had not read was read without it.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::scope::Scope;
+    use crate::state::{Durability, Store};
+
+    /// The keys that are visited of a store with this many.
+    fn visited(count: u32, fails_at: Option<u32>) -> (Vec<Vec<u8>>, Result<()>) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::builder().durability(Durability::Memory);
+        let store = store.open(folder.path().join("store")).unwrap();
+        let scope = store.scope(Scope::worker("w"));
+        for half in 0..2 {
+            for number in (half..count).step_by(2) {
+                scope.set(format!("{number:08}"), number).unwrap();
+            }
+            if half == 0 {
+                // The other half is in memory.
+                store.checkpoint().unwrap();
+            }
+        }
+        let engine = &store.shared().engine;
+        let slot = engine.slot(&Scope::worker("w").encode());
+        let mut keys = Vec::new();
+        let outcome = for_each(&Arc::new(engine.view()), &slot, ALL, |key, _, _| {
+            keys.push(key.to_vec());
+            match fails_at == Some(keys.len() as u32) {
+                true => Err(Error::Closed),
+                false => Ok(()),
+            }
+        });
+        (keys, outcome)
+    }
+
+    #[test]
+    fn all_is_visited_in_order_however_much_there_is() {
+        for count in [0, 1, 511, 512, 513, 10_000] {
+            let (keys, outcome) = visited(count, None);
+            outcome.unwrap();
+            let expected = (0..count).map(|number| format!("{number:08}").into_bytes());
+            assert!(keys.into_iter().eq(expected), "{count}");
+        }
+    }
+
+    #[test]
+    fn who_fails_on_the_way_is_not_waited_for() {
+        for fails_at in [1, 600, 5_000] {
+            let (keys, outcome) = visited(10_000, Some(fails_at));
+            assert!(matches!(outcome, Err(Error::Closed)));
+            assert_eq!(keys.len() as u32, fails_at);
+        }
+    }
+}
