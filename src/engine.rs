@@ -18,6 +18,7 @@ pub(crate) mod feed;
 mod figures;
 pub(crate) mod folder;
 mod image_state;
+mod listing;
 mod maintenance;
 mod merge;
 pub(crate) mod opening;

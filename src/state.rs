@@ -5,6 +5,7 @@
 mod cache;
 pub(crate) mod cell;
 mod commit;
+pub(crate) mod entry;
 mod export;
 mod flight;
 pub(crate) mod handle;
@@ -27,6 +28,7 @@ mod watch;
 
 pub use cache::{Cache, CacheStats};
 pub use commit::Commit;
+pub use entry::Entry;
 pub use export::ExportReport;
 pub use handle::{ScopeHandle, Versioned};
 pub use import::{
@@ -38,7 +40,7 @@ pub use options::{Builder, Durability, Limits, Salvage};
 pub use origin::Origin;
 pub use quota::{KindUsage, ScopeUsage, Usage};
 pub use resource::Resource;
-pub use scan::{Entry, Keys, Scan};
+pub use scan::{Keys, Scan};
 pub use schema::{MigrationReport, MigrationStep, SchemaChange};
 pub use stats::{Stats, Timing};
 pub use store::Store;

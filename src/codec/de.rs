@@ -28,6 +28,7 @@ pub(super) struct Decoder<'de> {
 }
 
 impl<'de> Decoder<'de> {
+    #[inline]
     pub(super) fn new(bytes: &'de [u8], limits: &CodecLimits) -> Self {
         Self {
             bytes,
@@ -39,6 +40,7 @@ impl<'de> Decoder<'de> {
     }
 
     /// All of the bytes as one `T`.
+    #[inline]
     pub(super) fn decode<T: Deserialize<'de>>(&self) -> Result<T, Fault> {
         let result = self
             .read(0)
@@ -55,6 +57,7 @@ impl<'de> Decoder<'de> {
         }
     }
 
+    #[inline]
     fn finish(&self) -> Result<(), Fault> {
         if self.damaged.get() {
             return self.check();
@@ -141,10 +144,27 @@ impl<'de> Decoder<'de> {
         }
     }
 
-    /// The next value, which stands inside `depth` lists and maps.
-    #[inline]
+    /// The next value, which stands inside `depth` lists and maps. What is common is made
+    /// where it is used: passed on in memory, each token is waited for.
+    #[inline(always)]
     fn read<'d>(&'d self, depth: usize) -> Result<Token<'de, Bytes<'d, 'de>>, Fault> {
         let byte = self.primitive(Reader::u8, "a value is missing")?;
+        if byte == Tag::Bytes as u8 {
+            let bytes = self.primitive(Reader::bytes, "bytes are cut short")?;
+            return Ok(Token::Bytes(bytes));
+        }
+        if byte == Tag::String as u8 {
+            return Ok(Token::Str(self.text()?));
+        }
+        self.read_tagged(byte, depth)
+    }
+
+    /// The value behind its tag.
+    fn read_tagged<'d>(
+        &'d self,
+        byte: u8,
+        depth: usize,
+    ) -> Result<Token<'de, Bytes<'d, 'de>>, Fault> {
         let tag = Tag::try_from(byte).map_err(|unknown| self.damage(&unknown.to_string()))?;
         Ok(match tag {
             Tag::Null => Token::Null,

@@ -47,6 +47,7 @@ impl fmt::Debug for Cell {
 impl Deref for Cell {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match self {
             Self::Memory(bytes) => bytes,

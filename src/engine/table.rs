@@ -390,8 +390,9 @@ impl Slot {
 
 impl SlotState {
     /// The version of a key that counts at `at`.
+    #[inline]
     pub(crate) fn find(&self, key: &[u8], at: Lsn) -> Found {
-        for table in self.tables() {
+        for table in self.tables().filter(|table| !table.is_empty()) {
             match table.find(key, at) {
                 Found::Unknown => {}
                 found => return found,

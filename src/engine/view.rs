@@ -9,23 +9,18 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::image_state::{Cell, Image, entry_of};
-use super::part::{Copied, Part, ScanCell, ScanEntry};
+use super::listing::{Listing, PART_BYTES, PART_ENTRIES};
+use super::part::Part;
 use super::sequencer::{OpenView, Sequencer};
 use super::shortcut::{Shortcut, Way};
-use super::small_key::SmallKey;
-use super::table::{Found, Slot, SlotState};
+use super::table::{Found, Slot, Stored};
 use crate::codec::cell::has_expired;
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
+use crate::image::block::Block;
 use crate::image::{ImageError, ImageErrorKind};
 use crate::scope::{Scope, prefix_end};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-/// How many entries a scan takes at a time.
-const PART_ENTRIES: usize = 512;
-
-/// A scan takes no more at a time once it holds so many bytes of blocks of the image.
-const PART_BYTES: usize = 1024 * 1024;
 
 /// Of a view whose time nobody has asked for.
 const UNASKED: u64 = u64::MAX;
@@ -48,16 +43,21 @@ pub(crate) struct View {
 impl Engine {
     /// The newest version of a key, unless it has expired.
     pub(crate) fn read(&self, slot: &Slot, key: &[u8]) -> Result<Option<(Lsn, Cell)>> {
-        let found = self.newest(slot, key)?;
-        Ok(found.filter(|(_, cell)| !has_expired(cell, || self.now())))
+        match self.newest(slot, key)? {
+            Some((_, cell)) if has_expired(&cell, || self.now()) => Ok(None),
+            found => Ok(found),
+        }
     }
 
     /// The newest version of a key, expired or not.
+    #[inline]
     pub(super) fn newest(&self, slot: &Slot, key: &[u8]) -> Result<Option<(Lsn, Cell)>> {
         let number = || self.disk.as_ref().map_or(0, |disk| disk.image.number());
         match at_hand(slot, key, NEWEST, number) {
-            Some(found) => Ok(found),
-            None => self.read_image(slot, key),
+            AtHand::Memory(lsn, cell) => Ok(cell.map(|cell| (lsn, Cell::Memory(cell)))),
+            AtHand::Block(block) => Ok(entry_in(block, slot, key)),
+            AtHand::Nothing => Ok(None),
+            AtHand::Unknown => self.read_image(slot, key),
         }
     }
 
@@ -68,12 +68,11 @@ impl Engine {
             Some(image) if !image.manifest.blocks.is_empty() => image,
             _ => return Ok(None),
         };
-        with_full_key(slot, key, |key| {
-            find_by(&image, slot, key).or_else(|e| {
-                self.heal(&image, &e)?
-                    .find(key)
-                    .map_err(|e| self.beyond_healing(&e))
-            })
+        let full = full_key(slot, key);
+        find_by(&image, slot, &full).or_else(|e| {
+            self.heal(&image, &e)?
+                .find(&full)
+                .map_err(|e| self.beyond_healing(&e))
         })
     }
 
@@ -112,28 +111,40 @@ impl Engine {
     }
 }
 
-/// The version of a key that counts at `at`, where it is in memory, be it the memtable or
-/// a block of the image of this number, which is asked for once the memtable had nothing.
-/// The outer `None` where the image has to be asked.
+/// Where the version of a key is that counts.
+enum AtHand {
+    /// In the memtable, or it is deleted there.
+    Memory(Lsn, Stored),
+    /// In this block of the image, if anywhere.
+    Block(Arc<Block>),
+    Nothing,
+    /// The image has to be asked.
+    Unknown,
+}
+
+/// Where the version of a key is that counts at `at`, if that is known without asking the
+/// image, whose number is asked for once the memtable had nothing.
 #[inline]
-fn at_hand(
-    slot: &Slot,
-    key: &[u8],
-    at: Lsn,
-    image: impl FnOnce() -> u64,
-) -> Option<Option<(Lsn, Cell)>> {
-    let way = {
-        let state = slot.read();
-        match state.find(key, at) {
-            Found::Version(lsn, cell) => return Some(cell.map(|cell| (lsn, Cell::Memory(cell)))),
-            Found::Unknown => state.shortcut.as_ref()?.way(image(), key),
-        }
-    };
-    match way {
-        Way::Block(block) => Some(with_full_key(slot, key, |full| entry_of(block, full))),
-        Way::Nothing => Some(None),
-        Way::Unknown => None,
+fn at_hand(slot: &Slot, key: &[u8], at: Lsn, image: impl FnOnce() -> u64) -> AtHand {
+    let state = slot.read();
+    if let Found::Version(lsn, cell) = state.find(key, at) {
+        return AtHand::Memory(lsn, cell);
     }
+    let Some(shortcut) = &state.shortcut else {
+        return AtHand::Unknown;
+    };
+    match shortcut.way(image(), key) {
+        Way::Block(block) => AtHand::Block(block),
+        Way::Nothing => AtHand::Nothing,
+        Way::Unknown => AtHand::Unknown,
+    }
+}
+
+/// The entry of a key in the block that has it, if any has.
+#[inline]
+fn entry_in(block: Arc<Block>, slot: &Slot, key: &[u8]) -> Option<(Lsn, Cell)> {
+    let (lsn, cell) = block.find_joined(&slot.prefix, key)?;
+    Some((lsn, Cell::Block(block, cell)))
 }
 
 /// The entry of a full key in an image; the way to its block is remembered.
@@ -167,20 +178,6 @@ pub(crate) fn full_key(slot: &Slot, key: &[u8]) -> Vec<u8> {
     full.extend_from_slice(&slot.prefix);
     full.extend_from_slice(key);
     full
-}
-
-/// The same for a look at it, without memory of its own where it is short.
-fn with_full_key<T>(slot: &Slot, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> T {
-    let mut short = [0; 96];
-    let (start, len) = (slot.prefix.len(), slot.prefix.len() + key.len());
-    match short.get_mut(..len) {
-        None => look(&full_key(slot, key)),
-        Some(full) => {
-            full[..start].copy_from_slice(&slot.prefix);
-            full[start..].copy_from_slice(key);
-            look(full)
-        }
-    }
 }
 
 impl View {
@@ -225,11 +222,14 @@ impl View {
     pub(crate) fn version(&self, slot: &Slot, key: &[u8]) -> Result<Option<(Lsn, Cell)>> {
         let number = || self.image.as_ref().map_or(0, |image| image.number);
         let found = match at_hand(slot, key, self.lsn, number) {
-            Some(found) => found,
-            None => with_full_key(slot, key, |full| {
-                self.of_image(|image| find_by(image, slot, full))
-            })?
-            .flatten(),
+            AtHand::Memory(lsn, cell) => cell.map(|cell| (lsn, Cell::Memory(cell))),
+            AtHand::Block(block) => entry_in(block, slot, key),
+            AtHand::Nothing => None,
+            AtHand::Unknown => {
+                let full = full_key(slot, key);
+                let found = self.of_image(|image| find_by(image, slot, &full))?;
+                found.flatten()
+            }
         };
         // After the read: what made room meanwhile had expired this view first.
         self.check()?;
@@ -265,10 +265,9 @@ impl View {
     /// The next entries of a scope with `from < key` (or `<=`) and `key < to`, those
     /// that have expired too.
     pub(crate) fn part(&self, slot: &Slot, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Part> {
-        let mut copied = Copied::default();
         let (memory, until, cleared) = {
             let state = slot.read();
-            let (memory, until) = memory_entries(&state, from, to, self.lsn, &mut copied);
+            let (memory, until) = Listing::of(&state, from, to, self.lsn);
             let mut tables = state.tables();
             let cleared = tables.find_map(|table| table.cleared(self.lsn));
             (memory, until, cleared)
@@ -278,17 +277,15 @@ impl View {
             None => self.of_image(|image| image_entries(image, slot, from, to))?,
         };
         self.check()?;
-        let mut part = image.unwrap_or_else(|| Part::new(slot.prefix.len()));
-        part.next = match (part.next.take(), until) {
+        let mut part = image.unwrap_or_default();
+        let next = match (part.next.take(), until) {
             (Some(image), Some(memory)) => Some(image.min(memory)),
             (image, memory) => image.or(memory),
         };
         if !memory.is_empty() {
-            let next = part.next.take();
-            let entries = merged(memory, &mut part, next.as_deref());
-            part.list(entries, copied);
-            part.next = next;
+            part = part.with(memory, &slot.prefix, next.as_deref());
         }
+        part.next = next;
         Ok(part)
     }
 
@@ -314,7 +311,7 @@ impl View {
             let from = after.as_deref().map_or(from, Bound::Excluded);
             let mut part = self.part(slot, from, to)?;
             while let Some(entry) = part.pop() {
-                visitor(&entry.key, entry.lsn, part.blocks().bytes(&entry.cell))?;
+                visitor(&entry.key(), entry.lsn, entry.cell)?;
             }
             match part.next {
                 Some(next) => after = Some(next),
@@ -372,7 +369,7 @@ impl View {
             let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
             let mut part = self.part(slot, from, Bound::Unbounded)?;
             while let Some(entry) = part.pop() {
-                if !has_expired(part.blocks().bytes(&entry.cell), || self.time()) {
+                if !has_expired(entry.cell, || self.time()) {
                     return Ok(false);
                 }
             }
@@ -398,70 +395,6 @@ impl View {
     }
 }
 
-type MemoryEntry = (SmallKey, Lsn, Option<ScanCell>);
-
-/// What memory has in the range, and up to which key that is all, if not to the end.
-fn memory_entries(
-    state: &SlotState,
-    from: Bound<&[u8]>,
-    to: Bound<&[u8]>,
-    at: Lsn,
-    copied: &mut Copied,
-) -> (Vec<MemoryEntry>, Option<Vec<u8>>) {
-    let mut until: Option<Vec<u8>> = None;
-    let mut entries: Vec<MemoryEntry> = Vec::new();
-    let mut cleared = None;
-    for table in state.tables() {
-        let mut count = 0;
-        let own: Vec<MemoryEntry> = table
-            .range(from, to, at)
-            .inspect(|_| count += 1)
-            .take(PART_ENTRIES)
-            .map(|(key, lsn, cell)| {
-                let cell = cell.as_ref().map(|cell| copied.keep(cell));
-                (key.clone(), lsn, cell)
-            })
-            .collect();
-        if count == PART_ENTRIES
-            && let Some((last, ..)) = own.last()
-            && until.as_deref().is_none_or(|until| &**last < until)
-        {
-            until = Some(last.to_vec());
-        }
-        // What is behind a clear of a newer table does not count.
-        if cleared.is_none() {
-            entries = newer_first(entries, own);
-        }
-        cleared = cleared.or(table.cleared(at));
-    }
-    (entries, until)
-}
-
-/// Merges two sorted lists; where both have a key, the first list's entry counts.
-fn newer_first(newer: Vec<MemoryEntry>, older: Vec<MemoryEntry>) -> Vec<MemoryEntry> {
-    if newer.is_empty() {
-        return older;
-    }
-    let mut merged = Vec::with_capacity(newer.len() + older.len());
-    let mut newer = newer.into_iter().peekable();
-    let mut older = older.into_iter().peekable();
-    while let (Some(new), Some(old)) = (newer.peek(), older.peek()) {
-        let order = new.0.cmp(&old.0);
-        if order.is_le() {
-            merged.extend(newer.next());
-        } else {
-            merged.extend(older.next());
-            continue;
-        }
-        if order.is_eq() {
-            older.next();
-        }
-    }
-    merged.extend(newer);
-    merged.extend(older);
-    merged
-}
-
 /// The image's entries in the range, or so many of them as a part has.
 fn image_entries(
     image: &Image,
@@ -482,20 +415,25 @@ fn image_entries(
         Bound::Excluded(key) | Bound::Included(key) => Some(full_key(slot, key)),
         Bound::Unbounded => prefix_end(&slot.prefix),
     };
-    let mut part = Part::new(slot.prefix.len());
+    let mut part = Part::default();
     let (mut entries, mut bytes) = (0, 0);
-    for at in image.fences.range(&start, end.as_deref()) {
+    let range = image.fences.range(&start, end.as_deref());
+    for at in range.clone() {
         let block = image.read(at)?;
-        let first = block.lower_bound(&start);
-        let end = end.as_deref().map(|end| block.lower_bound(end));
-        let end = end.unwrap_or(block.len());
+        // The blocks between are in the range as a whole.
+        let first = match at == range.start {
+            true => block.lower_bound(&start),
+            false => 0,
+        };
+        let end = end.as_deref().filter(|_| at + 1 == range.end);
+        let end = end.map_or(block.len(), |end| block.lower_bound(end));
         let taken = end.saturating_sub(first).min(PART_ENTRIES - entries);
         // What is behind the end in a block is behind it in all that follow.
         let is_last = end < block.len();
         if taken > 0 {
             entries += taken;
             bytes += block.bytes().len();
-            part.add_run(block, first, first + taken);
+            part.add(block, slot.prefix.len(), first..first + taken);
         }
         if entries == PART_ENTRIES || bytes >= PART_BYTES {
             part.next = part.last_key().map(|key| key.to_vec());
@@ -506,27 +444,6 @@ fn image_entries(
         }
     }
     Ok(part)
-}
-
-/// What counts of both, up to the key until which both are complete.
-fn merged(memory: Vec<MemoryEntry>, image: &mut Part, until: Option<&[u8]>) -> Vec<ScanEntry> {
-    let mut entries = Vec::with_capacity(memory.len());
-    let within = |key: &[u8]| until.is_none_or(|until| key <= until);
-    for (key, lsn, cell) in memory.into_iter().filter(|(key, ..)| within(key)) {
-        while image.front().is_some_and(|front| front.key < key) {
-            entries.extend(image.pop());
-        }
-        if image.front().is_some_and(|front| front.key == key) {
-            image.pop();
-        }
-        if let Some(cell) = cell {
-            entries.push(ScanEntry { key, lsn, cell });
-        }
-    }
-    while let Some(entry) = image.pop().filter(|entry| within(&entry.key)) {
-        entries.push(entry);
-    }
-    entries
 }
 
 impl Drop for View {

@@ -8,8 +8,9 @@ use crate::image::manifest::BlockMeta;
 use crate::image::store::Blocks;
 use crate::image::{ImageError, ImageErrorKind};
 
-/// How many bytes of blocks are read at a time.
-const READ_BYTES: u64 = 512 * 1024;
+/// How many bytes of blocks are read at a time: enough to share the price of a call, few
+/// enough that who reads a block meanwhile does not wait for long.
+const READ_BYTES: u64 = 64 * 1024;
 
 /// Blocks that were read before they were asked for.
 #[derive(Debug, Default)]

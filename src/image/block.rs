@@ -286,6 +286,8 @@ pub(crate) struct Block {
     count: usize,
     prefix_len: usize,
     deadline: u64,
+    /// The keys are ASCII behind the prefix.
+    ascii: bool,
 }
 
 impl Block {
@@ -314,7 +316,7 @@ impl Block {
         cursor.check_count(count, OFFSET_BYTES + ENTRY_HEADER_BYTES)?;
         let mut offsets = Cursor::new(cursor.take(count * OFFSET_BYTES)?);
         let mut last: Option<&[u8]> = None;
-        let mut earliest = NEVER;
+        let (mut earliest, mut ascii) = (NEVER, true);
         for _ in 0..count {
             if offsets.size()? != cursor.at() {
                 return Err(cursor.malformed("an entry is not where the table says"));
@@ -325,6 +327,7 @@ impl Block {
             let suffix = cursor.take(suffix_len)?;
             let cell = cursor.take(cell_len)?;
             earliest = earliest.min(deadline(cell).unwrap_or(NEVER));
+            ascii &= suffix.is_ascii();
             if last.is_some_and(|last| last >= suffix) {
                 return Err(cursor.malformed("the keys are not in ascending order"));
             }
@@ -339,6 +342,7 @@ impl Block {
             count,
             prefix_len,
             deadline: earliest,
+            ascii,
         })
     }
 
@@ -346,10 +350,8 @@ impl Block {
     pub(crate) fn indexed(mut self) -> Self {
         let mut index = KeyIndex::new(self.count, self.bytes.len());
         if !index.is_empty() {
-            let mut key = Vec::new();
             for (number, entry) in self.entries_from(0).enumerate() {
-                entry.key_into(&mut key);
-                index.insert(&key, self.start_of(number));
+                index.insert(entry.suffix, self.start_of(number));
             }
         }
         self.index = index;
@@ -364,6 +366,23 @@ impl Block {
     /// The earliest deadline of an entry.
     pub(crate) fn deadline(&self) -> u64 {
         self.deadline
+    }
+
+    /// True where what follows so many bytes in the keys is ASCII; false where nobody has
+    /// looked.
+    pub(crate) fn is_ascii_behind(&self, skip: usize) -> bool {
+        let start = self.prefix().get(skip..);
+        self.ascii && start.is_none_or(<[u8]>::is_ascii)
+    }
+
+    /// The bytes of the entries with these numbers.
+    pub(crate) fn bytes_of(&self, range: Range<usize>) -> &[u8] {
+        let start = self.start_of(range.start);
+        let bytes = match range.end < self.count {
+            true => self.bytes.get(start..self.start_of(range.end)),
+            false => self.bytes.get(start..),
+        };
+        bytes.unwrap_or_default()
     }
 
     /// What it takes in memory beside its bytes, roughly.
@@ -436,14 +455,43 @@ impl Block {
 
     /// The LSN and the cell of a key.
     pub(crate) fn find(&self, key: &[u8]) -> Option<(Lsn, CellRef)> {
-        let suffix = key.strip_prefix(self.prefix())?;
+        self.find_suffix(key.strip_prefix(self.prefix())?)
+    }
+
+    /// The same of a key that is given in two pieces.
+    #[inline]
+    pub(crate) fn find_joined(&self, start: &[u8], rest: &[u8]) -> Option<(Lsn, CellRef)> {
+        let prefix = self.prefix();
+        match prefix.get(start.len()..) {
+            Some(begin) if prefix.starts_with(start) => self.find_suffix(rest.strip_prefix(begin)?),
+            _ => self.find_as_one(start, rest),
+        }
+    }
+
+    /// The same where the block is not of one scope, without memory of its own for a short
+    /// key.
+    fn find_as_one(&self, start: &[u8], rest: &[u8]) -> Option<(Lsn, CellRef)> {
+        let mut short = [0; 96];
+        match short.get_mut(..start.len() + rest.len()) {
+            None => self.find(&[start, rest].concat()),
+            Some(key) => {
+                let (first, last) = key.split_at_mut(start.len());
+                first.copy_from_slice(start);
+                last.copy_from_slice(rest);
+                self.find(key)
+            }
+        }
+    }
+
+    #[inline]
+    fn find_suffix(&self, suffix: &[u8]) -> Option<(Lsn, CellRef)> {
         let look = |start| {
             let entry = self.entry_at(start)?;
             (entry.suffix == suffix).then_some((entry.lsn, entry.cell_ref))
         };
         match self.index.is_empty() {
             true => look(self.start_of(self.lower_bound_suffix(suffix))),
-            false => self.index.find(key, look),
+            false => self.index.find(suffix, look),
         }
     }
 
@@ -456,17 +504,42 @@ impl Block {
         if key < prefix { 0 } else { self.count }
     }
 
+    /// The same among the entries with these numbers, for one that is near their beginning.
+    pub(crate) fn lower_bound_in(&self, range: Range<usize>, key: &[u8]) -> usize {
+        let Some(suffix) = key.strip_prefix(self.prefix()) else {
+            return self.lower_bound(key).clamp(range.start, range.end);
+        };
+        let (mut low, mut step) = (range.start, 1);
+        while let Some(at) = (low + step - 1 < range.end).then_some(low + step - 1)
+            && self.is_below(at, suffix)
+        {
+            low = at + 1;
+            step *= 2;
+        }
+        self.search(low..range.end.min(low + step - 1), suffix)
+    }
+
     fn lower_bound_suffix(&self, suffix: &[u8]) -> usize {
-        let (mut low, mut high) = (0, self.count);
+        self.search(0..self.count, suffix)
+    }
+
+    /// The number of the first entry of these that is not below a suffix, or of the one
+    /// behind them.
+    fn search(&self, range: Range<usize>, suffix: &[u8]) -> usize {
+        let (mut low, mut high) = (range.start, range.end);
         while low < high {
             let middle = low.midpoint(high);
-            let entry = self.entry(middle);
-            match entry.is_some_and(|entry| entry.suffix < suffix) {
+            match self.is_below(middle, suffix) {
                 true => low = middle + 1,
                 false => high = middle,
             }
         }
         low
+    }
+
+    fn is_below(&self, number: usize, suffix: &[u8]) -> bool {
+        let entry = self.entry(number);
+        entry.is_some_and(|entry| entry.suffix < suffix)
     }
 
     #[inline]

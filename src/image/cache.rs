@@ -2,6 +2,7 @@
 //! they are used; whoever found a block there may keep the way to it, and says so each
 //! time that it goes that way.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use quick_cache::sync::Cache;
 use crate::ids::BlockId;
 use crate::image::block::Block;
 use crate::sync;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// What a cached block costs beside its bytes, roughly.
 const CACHED_BYTES: u64 = 128;
@@ -20,8 +21,14 @@ const CACHED_BYTES: u64 = 128;
 const COMMON_BLOCK_BYTES: u64 = 16 * 1024;
 
 /// Of so many uses of blocks that are known to be there one is told to the cache: enough
-/// for it to know which are used often.
-const TOLD_OF: u64 = 8;
+/// for it to know which are used often. A prime, so that who asks for the same keys over and
+/// over does not tell of the same block each time.
+const TOLD_OF: u64 = 31;
+
+sync::thread_local! {
+    /// Which of the counts is this thread's; `usize::MAX` before it has one.
+    static OWN_HITS: Cell<usize> = const { Cell::new(usize::MAX) };
+}
 
 #[derive(Clone, Copy, Debug)]
 struct ByBytes;
@@ -51,8 +58,10 @@ struct Hits(AtomicU64);
 /// Blocks by number, up to so many bytes.
 pub(crate) struct BlockCache {
     cache: Cache<BlockId, Arc<Block>, ByBytes>,
-    /// By the number of the block, so that threads that read seldom meet at one.
+    /// By thread, so that threads that read seldom meet at one.
     hits: [Hits; 16],
+    /// How many threads have begun to count here.
+    threads: AtomicUsize,
     misses: AtomicU64,
 }
 
@@ -68,6 +77,7 @@ impl BlockCache {
         Self {
             cache: Cache::with_weighter(guess.clamp(16, 1 << 20), bytes, ByBytes),
             hits: Default::default(),
+            threads: AtomicUsize::new(0),
             misses: AtomicU64::new(0),
         }
     }
@@ -80,7 +90,7 @@ impl BlockCache {
         read: impl FnOnce() -> Result<Arc<Block>, E>,
     ) -> Result<Arc<Block>, E> {
         if let Some(block) = self.cache.get(&id) {
-            self.hit(id);
+            self.hit();
             return Ok(block);
         }
         let mut missed = false;
@@ -90,7 +100,7 @@ impl BlockCache {
         });
         match missed {
             true => drop(self.misses.fetch_add(1, Ordering::Relaxed)),
-            false => drop(self.hit(id)),
+            false => drop(self.hit()),
         }
         block
     }
@@ -98,15 +108,22 @@ impl BlockCache {
     /// Counts the use of a block that somebody knew to be there.
     #[inline]
     pub(crate) fn used(&self, id: BlockId) {
-        if self.hit(id).is_multiple_of(TOLD_OF) {
+        if self.hit().is_multiple_of(TOLD_OF) {
             // What is asked for is used, as far as the cache is concerned.
             self.cache.get(&id);
         }
     }
 
     #[inline]
-    fn hit(&self, id: BlockId) -> u64 {
-        let hits = &self.hits[id.get() as usize % self.hits.len()];
+    fn hit(&self) -> u64 {
+        // Refused while the thread ends.
+        let own = OWN_HITS.try_with(|own| {
+            if own.get() == usize::MAX {
+                own.set(self.threads.fetch_add(1, Ordering::Relaxed));
+            }
+            own.get()
+        });
+        let hits = &self.hits[own.unwrap_or_default() % self.hits.len()];
         hits.0.fetch_add(1, Ordering::Relaxed)
     }
 

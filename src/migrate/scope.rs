@@ -9,14 +9,14 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::cell::{deadline, has_expired};
 use crate::engine::Cell;
-use crate::engine::part::{Part, ScanCell, ScanEntry};
 use crate::engine::table::Stored;
 use crate::error::{Error, Result};
 use crate::migrate::call::Call;
 use crate::scope::Scope;
 use crate::state::cell;
+use crate::state::entry::Ready;
 use crate::state::handle::check_key;
-use crate::state::scan::{EntriesOf, prefix_range};
+use crate::state::scan::prefix_range;
 use crate::state::schema::layers::{Entries, scope_of};
 use crate::state::{Entry, Keys, SetOptions};
 
@@ -127,12 +127,8 @@ impl<'a> MigrationScope<'a> {
         own.retain(|key, _| key.starts_with(prefix.as_ref().as_bytes()));
         Ok(MigrationScan {
             call: self.call,
-            // Each entry has its value by itself.
-            of: EntriesOf::part(
-                &self.scope,
-                self.call.shared.settings.limits.codec(),
-                &Part::default(),
-            ),
+            // Each entry is by itself.
+            ready: Ready::new(&self.scope, self.call.shared.settings.limits.codec()),
             entries: Some(self.call.stack.entries(&self.prefix, range, own)),
         })
     }
@@ -412,8 +408,7 @@ impl<'a> MigrationScope<'a> {
 #[must_use = "a scan does nothing until it is iterated"]
 pub struct MigrationScan<'a> {
     call: &'a Call,
-    /// What its entries have in common.
-    of: Arc<EntriesOf>,
+    ready: Ready,
     /// `None` behind the end.
     entries: Option<Entries>,
 }
@@ -422,7 +417,7 @@ pub struct MigrationScan<'a> {
 impl fmt::Debug for MigrationScan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MigrationScan")
-            .field("scope", &self.of.scope)
+            .field("scope", self.ready.scope())
             .finish_non_exhaustive()
     }
 }
@@ -435,13 +430,8 @@ impl MigrationScan<'_> {
         let Some((key, lsn, cell)) = entries.advance()? else {
             return Ok(None);
         };
-        let entry = ScanEntry {
-            key: key.as_slice().into(),
-            lsn,
-            cell: ScanCell::Own(cell),
-        };
-        let entry = Entry::new(entry, &self.of)?;
-        self.call.touch(&self.of.scope, entry.key())?;
+        let entry = self.ready.one(key.into(), lsn, cell)?;
+        self.call.touch(self.ready.scope(), entry.key())?;
         Ok(Some(entry))
     }
 }

@@ -384,11 +384,11 @@ impl DeadLetters {
             let first_key = first.as_ref().map(|key| &**key);
             let mut part = view.part(&self.slot, first_key, Bound::Excluded(&end))?;
             while let Some(entry) = part.pop() {
-                let cell = part.blocks().bytes(&entry.cell);
+                let cell = entry.cell;
                 let live = deadline(cell).is_none_or(|until| until > view.time());
                 if listed.len() < limit
                     && live
-                    && let Some(DeadKey::Letter(number)) = DeadKey::decode(&entry.key)
+                    && let Some(DeadKey::Letter(number)) = DeadKey::decode(&entry.key())
                 {
                     listed.push(self.letter(&view, number, cell)?);
                 }

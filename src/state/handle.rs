@@ -212,9 +212,13 @@ impl ScopeHandle {
     /// # Errors
     /// [`Error::TypeMismatch`] where it is not a `T`.
     pub fn get<T: DeserializeOwned>(&self, key: impl AsRef<str>) -> Result<Option<T>> {
-        Ok(self
-            .get_versioned(key)?
-            .map(|found: Versioned<T>| found.value))
+        let key = key.as_ref();
+        let slot = self.enter()?;
+        let Some((_, cell)) = self.shared.engine.read(slot, key.as_bytes())? else {
+            return Ok(None);
+        };
+        let value = cell::read(&cell, &self.codec()).map(Some);
+        value.map_err(|unread| unread.of(&self.scope, key))
     }
 
     /// The value of a key and its version.

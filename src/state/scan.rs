@@ -2,130 +2,16 @@
 
 use std::fmt;
 use std::ops::Bound;
-use std::str::Utf8Error;
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
-
-use crate::codec::cell::{deadline, has_expired};
-use crate::codec::{self, CodecLimits};
-use crate::engine::part::{Blocks, Part, ScanCell, ScanEntry};
-use crate::engine::small_key::SmallKey;
+use crate::codec::cell::has_expired;
+use crate::engine::part::Part;
 use crate::engine::table::Slot;
 use crate::engine::view::View;
-use crate::error::{Corruption, Error, Result};
-use crate::ids::Version;
+use crate::error::{Error, Result};
 use crate::scope::{Scope, prefix_end};
-use crate::state::cell;
+use crate::state::entry::{Entry, Ready, no_text};
 use crate::state::store::Shared;
-
-/// A key and its value, which is decoded when it is asked for. It holds on to the part of
-/// the scan that it came with, a megabyte or its last value: what is to be kept for long is
-/// copied.
-#[derive(Clone)]
-pub struct Entry {
-    key: SmallKey,
-    version: Version,
-    cell: ScanCell,
-    of: Arc<EntriesOf>,
-}
-
-/// What the entries of a part of a scan have in common.
-pub(crate) struct EntriesOf {
-    pub(crate) scope: Arc<Scope>,
-    limits: CodecLimits,
-    pub(crate) blocks: Blocks,
-}
-
-impl EntriesOf {
-    /// That of a part of a scope.
-    pub(crate) fn part(scope: &Arc<Scope>, limits: CodecLimits, part: &Part) -> Arc<Self> {
-        Arc::new(Self {
-            scope: Arc::clone(scope),
-            limits,
-            blocks: part.blocks().clone(),
-        })
-    }
-}
-
-/// Where it is from, when it was written and how large it is; neither key nor value.
-impl fmt::Debug for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry")
-            .field("scope", &self.of.scope)
-            .field("version", &self.version)
-            .field("value_bytes", &self.cell().len())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Entry {
-    /// An entry of a part.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] where its key is no text.
-    #[inline]
-    pub(crate) fn new(entry: ScanEntry, of: &Arc<EntriesOf>) -> Result<Self> {
-        if !entry.key.is_ascii() {
-            std::str::from_utf8(&entry.key).map_err(|e| no_text(&of.scope, e))?;
-        }
-        Ok(Self {
-            key: entry.key,
-            version: entry.lsn.into(),
-            cell: entry.cell,
-            of: Arc::clone(of),
-        })
-    }
-
-    fn cell(&self) -> &[u8] {
-        self.of.blocks.bytes(&self.cell)
-    }
-
-    /// The key.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        // It was looked at when the entry was made.
-        std::str::from_utf8(&self.key).unwrap_or_default()
-    }
-
-    /// Which commit wrote it.
-    #[must_use]
-    pub fn version(&self) -> Version {
-        self.version
-    }
-
-    /// When it expires, in microseconds of store time since 1970; `None` for never.
-    #[must_use]
-    pub fn expires_at(&self) -> Option<u64> {
-        deadline(self.cell())
-    }
-
-    /// The bytes of a value that is a string of bytes, without a copy: what a
-    /// [`Value::Bytes`](crate::Value::Bytes) or a `Vec<u8>` that is not empty is stored as.
-    /// `None` for any other value, an empty list among them.
-    ///
-    /// ```
-    /// let store = evenkeel::Store::in_memory();
-    /// store.global().set("page", vec![1_u8, 2, 3])?;
-    /// for entry in store.global().scan("")? {
-    ///     assert_eq!(entry?.bytes(), Some(&[1, 2, 3][..]));
-    /// }
-    /// # Ok::<(), evenkeel::Error>(())
-    /// ```
-    #[must_use]
-    pub fn bytes(&self) -> Option<&[u8]> {
-        codec::bytes_or_null(codec::cell::value(self.cell())?)?
-    }
-
-    /// The value.
-    ///
-    /// # Errors
-    /// [`Error::TypeMismatch`] where it is not a `T`.
-    pub fn value<T: DeserializeOwned>(&self) -> Result<T> {
-        let value = cell::read(self.cell(), &self.of.limits);
-        value.map_err(|unread| unread.of(&self.of.scope, self.key()))
-    }
-}
 
 /// The entries of a scope, in order, as they were when the scan began, but for those
 /// that have expired by the time that they come up. Made by
@@ -146,9 +32,9 @@ pub struct Scan {
     shared: Arc<Shared>,
     view: View,
     slot: Arc<Slot>,
+    /// What is read and not in `ready`.
     part: Part,
-    /// What the entries of the part have in common.
-    of: Arc<EntriesOf>,
+    ready: Ready,
     /// From where to go on; `None` behind the end.
     from: Option<Bound<Vec<u8>>>,
     to: Bound<Vec<u8>>,
@@ -158,7 +44,7 @@ pub struct Scan {
 impl fmt::Debug for Scan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scan")
-            .field("scope", &self.of.scope)
+            .field("scope", self.ready.scope())
             .field("lsn", &self.view.lsn())
             .finish_non_exhaustive()
     }
@@ -176,11 +62,6 @@ pub(crate) fn prefix_range(prefix: impl AsRef<[u8]>) -> (Bound<Vec<u8>>, Bound<V
 /// Keys are written as strings, so they are read as such.
 pub(crate) fn key_text(key: Vec<u8>, scope: &Scope) -> Result<String> {
     String::from_utf8(key).map_err(|e| no_text(scope, e.utf8_error()))
-}
-
-fn no_text(scope: &Scope, error: Utf8Error) -> Error {
-    let what = format!("a key in {scope} is not UTF-8: {error}");
-    Corruption::new("a key", what).into()
 }
 
 impl Scan {
@@ -214,7 +95,7 @@ impl Scan {
             view,
             slot,
             from: part.next.take().map(Bound::Excluded),
-            of: EntriesOf::part(&scope, limits, &part),
+            ready: Ready::new(&scope, limits),
             part,
             to,
         })
@@ -222,30 +103,44 @@ impl Scan {
 
     fn advance(&mut self) -> Result<Option<Entry>> {
         loop {
-            let Some(entry) = self.part.pop() else {
-                let Some(from) = self.from.take() else {
+            self.shared.enter()?;
+            let Some(entry) = self.ready.pop() else {
+                if !self.fill()? {
                     return Ok(None);
-                };
-                self.shared.enter()?;
-                self.fill(&from)?;
+                }
                 continue;
             };
-            self.shared.enter()?;
-            let cell = self.of.blocks.bytes(&entry.cell);
-            if !has_expired(cell, || self.shared.engine.now()) {
-                return Entry::new(entry, &self.of).map(Some);
+            if !has_expired(entry.cell(), || self.shared.engine.now()) {
+                return Ok(Some(entry));
             }
         }
     }
 
-    /// Reads the next part.
-    fn fill(&mut self, from: &Bound<Vec<u8>>) -> Result<()> {
-        let from = from.as_ref().map(Vec::as_slice);
-        let to = self.to.as_ref().map(Vec::as_slice);
-        self.part = self.view.part(&self.slot, from, to)?;
-        self.from = self.part.next.take().map(Bound::Excluded);
-        self.of = EntriesOf::part(&self.of.scope, self.of.limits, &self.part);
-        Ok(())
+    /// Reads on; false at the end.
+    fn fill(&mut self) -> Result<bool> {
+        while !self.ready.fill(&mut self.part)? {
+            let Some(from) = self.from.take() else {
+                return Ok(false);
+            };
+            let from = from.as_ref().map(Vec::as_slice);
+            let to = self.to.as_ref().map(Vec::as_slice);
+            self.part = self.view.part(&self.slot, from, to)?;
+            self.from = self.part.next.take().map(Bound::Excluded);
+        }
+        Ok(true)
+    }
+
+    /// The next entry, which may expire, or is not there yet, or is an error.
+    #[inline(never)]
+    fn next_of_any(&mut self) -> Option<Result<Entry>> {
+        let next = self.advance();
+        if next.is_err() {
+            // It cannot go on; asked again it is at its end.
+            self.from = None;
+            self.part = Part::default();
+            self.ready.clear();
+        }
+        next.transpose()
     }
 
     pub(super) fn into_keys(self) -> Result<Keys> {
@@ -261,13 +156,13 @@ impl Iterator for Scan {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let next = self.advance();
-        if next.is_err() {
-            // It cannot go on; asked again it is at its end.
-            self.from = None;
-            self.part = Part::default();
+        if self.ready.lasting
+            && self.shared.enter().is_ok()
+            && let Some(entry) = self.ready.pop()
+        {
+            return Some(Ok(entry));
         }
-        next.transpose()
+        self.next_of_any()
     }
 }
 

@@ -12,16 +12,17 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::cell::has_expired;
 use crate::engine::Cell;
-use crate::engine::part::{Part, ScanCell, ScanEntry};
+use crate::engine::part::Part;
 use crate::engine::small_key::SmallKey;
 use crate::engine::table::{Slot, Stored};
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, Version};
 use crate::scope::Scope;
 use crate::state::cell;
+use crate::state::entry::{Entry, Ready};
 use crate::state::handle::{Place, Versioned, added, can_be, check_key, check_version};
 use crate::state::options::Limits;
-use crate::state::scan::{EntriesOf, Entry, Keys, prefix_range};
+use crate::state::scan::{Keys, prefix_range};
 use crate::state::transaction::{Transaction, writes_of_this_thread};
 use crate::state::ttl::SetOptions;
 use crate::value::Value;
@@ -327,7 +328,7 @@ impl<'a> TransactionScope<'a> {
         Ok(TransactionScan {
             transaction: self.transaction,
             slot,
-            of: entries_of(&self.scope, self.transaction, &Part::default()),
+            ready: Ready::new(&self.scope, self.limits().codec()),
             own: own.into_iter().peekable(),
             part: Part::default(),
             from: (!cleared).then_some(from),
@@ -359,7 +360,7 @@ impl<'a> TransactionScope<'a> {
             let (first, to) = (first.map(Vec::as_slice), to.map(Vec::as_slice));
             let mut part = self.transaction.view.part(slot, first, to)?;
             while let Some(entry) = part.pop() {
-                visitor(&entry.key, part.blocks().bytes(&entry.cell))?;
+                visitor(&entry.key(), entry.cell)?;
             }
             match part.next {
                 Some(next) => from = Bound::Excluded(next),
@@ -415,8 +416,7 @@ pub struct TransactionScan<'a> {
     slot: Arc<Slot>,
     own: Peekable<btree_map::IntoIter<SmallKey, Stored>>,
     part: Part,
-    /// What the entries of the part have in common.
-    of: Arc<EntriesOf>,
+    ready: Ready,
     from: Option<Bound<Vec<u8>>>,
     to: Bound<Vec<u8>>,
 }
@@ -425,22 +425,23 @@ pub struct TransactionScan<'a> {
 impl fmt::Debug for TransactionScan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TransactionScan")
-            .field("scope", &self.of.scope)
+            .field("scope", self.ready.scope())
             .field("transaction", &self.transaction)
             .finish_non_exhaustive()
     }
 }
 
 impl TransactionScan<'_> {
+    /// Sees to it that what the state has next is ready.
     fn fill(&mut self) -> Result<()> {
-        while self.part.is_empty()
+        while self.ready.front_key().is_none()
+            && !self.ready.fill(&mut self.part)?
             && let Some(from) = self.from.take()
         {
             let from = from.as_ref().map(Vec::as_slice);
             let to = self.to.as_ref().map(Vec::as_slice);
             self.part = self.transaction.view.part(&self.slot, from, to)?;
             self.from = self.part.next.take().map(Bound::Excluded);
-            self.of = entries_of(&self.of.scope, self.transaction, &self.part);
         }
         Ok(())
     }
@@ -448,46 +449,37 @@ impl TransactionScan<'_> {
     fn advance(&mut self) -> Result<Option<Entry>> {
         loop {
             self.fill()?;
-            let seen = self.part.front().map(|entry| &*entry.key);
+            let seen = self.ready.front_key();
             let mine = self.own.peek().map(|(key, _)| &**key);
-            let take_mine = match (seen, mine) {
-                (None, None) => return Ok(None),
-                (Some(_), None) => false,
-                (None, Some(_)) => true,
-                (Some(seen), Some(mine)) => mine <= seen,
+            let (take_mine, same) = match (seen, mine) {
+                (_, None) => (false, false),
+                (None, Some(_)) => (true, false),
+                (Some(seen), Some(mine)) => (mine <= seen, mine == seen),
             };
             let view = &self.transaction.view;
             if !take_mine {
-                let Some(entry) = self.part.pop() else {
+                let Some(entry) = self.ready.pop() else {
                     return Ok(None);
                 };
-                let cell = self.of.blocks.bytes(&entry.cell);
+                let cell = entry.cell();
                 if has_expired(cell, || view.time()) {
                     continue;
                 }
                 self.transaction.state.lock().read_cell(cell);
-                return Entry::new(entry, &self.of).map(Some);
+                return Ok(Some(entry));
+            }
+            if same {
+                self.ready.pop();
             }
             let Some((key, cell)) = self.own.next() else {
                 return Ok(None);
             };
-            if self.part.front().is_some_and(|seen| *seen.key == key[..]) {
-                self.part.pop();
-            }
             if let Some(cell) = cell.filter(|cell| !has_expired(cell, || view.time())) {
-                let entry = ScanEntry {
-                    key: (*key).into(),
-                    lsn: Lsn::ZERO,
-                    cell: ScanCell::Own(Cell::Memory(cell)),
-                };
-                return Entry::new(entry, &self.of).map(Some);
+                let entry = self.ready.one(key, Lsn::ZERO, Cell::Memory(cell));
+                return entry.map(Some);
             }
         }
     }
-}
-
-fn entries_of(scope: &Arc<Scope>, transaction: &Transaction, part: &Part) -> Arc<EntriesOf> {
-    EntriesOf::part(scope, transaction.shared.settings.limits.codec(), part)
 }
 
 impl Iterator for TransactionScan<'_> {
@@ -498,6 +490,7 @@ impl Iterator for TransactionScan<'_> {
         if next.is_err() {
             self.from = None;
             self.part = Part::default();
+            self.ready.clear();
         }
         next.transpose()
     }

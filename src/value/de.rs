@@ -217,6 +217,7 @@ impl<'de, S: Source<'de>> de::Deserializer<'de> for TokenDeserializer<'de, S> {
         self.elements(visitor)
     }
 
+    #[inline]
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.token {
             Token::Bytes(bytes) => visitor.visit_borrowed_bytes(bytes),
@@ -224,6 +225,7 @@ impl<'de, S: Source<'de>> de::Deserializer<'de> for TokenDeserializer<'de, S> {
         }
     }
 
+    #[inline]
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         self.deserialize_bytes(visitor)
     }

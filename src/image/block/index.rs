@@ -1,5 +1,6 @@
-//! Owns finding an entry of a block by the hash of its key: one look beside the block and
-//! one at the entry, where a search looks at one entry after the other.
+//! Owns finding an entry of a block by the hash of its key, behind what all keys of the
+//! block begin with: one look beside the block and one at the entry, where a search looks
+//! at one entry after the other.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -31,8 +32,8 @@ impl KeyIndex {
     }
 
     /// Adds the entry that begins at `start`.
-    pub(super) fn insert(&mut self, key: &[u8], start: usize) {
-        let hash = xxh3_64(key);
+    pub(super) fn insert(&mut self, suffix: &[u8], start: usize) {
+        let hash = xxh3_64(suffix);
         let mask = self.0.len().wrapping_sub(1);
         let mut at = hash as usize & mask;
         while let Some(word) = self.0.get_mut(at) {
@@ -44,10 +45,10 @@ impl KeyIndex {
         }
     }
 
-    /// What `look` makes of where an entry begins that may have this key.
+    /// What `look` makes of where an entry begins that may have this suffix.
     #[inline]
-    pub(super) fn find<T>(&self, key: &[u8], look: impl Fn(usize) -> Option<T>) -> Option<T> {
-        let hash = xxh3_64(key);
+    pub(super) fn find<T>(&self, suffix: &[u8], look: impl Fn(usize) -> Option<T>) -> Option<T> {
+        let hash = xxh3_64(suffix);
         let mask = self.0.len().wrapping_sub(1);
         let mut at = hash as usize & mask;
         loop {

@@ -50,6 +50,12 @@ proptest! {
         prop_assert_eq!(bytes.len(), len);
         let block = Block::parse(bytes).unwrap();
         prop_assert_eq!(block.live_bytes(), live as u64);
+        for skip in 0..=head.len() {
+            let behind = |key: &Vec<u8>| key.get(skip..).unwrap_or_default().is_ascii();
+            // What is said to be ASCII is.
+            prop_assert!(!block.is_ascii_behind(skip) || map.keys().all(behind));
+        }
+        prop_assert!(block.is_ascii_behind(head.len()));
         let entries = (0..block.len()).map(|n| block.entry(n).unwrap());
         let back = entries.map(|e| (e.key(), (e.lsn.get(), e.cell.to_vec()))).collect::<Vec<_>>();
         prop_assert_eq!(&back, &map.clone().into_iter().collect::<Vec<_>>());
@@ -61,10 +67,20 @@ proptest! {
         for probe in probes.chain(map.keys().cloned()) {
             let found = block.find(&probe);
             prop_assert_eq!(indexed.find(&probe), found);
+            for cut in 0..=probe.len() {
+                let (start, rest) = probe.split_at(cut);
+                prop_assert_eq!(block.find_joined(start, rest), found);
+                prop_assert_eq!(indexed.find_joined(start, rest), found);
+            }
             let found = found.map(|(lsn, cell)| (lsn.get(), block.cell(cell).to_vec()));
             prop_assert_eq!(found.as_ref(), map.get(&probe));
             let below = map.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(&probe[..]))).count();
             prop_assert_eq!(block.lower_bound(&probe), below);
+            for from in 0..=map.len() {
+                for to in [from, from.midpoint(map.len()), map.len()] {
+                    prop_assert_eq!(block.lower_bound_in(from..to, &probe), below.clamp(from, to));
+                }
+            }
             for entry in block.entries_from(0) {
                 prop_assert_eq!(entry.cmp_key(&probe), entry.key().cmp(&probe));
             }

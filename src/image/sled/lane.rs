@@ -8,13 +8,17 @@
 
 use std::any::Any;
 use std::fmt;
+use std::hint;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+
+use crate::{clock, sync};
 
 type Job<T> = Box<dyn FnOnce(&T) + Send>;
 
@@ -26,6 +30,17 @@ const IDLE_FOR: Duration = Duration::from_secs(10);
 
 /// The threads that wait for a lane.
 static IDLE: Mutex<Vec<(ThreadId, Sender<Life>)>> = Mutex::new(Vec::new());
+
+/// How long somebody looks for a message before it sleeps: to wake a thread takes longer
+/// than most calls do.
+const AWAKE_FOR: Duration = Duration::from_micros(50);
+
+/// So often it looks between two looks at the clock.
+const LOOKS: usize = 32;
+
+/// Who looked in vain sleeps at once so many times: on a processor that others want too,
+/// the other side waits for whoever stays awake.
+const SLEEPS: usize = 64;
 
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,6 +64,49 @@ impl<R> Pending<R> {
     }
 }
 
+/// Looks for messages that come soon, as long as there were some.
+#[derive(Debug)]
+struct Lookout {
+    /// So many times it does not look.
+    sleeps: AtomicUsize,
+}
+
+impl Lookout {
+    fn new() -> Self {
+        // With one processor there is nothing to look for.
+        let sleeps = match sync::cores() {
+            1 => usize::MAX,
+            _ => 0,
+        };
+        Self {
+            sleeps: AtomicUsize::new(sleeps),
+        }
+    }
+
+    /// A message that comes soon.
+    fn soon<M>(&self, messages: &Receiver<M>) -> Option<M> {
+        let sleeps = self.sleeps.load(Ordering::Relaxed);
+        if sleeps > 0 {
+            self.sleeps.store(sleeps - 1, Ordering::Relaxed);
+            return messages.try_recv().ok();
+        }
+        let begun = clock::monotonic();
+        loop {
+            for _ in 0..LOOKS {
+                match messages.try_recv() {
+                    Ok(message) => return Some(message),
+                    Err(TryRecvError::Disconnected) => return None,
+                    Err(TryRecvError::Empty) => hint::spin_loop(),
+                }
+            }
+            if begun.elapsed() >= AWAKE_FOR {
+                self.sleeps.store(SLEEPS, Ordering::Relaxed);
+                return None;
+            }
+        }
+    }
+}
+
 impl<R> fmt::Debug for Pending<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Pending")
@@ -58,6 +116,10 @@ impl<R> fmt::Debug for Pending<R> {
 /// A thread that owns a `T` and does one call after the other with it.
 pub(super) struct Lane<T> {
     jobs: Mutex<Option<Sender<Job<T>>>>,
+    /// How many wait for an answer.
+    waiting: AtomicUsize,
+    /// Of who waits.
+    lookout: Lookout,
     /// Gets the word when the thread has dropped its `T`.
     ended: Mutex<Receiver<Result<(), NoAnswer>>>,
 }
@@ -86,7 +148,9 @@ impl<T: 'static> Lane<T> {
                 Err(panicked) => return drop(made.send(Err(panicked))),
             };
             if made.send(Ok(Ok(()))).is_ok() {
-                for job in queue {
+                let lookout = Lookout::new();
+                let next = || lookout.soon(&queue).or_else(|| queue.recv().ok());
+                while let Some(job) = next() {
                     // The job answers for its own panic; what is caught here comes
                     // from dropping an answer that nobody waits for.
                     let _ = guarded(|| job(&content));
@@ -98,6 +162,8 @@ impl<T: 'static> Lane<T> {
         Ok(match making.recv_timeout(deadline) {
             Ok(Ok(Ok(()))) => Ok(Ok(Self {
                 jobs: Mutex::new(Some(jobs)),
+                waiting: AtomicUsize::new(0),
+                lookout: Lookout::new(),
                 ended: Mutex::new(ended),
             })),
             Ok(Ok(Err(error))) => Ok(Err(error)),
@@ -112,7 +178,16 @@ impl<T: 'static> Lane<T> {
         deadline: Duration,
         call: impl FnOnce(&T) -> R + Send + 'static,
     ) -> Result<R, NoAnswer> {
-        self.begin(call)?.wait(deadline)
+        let pending = self.begin(call)?;
+        // Of many that wait nobody is to keep a processor from the thread.
+        let alone = self.waiting.fetch_add(1, Ordering::Relaxed) == 0;
+        let soon = match alone {
+            true => self.lookout.soon(&pending.0),
+            false => None,
+        };
+        let answer = soon.unwrap_or_else(|| pending.wait(deadline));
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        answer
     }
 
     /// Has `call` done in the thread, behind those that were begun before.

@@ -15,7 +15,7 @@ use crate::codec::cell::deadline;
 use crate::engine::{Batch, Op, SlotBatch};
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, Version};
-use crate::state::scan::Entry;
+use crate::state::entry::Entry;
 use crate::sync::atomic::Ordering;
 
 /// The most entries that one commit evicts.

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use crate::codec;
 use crate::codec::cell::{has_expired, put_head, value};
-use crate::engine::part::{Part, ScanEntry};
+use crate::engine::part::Part;
 use crate::engine::table::{Slot, Stored};
 use crate::engine::{Cell, Engine};
 use crate::error::{Corruption, Error, Result};
@@ -211,7 +211,7 @@ impl Reader {
         }
     }
 
-    fn front(&mut self) -> Result<Option<&ScanEntry>> {
+    fn front_key(&mut self) -> Result<Option<&[u8]>> {
         while self.part.is_empty()
             && let Some(from) = self.from.take()
         {
@@ -227,18 +227,18 @@ impl Reader {
             };
             self.from = self.part.next.take().map(Bound::Excluded);
         }
-        Ok(self.part.front())
+        Ok(self.part.front_key())
     }
 
     /// Passes over what is before a key.
-    fn seek(&mut self, key: &[u8]) -> Result<Option<&ScanEntry>> {
-        while self.part.front().is_some_and(|front| *front.key < *key) {
+    fn seek(&mut self, key: &[u8]) -> Result<Option<&[u8]>> {
+        while self.part.front_key().is_some_and(|front| front < key) {
             self.part.pop();
         }
         if self.part.is_empty() && self.from.is_some() {
             self.from = Some(Bound::Included(key.to_vec()));
         }
-        self.front()
+        self.front_key()
     }
 }
 
@@ -256,10 +256,10 @@ impl Source {
             Self::Own(own) => own.peek().map(|(key, _)| key.as_slice()),
             Self::Layer(reader, skip) => {
                 let skip = *skip;
-                let front = reader.front()?;
-                front.map(|front| front.key.get(skip..).unwrap_or_default())
+                let front = reader.front_key()?;
+                front.map(|front| front.get(skip..).unwrap_or_default())
             }
-            Self::Real(reader) => reader.front()?.map(|front| &*front.key),
+            Self::Real(reader) => reader.front_key()?,
         })
     }
 
@@ -272,16 +272,16 @@ impl Source {
             }),
             Self::Layer(reader, skip) => match reader.part.pop() {
                 None => None,
-                Some(ScanEntry { key, cell, .. }) => Some(Entry {
-                    key: key.get(*skip..).unwrap_or_default().to_vec(),
+                Some(entry) => Some(Entry {
+                    key: entry.key().get(*skip..).unwrap_or_default().to_vec(),
                     lsn: Lsn::ZERO,
-                    cell: unstaged(reader.part.blocks().bytes(&cell))?.map(Cell::Memory),
+                    cell: unstaged(entry.cell)?.map(Cell::Memory),
                 }),
             },
             Self::Real(reader) => reader.part.pop().map(|entry| Entry {
-                key: entry.key.to_vec(),
+                key: entry.key().to_vec(),
                 lsn: entry.lsn,
-                cell: Some(reader.part.blocks().cell(entry.cell)),
+                cell: Some(entry.to_cell()),
             }),
         })
     }
@@ -394,8 +394,7 @@ impl Scopes {
             see(prefix);
         }
         for layer in &mut self.layers {
-            if let Some(entry) = layer.seek(&at)? {
-                let key = &entry.key;
+            if let Some(key) = layer.seek(&at)? {
                 see(key.get(..scope_len(key)?).unwrap_or_default());
             }
         }

@@ -13,6 +13,7 @@ use super::{not_all, wrapped};
 use crate::value::fault::Fault;
 
 /// Hands bytes over as a list, and sees to it that all of them were taken.
+#[inline]
 pub(super) fn visit_bytes<'de, V: Visitor<'de>>(
     bytes: &[u8],
     visitor: V,
