@@ -1,6 +1,7 @@
 //! Owns time and randomness. Nothing else in the crate asks the machine for
 //! either, so that a test can supply its own.
 
+use std::cell::Cell;
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -101,6 +102,35 @@ pub(crate) fn micros(duration: Duration) -> u64 {
 /// that another library lets go of late.
 pub(crate) fn pause(duration: Duration) {
     sync::pause(duration);
+}
+
+/// How long work goes on that nobody waits for, before others have the processor.
+const TURN: Duration = Duration::from_millis(1);
+
+/// How long they have it, at least.
+const AWAY: Duration = Duration::from_micros(50);
+
+sync::thread_local! {
+    /// When this thread last gave way.
+    static GAVE_WAY: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Lets others have the processor now and then. Work that nobody waits for calls it between two
+/// steps of some dozen microseconds: else, where there are more threads than processors, whoever
+/// makes a commit waits for a slice of the scheduler, four milliseconds and more. By a short
+/// sleep and not by a yield, which on Linux costs the thread a slice each time.
+pub(crate) fn give_way() {
+    GAVE_WAY.with(|gave_way| {
+        let now = monotonic();
+        match gave_way.get() {
+            Some(last) if now.duration_since(last) < TURN => {}
+            Some(_) => {
+                pause(AWAY);
+                gave_way.set(Some(monotonic()));
+            }
+            None => gave_way.set(Some(now)),
+        }
+    });
 }
 
 /// Sixteen random bytes from the operating system.

@@ -5,6 +5,7 @@ use super::changes::TakeChanges;
 use super::image_state::Image;
 use super::snapshot::Section;
 use super::table::Stored;
+use crate::clock;
 use crate::ids::{BlockId, Lsn};
 use crate::image::ahead::Ahead;
 use crate::image::block::{Block, BlockBuilder};
@@ -123,6 +124,7 @@ impl<'a> Merge<'a> {
                 meta.live_bytes,
                 meta.deadline,
             )?;
+            clock::give_way();
             self.moved.push((meta.id, copy.id));
             self.blocks.push(copy);
         }
@@ -210,6 +212,7 @@ impl<'a> Merge<'a> {
             .sink
             .put(&bytes, &first_key, entries, live_bytes, deadline)?;
         self.blocks.push(meta);
+        clock::give_way();
         Ok(())
     }
 

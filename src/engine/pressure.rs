@@ -195,6 +195,7 @@ impl Engine {
             self.held.fetch_sub(bytes, Ordering::Relaxed);
             drop(tables);
             self.slots.forget_idle(slot);
+            clock::give_way();
         }
         // Under the lock, so that nobody misses it between looking and waiting.
         let _pressure = self.room_lock.lock();

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::checkpoint::Sealed;
 use super::image_state::Image;
 use super::{Disk, Engine};
+use crate::clock;
 use crate::error::Result;
 use crate::image::manifest::Manifest;
 use crate::image::store::Blocks;
@@ -134,6 +135,7 @@ fn changes_so_many(old: &Image, sealed: &Sealed, enough: usize) -> bool {
     };
     let mut full = Vec::new();
     for slot in &sealed.slots {
+        clock::give_way();
         let tables = slot.write().sealed(old.generation, sealed.generation);
         for table in tables {
             if table.cleared(sealed.lsn).is_some() {

@@ -38,7 +38,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, StoreId};
 use crate::image::manifest::schema_extension;
-use crate::vfs::{OpenMode, Vfs, VfsFile};
+use crate::vfs::{OpenMode, Vfs, VfsFile, write_gently};
 
 pub(crate) use packer::Packer;
 pub(crate) use reader::{Section, SnapshotReader, read_back, verify};
@@ -141,6 +141,8 @@ pub(crate) struct SnapshotWriter {
     buffer: Vec<u8>,
     /// Where in the file the buffer belongs.
     offset: u64,
+    /// What the disk may not have yet.
+    ahead: u64,
 }
 
 impl fmt::Debug for SnapshotWriter {
@@ -175,6 +177,7 @@ impl SnapshotWriter {
             last_first_key: None,
             buffer,
             offset: 0,
+            ahead: 0,
         })
     }
 
@@ -246,7 +249,7 @@ impl SnapshotWriter {
     }
 
     fn write_buffer(&mut self) -> Result<()> {
-        let written = self.file.write_at(&self.buffer, self.offset);
+        let written = write_gently(&*self.file, &self.buffer, self.offset, &mut self.ahead);
         written.map_err(|e| Error::io("write", &self.path, e))?;
         self.offset += self.buffer.len() as u64;
         self.buffer.clear();

@@ -144,6 +144,7 @@ impl Engine {
                 meta.live_bytes,
             )?;
             told(block.bytes().len() as u64)?;
+            clock::give_way();
         }
         Ok(writer.finish()?)
     }

@@ -25,7 +25,6 @@ use crate::clock;
 use crate::ids::BlockId;
 use crate::image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering};
 
 use lane::{Lane, NoAnswer, Pending};
 
@@ -40,8 +39,10 @@ const CACHE_BYTES_MIN: u64 = 1024 * 1024;
 /// after some changes, and uses the old room again only when a whole segment is free.
 const GROWTH: u64 = 3;
 
-/// After so many bytes sled is asked to write, so that what is free can be believed.
-const UNWRITTEN_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// After so many bytes sled is asked to write. By itself it writes a whole segment at once, for
+/// which commits wait: two milliseconds at the disk, and up to eight for a processor, since the
+/// kernel copies it without a break.
+const FLUSH_BYTES: usize = 128 * 1024;
 
 /// How many pieces a leaf of sled's holds, about.
 const LEAF_PIECES: usize = 4;
@@ -117,7 +118,6 @@ impl ImageBackend for SledBackend {
             folder: folder.to_path_buf(),
             deadline,
             spare_bytes: self.options.spare_bytes,
-            unwritten: AtomicU64::new(0),
             writing: Mutex::new(None),
             writer,
             reader,
@@ -175,8 +175,6 @@ struct SledImage {
     folder: PathBuf,
     deadline: Duration,
     spare_bytes: u64,
-    /// Bytes that sled was given, and may not have asked the disk for yet.
-    unwritten: AtomicU64,
     /// The pieces that were put last, on their way: whoever puts goes on meanwhile.
     writing: Mutex<Option<Writing>>,
     writer: Lane<sled::Db>,
@@ -191,8 +189,6 @@ struct Writing {
     done: Pending<sled::Result<()>>,
     /// The lowest of their numbers.
     first: Option<BlockId>,
-    /// sled then asks the disk for all that it was given.
-    flushes: bool,
 }
 
 impl SledImage {
@@ -237,13 +233,7 @@ impl SledImage {
     /// Waits for the pieces that are on their way.
     fn settle(&self, writing: &mut Option<Writing>) -> Result<(), ImageError> {
         match writing.take() {
-            Some(writing) => {
-                self.answered("put", writing.done.wait(self.deadline))?;
-                if writing.flushes {
-                    self.unwritten.store(0, Ordering::Relaxed);
-                }
-                Ok(())
-            }
+            Some(writing) => self.answered("put", writing.done.wait(self.deadline)),
             None => Ok(()),
         }
     }
@@ -255,20 +245,11 @@ impl SledImage {
         self.usable(op)?;
         let free = files::free_bytes(&self.folder);
         let free = free.map_err(|e| io_error(op, &self.folder, &e))?;
-        let unwritten = self.unwritten.fetch_add(bytes as u64, Ordering::Relaxed);
-        let needed = self.spare_bytes + GROWTH * (unwritten + bytes as u64);
+        let needed = self.spare_bytes + GROWTH * bytes as u64;
         if free < needed {
-            self.unwritten.fetch_sub(bytes as u64, Ordering::Relaxed);
             let reason = format!("it needs {needed} bytes of room on the disk, {free} are free");
             return Err(ImageError::new(op, ImageErrorKind::Full, reason));
         }
-        Ok(())
-    }
-
-    /// Lets sled take from the disk what it was given.
-    fn write_out(&self, op: &'static str) -> Result<(), ImageError> {
-        self.ask(&self.writer, op, |db| db.flush().map(drop))?;
-        self.unwritten.store(0, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -284,7 +265,13 @@ impl Image for SledImage {
         }
         let keys: Vec<_> = ids.iter().map(|id| key(*id)).collect();
         self.ask(&self.reader, "get", move |db| {
-            let piece = |key| Ok(db.get(key)?.map(|piece| piece.to_vec()));
+            let many = keys.len() > LEAF_PIECES;
+            let piece = |key| {
+                if many {
+                    clock::give_way();
+                }
+                Ok(db.get(key)?.map(|piece| piece.to_vec()))
+            };
             let pieces = keys.iter().map(piece).collect();
             // Whoever asks for many asks for each once. sled looks for what it may
             // forget when a shard of its cache was used 64 times: until then it would
@@ -303,7 +290,6 @@ impl Image for SledImage {
         let mut writing = self.writing.lock();
         self.settle(&mut writing)?;
         self.require_room("put", bytes)?;
-        let flushes = self.unwritten.load(Ordering::Relaxed) > UNWRITTEN_BYTES_MAX;
         let first = pieces.iter().map(|(id, _)| *id).min();
         // One by one: a `sled::Batch` writes no faster, deletes up to twice as slowly,
         // and buys an atomicity that nobody here needs.
@@ -314,25 +300,26 @@ impl Image for SledImage {
             // The empty neighbour makes leaves of half as many pieces: a leaf is read,
             // kept in memory, and written where a piece goes, as a whole.
             for (id, _) in &pieces {
+                clock::give_way();
                 for place in [&key(*id)[..], &neighbour(*id)] {
                     // A piece that is there stays until its successor takes its place.
                     let _ = db.compare_and_swap(place, None::<&[u8]>, Some(&[][..]))?;
                 }
             }
+            let mut given = 0;
             for (id, piece) in pieces {
+                clock::give_way();
+                given += piece.len();
                 db.insert(key(id), piece)?;
+                if given >= FLUSH_BYTES {
+                    given = 0;
+                    db.flush()?;
+                }
             }
-            match flushes {
-                true => db.flush().map(drop),
-                false => Ok(()),
-            }
+            db.flush().map(drop)
         });
         let done = done.map_err(|e| self.end(unanswered("put", e, self.deadline)))?;
-        *writing = Some(Writing {
-            done,
-            first,
-            flushes,
-        });
+        *writing = Some(Writing { done, first });
         Ok(())
     }
 
@@ -342,6 +329,7 @@ impl Image for SledImage {
             let ids = ids.to_vec();
             self.ask(&self.writer, "delete", move |db| {
                 ids.into_iter().try_for_each(|id| {
+                    clock::give_way();
                     db.remove(neighbour(id))?;
                     db.remove(key(id)).map(drop)
                 })
@@ -372,7 +360,7 @@ impl Image for SledImage {
 
     fn sync(&self) -> Result<(), ImageError> {
         self.settle(&mut self.writing.lock())?;
-        self.write_out("sync")?;
+        self.ask(&self.writer, "sync", |db| db.flush().map(drop))?;
         // Here, not in the lane: the kernel may take long without anything being wrong.
         let synced = files::sync_tree(&self.folder);
         synced.map_err(|e| self.end(io_error("sync", &self.folder, &e)))

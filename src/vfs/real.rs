@@ -1,5 +1,5 @@
 //! Owns the file system of the machine: each call of [`Vfs`] as the one or two
-//! system calls that it is.
+//! system calls that it is, but for large files, which are removed step by step.
 //!
 //! What must stay true: nothing is buffered, and no call is made twice but one
 //! that a signal interrupted or that moved only a part of the bytes. A failed
@@ -7,15 +7,25 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
-use rustix::fs::{AtFlags, StatxFlags, statx};
+use rustix::fs::{Advice, AtFlags, StatxFlags, fadvise, statx};
 
 use super::{DirEntry, OpenMode, Vfs, VfsFile, VfsLock};
+use crate::sync;
 
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
+
+/// A file that is removed is freed so many bytes at a time, or in so many steps.
+const FREED_BYTES: u64 = 1024 * 1024;
+const FREED_STEPS: u64 = 1024;
+
+/// How long the disk is left to others behind each.
+const FREED_PAUSE: Duration = Duration::from_micros(500);
 
 /// The file system of the machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,7 +43,15 @@ impl Vfs for RealVfs {
                 .create_new(true)
                 .mode(FILE_MODE),
         };
-        Ok(Box::new(RealFile(options.open(path)?)))
+        let file = options.open(path)?;
+        // Says to whoever removes it meanwhile that somebody has it open.
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) if file.metadata()?.nlink() == 0 => {
+                Err(ErrorKind::NotFound.into())
+            }
+            // Not every file system has locks, and others may have theirs.
+            _ => Ok(Box::new(RealFile(file))),
+        }
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -79,10 +97,17 @@ impl Vfs for RealVfs {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
+        remove(path)
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(path)? {
+            // What stays is met again.
+            let _ = entry.and_then(|entry| match entry.file_type()?.is_file() {
+                true => remove(&entry.path()),
+                false => Ok(()),
+            });
+        }
         fs::remove_dir_all(path)
     }
 
@@ -104,6 +129,38 @@ impl Vfs for RealVfs {
             Err(TryLockError::Error(e)) => Err(e),
         }
     }
+}
+
+/// Removes a file, and frees what it took piece by piece: a file system that discards what is
+/// free holds up every sync for the time that it takes, ten milliseconds for 32 megabytes. Where
+/// somebody has the file open, who may read it to its end, it is freed when that is closed.
+fn remove(path: &Path) -> io::Result<()> {
+    // Nothing but a file is opened: that of a pipe would wait for its other end.
+    let large = fs::symlink_metadata(path).is_ok_and(|m| m.is_file() && m.len() > FREED_BYTES);
+    let opened = large.then(|| OpenOptions::new().write(true).open(path));
+    fs::remove_file(path)?;
+    // Whoever cannot be asked to go step by step goes at once.
+    if let Some(Ok(file)) = opened {
+        let _ = free(&file);
+    }
+    Ok(())
+}
+
+fn free(file: &File) -> io::Result<()> {
+    let found = file.metadata()?;
+    // It may have another name, that of a copy by a link.
+    if found.nlink() > 0 || file.try_lock().is_err() {
+        return Ok(());
+    }
+    let mut len = found.len();
+    let step = FREED_BYTES.max(len / FREED_STEPS);
+    while len > step {
+        len -= step;
+        file.set_len(len)?;
+        file.sync_data()?;
+        sync::pause(FREED_PAUSE);
+    }
+    Ok(())
 }
 
 fn described(name: String, metadata: &fs::Metadata) -> DirEntry {
@@ -159,6 +216,11 @@ impl VfsFile for RealFile {
             0 => Err(io::Error::new(ErrorKind::NotFound, "the file was removed")),
             _ => Ok(()),
         }
+    }
+
+    fn write_out(&self, offset: u64, len: u64) {
+        // Of what it is to forget, the kernel writes out what it has not written yet.
+        let _ = fadvise(&self.0, offset, NonZeroU64::new(len), Advice::DontNeed);
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -225,6 +287,67 @@ mod tests {
         let reader = RealVfs.open(&path, OpenMode::Read).unwrap();
         assert!(reader.write_at(b"x", 0).is_err());
         assert!(file.write_at(b"x", u64::MAX).is_err());
+    }
+
+    /// A file of three steps and a half under this name.
+    fn large(path: &Path) -> Vec<u8> {
+        let bytes: Vec<u8> = (0..FREED_BYTES * 7 / 2).map(|at| at as u8 | 1).collect();
+        fs::write(path, &bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn what_a_large_file_took_is_freed_step_by_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join("inside");
+        fs::create_dir(&inside).unwrap();
+        let paths = [folder.path().join("file"), inside.join("file")];
+        // Opened past the trait, so nobody knows.
+        let [alone, below] = paths.map(|path| {
+            large(&path);
+            File::open(path).unwrap()
+        });
+        RealVfs.remove_file(&folder.path().join("file")).unwrap();
+        RealVfs.remove_dir_all(&inside).unwrap();
+        assert_eq!(RealVfs.read_dir(folder.path()).unwrap(), []);
+        for left in [alone, below] {
+            let left = left.metadata().unwrap().len();
+            assert!((1..=FREED_BYTES).contains(&left), "{left} bytes");
+        }
+    }
+
+    #[test]
+    fn a_removed_file_is_read_to_its_end_by_who_has_it_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let bytes = large(&path);
+        let file = RealVfs.open(&path, OpenMode::Read).unwrap();
+        RealVfs.remove_file(&path).unwrap();
+        let mut read = vec![0; bytes.len()];
+        assert_eq!(file.read_at(&mut read, 0).unwrap(), bytes.len());
+        assert!(read == bytes);
+    }
+
+    #[test]
+    fn a_file_with_another_name_keeps_its_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, copy) = (folder.path().join("file"), folder.path().join("copy"));
+        let bytes = large(&path);
+        fs::hard_link(&path, &copy).unwrap();
+        symlink(&copy, folder.path().join("link")).unwrap();
+        RealVfs.remove_file(&path).unwrap();
+        RealVfs.remove_file(&folder.path().join("link")).unwrap();
+        assert!(fs::read(&copy).unwrap() == bytes);
+    }
+
+    #[test]
+    fn a_pipe_is_removed_without_its_other_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        RealVfs.remove_file(&path).unwrap();
+        assert_eq!(RealVfs.metadata(&path).unwrap(), None);
     }
 
     #[test]

@@ -189,7 +189,6 @@ fn the_first_failure_ends_the_image() {
         let folder = dir.path().to_path_buf();
         SledImage {
             spare_bytes: 0,
-            unwritten: AtomicU64::new(0),
             writing: Mutex::new(None),
             folder,
             deadline: DEADLINE,

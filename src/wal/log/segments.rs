@@ -93,33 +93,41 @@ impl Log {
 
     /// Gives up segments whose every LSN is at most `upto`. Returns how many.
     pub(crate) fn trim(&self, upto: Lsn) -> Result<usize> {
-        let mut pool = self.pool.lock();
         let mut count = 0;
-        // One at a time: what could not be given up is still known, and tried again.
-        while let Some(oldest) = self.oldest(upto) {
-            let path = &oldest.path;
-            let wanted = pool.spares.len() < self.options.spare_segments_max
-                && oldest.capacity >= self.disk.lock().current.capacity;
-            if wanted {
-                let spare = self.folder.join(format!("{:016x}.spare", oldest.id.get()));
-                self.vfs
-                    .rename(path, &spare)
-                    .map_err(|e| Error::io("set aside", path, e))?;
-                pool.spares.push((spare, oldest.capacity));
-            } else {
-                self.remove(path)?;
-            }
-            let mut disk = self.disk.lock();
-            disk.sealed.remove(0);
-            disk.base = oldest.last;
-            self.note_segments(&disk);
-            drop(disk);
-            // Each before the next one goes: where the power was lost, what is left is
-            // a chain from some segment on, never one with a hole.
-            self.sync_folder()?;
+        // One at a time: what could not be given up is still known, and tried again. A large
+        // file takes its time to go, and whoever makes the next segment comes in between.
+        while self.trim_oldest(upto)? {
             count += 1;
         }
         Ok(count)
+    }
+
+    fn trim_oldest(&self, upto: Lsn) -> Result<bool> {
+        let mut pool = self.pool.lock();
+        let Some(oldest) = self.oldest(upto) else {
+            return Ok(false);
+        };
+        let path = &oldest.path;
+        let wanted = pool.spares.len() < self.options.spare_segments_max
+            && oldest.capacity >= self.disk.lock().current.capacity;
+        if wanted {
+            let spare = self.folder.join(format!("{:016x}.spare", oldest.id.get()));
+            self.vfs
+                .rename(path, &spare)
+                .map_err(|e| Error::io("set aside", path, e))?;
+            pool.spares.push((spare, oldest.capacity));
+        } else {
+            self.remove(path)?;
+        }
+        let mut disk = self.disk.lock();
+        disk.sealed.remove(0);
+        disk.base = oldest.last;
+        self.note_segments(&disk);
+        drop(disk);
+        // Each before the next one goes: where the power was lost, what is left is
+        // a chain from some segment on, never one with a hole.
+        self.sync_folder()?;
+        Ok(true)
     }
 
     /// The oldest segment, if its every LSN is at most `upto` and the one that follows
