@@ -47,7 +47,7 @@ pub(crate) fn for_each(
     });
     loop {
         while let Some(entry) = part.pop() {
-            visitor(&entry.key, entry.lsn, part.blocks().bytes(&entry.cell))?;
+            visitor(&entry.key(), entry.lsn, entry.cell)?;
         }
         let Some(after) = part.next.take() else {
             return Ok(());
