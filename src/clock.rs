@@ -105,7 +105,7 @@ pub(crate) fn pause(duration: Duration) {
 }
 
 /// How long work goes on that nobody waits for, before others have the processor.
-const TURN: Duration = Duration::from_millis(1);
+const TURN: Duration = Duration::from_millis(2);
 
 /// How long they have it, at least.
 const AWAY: Duration = Duration::from_micros(50);
@@ -122,7 +122,7 @@ sync::thread_local! {
 /// Lets others have the processor now and then. Work that nobody waits for calls it between two
 /// steps of some dozen microseconds: else, where there are more threads than processors, whoever
 /// makes a commit waits for a slice of the scheduler, four milliseconds and more. By a short
-/// sleep and not by a yield, which on Linux costs the thread a slice each time. It takes about a
+/// sleep and not by a yield, which on Linux costs the thread a slice each time. It takes a
 /// tenth of the thread's time at most.
 pub(crate) fn give_way() {
     GIVES_WAY.with(|gives_way| {
