@@ -10,6 +10,7 @@ use super::small_key::SmallKey;
 use super::table::{SlotState, Stored, Table};
 use crate::codec::cell::deadline;
 use crate::ids::Lsn;
+use crate::image::block::LINE_BYTES;
 
 /// How many entries a scan takes at a time.
 pub(super) const PART_ENTRIES: usize = 512;
@@ -22,9 +23,6 @@ const COPIED_BYTES: usize = 512;
 
 /// So many values are asked for at once before they are copied.
 const ASKED_AT_ONCE: usize = 32;
-
-/// The bytes of one line of the processor's caches.
-const LINE_BYTES: usize = 64;
 
 /// Entries of memory in order, with keys that are deleted.
 #[derive(Debug, Default)]
