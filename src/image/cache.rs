@@ -15,7 +15,7 @@ use crate::sync;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// What a cached block costs beside its bytes, roughly.
-const CACHED_BYTES: u64 = 128;
+const CACHED_BYTES: u64 = 176;
 
 /// The size of a common block, from which the cache guesses how many it will hold.
 const COMMON_BLOCK_BYTES: u64 = 16 * 1024;
