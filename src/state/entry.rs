@@ -209,13 +209,19 @@ impl Ready {
         &self.of.scope
     }
 
+    /// True where all are given out.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.next >= self.end
+    }
+
     /// The first of them.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<Entry> {
-        let number = self.next;
-        if number >= self.end {
+        if self.is_empty() {
             return None;
         }
+        let number = self.next;
         self.next += 1;
         let of = Arc::clone(&self.of);
         Some(Entry { of, number })
@@ -223,7 +229,7 @@ impl Ready {
 
     /// The key of the first of them.
     pub(super) fn front_key(&self) -> Option<&[u8]> {
-        (self.next < self.end).then(|| self.of.key(self.next).as_bytes())
+        (!self.is_empty()).then(|| self.of.key(self.next).as_bytes())
     }
 
     /// Goes on with the next entries of a part, once all are given out; false where it has

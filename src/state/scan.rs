@@ -103,11 +103,11 @@ impl Scan {
 
     fn advance(&mut self) -> Result<Option<Entry>> {
         loop {
+            if self.ready.is_empty() && !self.fill()? {
+                return Ok(None);
+            }
             self.shared.enter()?;
             let Some(entry) = self.ready.pop() else {
-                if !self.fill()? {
-                    return Ok(None);
-                }
                 continue;
             };
             if !has_expired(entry.cell(), || self.shared.engine.now()) {
