@@ -25,6 +25,15 @@ const PIECE_BYTES: usize = 256 * 1024;
 /// How long the disk is left to others behind each piece.
 const PIECE_PAUSE: Duration = Duration::from_micros(300);
 
+pub use real::RealVfs;
+
+/// What nobody waits for goes to the disk in pieces of so many bytes: some tenths of a
+/// millisecond of its time.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// How long the disk is left to others behind each piece.
+const PIECE_PAUSE: Duration = Duration::from_micros(300);
+
 /// So many bytes may be ahead of a disk that is slower than pieces come.
 const AHEAD_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -147,7 +156,7 @@ pub(crate) fn write_file_atomically(vfs: &dyn Vfs, path: &Path, bytes: &[u8]) ->
         vfs.remove_file(&temporary)?;
     }
     let file = vfs.open(&temporary, OpenMode::Create)?;
-    write_gently(&*file, bytes, 0, &mut 0)?;
+    write_gently(&*file, bytes, 0)?;
     file.sync()?;
     drop(file);
     vfs.rename(&temporary, path)?;
@@ -156,26 +165,15 @@ pub(crate) fn write_file_atomically(vfs: &dyn Vfs, path: &Path, bytes: &[u8]) ->
 
 /// Writes much beside those who wait for the disk. A sync waits until the disk has all that it
 /// was given before, whoever gave it: thirty megabytes at once hold up each commit meanwhile for
-/// thirty milliseconds. So they go piece by piece, and the disk is free in between. `ahead` counts
-/// what was written of this file and may not have reached the disk; nothing is durable yet.
-pub(crate) fn write_gently(
-    file: &dyn VfsFile,
-    bytes: &[u8],
-    offset: u64,
-    ahead: &mut u64,
-) -> io::Result<()> {
+/// thirty milliseconds. So they go piece by piece, each of which is given to the disk at once, and
+/// it is free in between. Nothing is durable yet.
+pub(crate) fn write_gently(file: &dyn VfsFile, bytes: &[u8], offset: u64) -> io::Result<()> {
     let mut at = offset;
     for piece in bytes.chunks(PIECE_BYTES) {
         file.write_at(piece, at)?;
         // What is less than a piece holds up nobody.
         if piece.len() == PIECE_BYTES {
-            let len = piece.len() as u64;
-            file.write_out(at, len);
-            *ahead += len;
-            if *ahead >= AHEAD_BYTES {
-                file.sync()?;
-                *ahead = 0;
-            }
+            file.write_out(at, piece.len() as u64);
             sync::pause(PIECE_PAUSE);
         }
         at += piece.len() as u64;

@@ -141,8 +141,6 @@ pub(crate) struct SnapshotWriter {
     buffer: Vec<u8>,
     /// Where in the file the buffer belongs.
     offset: u64,
-    /// What the disk may not have yet.
-    ahead: u64,
 }
 
 impl fmt::Debug for SnapshotWriter {
@@ -177,7 +175,6 @@ impl SnapshotWriter {
             last_first_key: None,
             buffer,
             offset: 0,
-            ahead: 0,
         })
     }
 
@@ -249,7 +246,7 @@ impl SnapshotWriter {
     }
 
     fn write_buffer(&mut self) -> Result<()> {
-        let written = write_gently(&*self.file, &self.buffer, self.offset, &mut self.ahead);
+        let written = write_gently(&*self.file, &self.buffer, self.offset);
         written.map_err(|e| Error::io("write", &self.path, e))?;
         self.offset += self.buffer.len() as u64;
         self.buffer.clear();

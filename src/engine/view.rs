@@ -417,16 +417,12 @@ fn image_entries(
     };
     let mut part = Part::default();
     let (mut entries, mut bytes) = (0, 0);
-    let range = image.fences.range(&start, end.as_deref());
-    for at in range.clone() {
+    for at in image.fences.range(&start, end.as_deref()) {
         let block = image.read(at)?;
-        // The blocks between are in the range as a whole.
-        let first = match at == range.start {
-            true => block.lower_bound(&start),
-            false => 0,
-        };
-        let end = end.as_deref().filter(|_| at + 1 == range.end);
-        let end = end.map_or(block.len(), |end| block.lower_bound(end));
+        // Of those between too: a forged block may have keys that are none of this range.
+        let first = block.lower_bound(&start);
+        let end = end.as_deref().map(|end| block.lower_bound(end));
+        let end = end.unwrap_or(block.len());
         let taken = end.saturating_sub(first).min(PART_ENTRIES - entries);
         // What is behind the end in a block is behind it in all that follow.
         let is_last = end < block.len();

@@ -39,8 +39,6 @@ const CRC_END: usize = 12;
 /// Linux keeps a file in pieces as large as the writes that made it, and what is written to a part of a
 /// large one costs a look at all of it: twice as much a commit in pieces of 1 MiB.
 const ZEROS_AT_ONCE: usize = 64 * 1024;
-/// So many zeros are synced at a time: commits wait for what the disk was given before them.
-const ZEROS_AHEAD: u64 = 1024 * 1024;
 
 /// What the head of a segment says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,9 +212,6 @@ fn write_zeros(file: &dyn VfsFile, from: u64, to: u64) -> std::io::Result<()> {
             .min(usize::try_from(to - at).unwrap_or(usize::MAX));
         file.write_at(&zeros[..part], at)?;
         at += part as u64;
-        if at < to && at.is_multiple_of(ZEROS_AHEAD) {
-            file.sync()?;
-        }
     }
     Ok(())
 }

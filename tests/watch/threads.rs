@@ -200,16 +200,28 @@ fn beside_trimming_nothing_is_taken_for_damage() {
     let store = crate::on(&evenkeel::testing::SimDisk::new(1))
         .open("s")
         .unwrap();
-    let written = AtomicU64::new(0);
+    let commit = |n: u64| {
+        let scope = store.scope(Scope::job(format!("{:0>300}", n % 5)));
+        scope.set("n", n).unwrap();
+    };
+    // The beginning is gone before anybody reads from it, however the threads run.
+    const BEFORE: u64 = 1000;
+    for n in 0..BEFORE {
+        commit(n);
+        if n % (BEFORE / 4) == 0 {
+            store.snapshot().unwrap();
+        }
+    }
+    store.snapshot().unwrap();
+    let written = AtomicU64::new(BEFORE);
     let trimmed: u64 = thread::scope(|threads| {
         let store = &store;
         let watches = [true, false, true]
             .map(|slow| threads.spawn(move || read_beside_trimming(store, COMMITS, slow)));
         let written = &written;
         threads.spawn(move || {
-            for n in 0..COMMITS {
-                let scope = store.scope(Scope::job(format!("{:0>300}", n % 5)));
-                scope.set("n", n).unwrap();
+            for n in BEFORE..COMMITS {
+                commit(n);
                 written.store(n + 1, Ordering::SeqCst);
             }
         });
