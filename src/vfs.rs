@@ -25,18 +25,6 @@ const PIECE_BYTES: usize = 256 * 1024;
 /// How long the disk is left to others behind each piece.
 const PIECE_PAUSE: Duration = Duration::from_micros(300);
 
-pub use real::RealVfs;
-
-/// What nobody waits for goes to the disk in pieces of so many bytes: some tenths of a
-/// millisecond of its time.
-const PIECE_BYTES: usize = 256 * 1024;
-
-/// How long the disk is left to others behind each piece.
-const PIECE_PAUSE: Duration = Duration::from_micros(300);
-
-/// So many bytes may be ahead of a disk that is slower than pieces come.
-const AHEAD_BYTES: u64 = 4 * 1024 * 1024;
-
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
