@@ -82,6 +82,8 @@ pub use engine::quota::Quota;
 pub use engine::report::{Healed, Recovery, Verification};
 pub use error::{Corruption, Error, Result, WorkError};
 pub use ids::{BlockId, Epoch, Lsn, SegmentId, StoreId, Version};
+#[cfg(feature = "file-image")]
+pub use image::files::FileBackend;
 pub use image::sled::{SledBackend, SledOptions};
 pub use image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
 pub use migrate::{

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::ids::BlockId;
+use crate::image::life::{self, Life, failed};
 use crate::image::{Image, ImageBackend, ImageError, ImageErrorKind, PIECE_BYTES_MAX, Piece};
 use crate::sync::Mutex;
 use crate::vfs::{self, OpenMode, Vfs};
@@ -33,18 +34,12 @@ impl FolderBackend {
 
 impl ImageBackend for FolderBackend {
     fn open(&self, folder: &Path) -> Result<Box<dyn Image>, ImageError> {
-        let found = self
-            .vfs
-            .metadata(folder)
-            .map_err(|e| failed("open", folder, &e))?;
-        if !found.is_some_and(|found| found.is_dir) {
-            let reason = format!("{} is not a folder", folder.display());
-            return Err(ImageError::new("open", ImageErrorKind::Io, reason));
-        }
+        life::require_folder(&*self.vfs, folder)?;
         Ok(Box::new(FolderImage {
             vfs: Arc::clone(&self.vfs),
             folder: folder.to_path_buf(),
-            state: Mutex::new(State::default()),
+            life: Life::default(),
+            unsynced: Mutex::new(BTreeSet::new()),
         }))
     }
 }
@@ -53,36 +48,14 @@ impl ImageBackend for FolderBackend {
 struct FolderImage {
     vfs: Arc<dyn Vfs>,
     folder: PathBuf,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
+    life: Life,
     /// Written since the last sync.
-    unsynced: BTreeSet<BlockId>,
-    /// Why nothing is done any more: closed, or a write or sync that failed, after
-    /// which nobody knows what the disk holds.
-    ended: Option<String>,
+    unsynced: Mutex<BTreeSet<BlockId>>,
 }
 
 impl FolderImage {
     fn path(&self, id: BlockId) -> PathBuf {
         self.folder.join(format!("{:016x}{SUFFIX}", id.get()))
-    }
-
-    fn usable(&self, op: &'static str) -> Result<(), ImageError> {
-        match &self.state.lock().ended {
-            Some(reason) => Err(ImageError::new(op, ImageErrorKind::Io, reason.clone())),
-            None => Ok(()),
-        }
-    }
-
-    /// A change that failed ends the image until it is opened again.
-    fn end(&self, op: &'static str, path: &Path, error: &io::Error) -> ImageError {
-        let error = failed(op, path, error);
-        let mut state = self.state.lock();
-        state.ended.get_or_insert_with(|| error.to_string());
-        error
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -102,10 +75,12 @@ impl FolderImage {
     }
 
     fn remove(&self, id: BlockId) -> Result<(), ImageError> {
-        self.state.lock().unsynced.remove(&id);
+        self.unsynced.lock().remove(&id);
         let path = self.path(id);
         match self.vfs.remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(self.end("delete", &path, &e)),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(self.life.end("delete", &path, &e))
+            }
             _ => Ok(()),
         }
     }
@@ -113,7 +88,7 @@ impl FolderImage {
 
 impl Image for FolderImage {
     fn get(&self, ids: &[BlockId]) -> Result<Vec<Option<Vec<u8>>>, ImageError> {
-        self.usable("get")?;
+        self.life.check("get")?;
         let piece = |id: &BlockId| {
             let path = self.path(*id);
             match vfs::read_file(self.vfs.as_ref(), &path, PIECE_BYTES_MAX as u64) {
@@ -126,27 +101,27 @@ impl Image for FolderImage {
     }
 
     fn put(&self, pieces: Vec<Piece>) -> Result<(), ImageError> {
-        self.usable("put")?;
+        self.life.check("put")?;
         for (id, bytes) in pieces {
             let path = self.path(id);
-            self.state.lock().unsynced.insert(id);
+            self.unsynced.lock().insert(id);
             match self.write(&path, &bytes) {
                 Err(e) if e.kind() == io::ErrorKind::StorageFull => {
                     return Err(self.refuse(id, &e));
                 }
-                written => written.map_err(|e| self.end("put", &path, &e))?,
+                written => written.map_err(|e| self.life.end("put", &path, &e))?,
             }
         }
         Ok(())
     }
 
     fn delete(&self, ids: &[BlockId]) -> Result<(), ImageError> {
-        self.usable("delete")?;
+        self.life.check("delete")?;
         ids.iter().try_for_each(|id| self.remove(*id))
     }
 
     fn delete_from(&self, first: BlockId) -> Result<(), ImageError> {
-        self.usable("delete")?;
+        self.life.check("delete")?;
         let names = self.vfs.read_dir(&self.folder);
         let names = names.map_err(|e| failed("list", &self.folder, &e))?;
         let ids = names.iter().filter_map(|entry| id_of(&entry.name));
@@ -155,8 +130,8 @@ impl Image for FolderImage {
     }
 
     fn sync(&self) -> Result<(), ImageError> {
-        self.usable("sync")?;
-        let unsynced = std::mem::take(&mut self.state.lock().unsynced);
+        self.life.check("sync")?;
+        let unsynced = std::mem::take(&mut *self.unsynced.lock());
         for path in unsynced.into_iter().map(|id| self.path(id)) {
             let synced = match self.vfs.open(&path, OpenMode::Write) {
                 Ok(file) => file.sync(),
@@ -164,24 +139,21 @@ impl Image for FolderImage {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
                 Err(e) => Err(e),
             };
-            synced.map_err(|e| self.end("sync", &path, &e))?;
+            synced.map_err(|e| self.life.end("sync", &path, &e))?;
         }
         let synced = self.vfs.sync_dir(&self.folder);
-        synced.map_err(|e| self.end("sync", &self.folder, &e))
+        synced.map_err(|e| self.life.end("sync", &self.folder, &e))
     }
 
     fn bytes_on_disk(&self) -> Result<u64, ImageError> {
-        self.usable("measure")?;
+        self.life.check("measure")?;
         let names = self.vfs.read_dir(&self.folder);
         let names = names.map_err(|e| failed("list", &self.folder, &e))?;
         Ok(names.iter().map(|entry| entry.len).sum())
     }
 
     fn close(&self) -> Result<(), ImageError> {
-        self.state
-            .lock()
-            .ended
-            .get_or_insert_with(|| "it is closed".to_owned());
+        self.life.close();
         Ok(())
     }
 }
@@ -191,15 +163,6 @@ fn id_of(name: &str) -> Option<BlockId> {
         .strip_suffix(SUFFIX)
         .filter(|digits| digits.len() == 16)?;
     u64::from_str_radix(digits, 16).ok().map(BlockId::new)
-}
-
-fn failed(op: &'static str, path: &Path, error: &io::Error) -> ImageError {
-    let kind = match error.kind() {
-        // Longer than any piece.
-        io::ErrorKind::InvalidData => ImageErrorKind::Damaged,
-        _ => ImageErrorKind::Io,
-    };
-    ImageError::new(op, kind, format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

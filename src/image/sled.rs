@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::ids::BlockId;
-use crate::image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
+use crate::image::{Image, ImageBackend, ImageError, ImageErrorKind, MARK_OF_FILES, Piece};
 use crate::sync::Mutex;
 
 use lane::{Lane, NoAnswer, Pending};
@@ -97,6 +97,10 @@ impl ImageBackend for SledBackend {
     fn open(&self, folder: &Path) -> Result<Box<dyn Image>, ImageError> {
         let deadline = self.options.deadline;
         let io = |e: io::Error| io_error("open", folder, &e);
+        if folder.join(MARK_OF_FILES).try_exists().map_err(io)? {
+            let reason = format!("{} has an image of a FileBackend", folder.display());
+            return Err(ImageError::new("open", ImageErrorKind::Damaged, reason));
+        }
         files::remove_half_written(folder).map_err(io)?;
         let config = config(folder, self.options.cache_bytes);
         let make = move || open_when_unlocked(&config, deadline / 2);

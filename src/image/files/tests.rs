@@ -1,0 +1,160 @@
+use super::*;
+use crate::image::sled::SledBackend;
+use crate::image::suite;
+
+fn backend(data_bytes: u64) -> FileBackend {
+    FileBackend {
+        data_bytes,
+        ..FileBackend::default()
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = names
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn id(n: u64) -> BlockId {
+    BlockId::new(n)
+}
+
+#[test]
+fn it_is_an_image() {
+    for data_bytes in [1, 5_000, DATA_BYTES] {
+        let dir = tempfile::tempdir().unwrap();
+        suite::suite(&backend(data_bytes), dir.path());
+    }
+}
+
+#[test]
+fn a_file_goes_with_the_last_piece_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let backend = backend(100);
+    let image = backend.open(dir.path()).unwrap();
+    for n in 0..3 {
+        let pieces = [10 * n, 10 * n + 1].map(|n| (id(n), vec![n as u8; 60]));
+        image.put(pieces.to_vec()).unwrap();
+    }
+    image.sync().unwrap();
+    let data = |n: u32| format!("{n:08x}.data");
+    let index = MARK_OF_FILES.to_owned();
+    assert_eq!(
+        names(dir.path()),
+        [data(0), data(1), data(2), index.clone()]
+    );
+    let full = image.bytes_on_disk().unwrap();
+    assert_eq!(full, 6 * 60 + index::len(6));
+
+    image.delete(&[id(0), id(10), id(11)]).unwrap();
+    // Written elsewhere, and so no longer there.
+    image.put(vec![(id(1), vec![9; 60])]).unwrap();
+    // The last file too, of which the next piece would have been.
+    image.delete(&[id(20), id(21)]).unwrap();
+    assert_eq!(names(dir.path()), [data(3), index.clone()]);
+    image.delete(&[id(1)]).unwrap();
+    image.put(vec![(id(2), vec![2; 60])]).unwrap();
+    assert_eq!(names(dir.path()), [data(4), index.clone()]);
+    drop(image);
+
+    // The index speaks of files that are gone, and not of the one that is there.
+    let image = backend.open(dir.path()).unwrap();
+    let all: Vec<_> = [0, 1, 2, 10, 11, 20, 21].map(id).to_vec();
+    assert_eq!(image.get(&all).unwrap(), vec![None; 7]);
+    assert_eq!(names(dir.path()), [index]);
+    image.put(vec![(id(3), vec![3; 60])]).unwrap();
+    assert_eq!(image.get(&[id(3)]).unwrap(), [Some(vec![3; 60])]);
+}
+
+#[test]
+fn what_was_not_synced_takes_nothing_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let backend = FileBackend::default();
+    let image = backend.open(dir.path()).unwrap();
+    image.put(vec![(id(1), vec![1; 60])]).unwrap();
+    image.sync().unwrap();
+    image
+        .put(vec![(id(1), vec![8; 60]), (id(2), vec![2; 60])])
+        .unwrap();
+    drop(image);
+    let image = backend.open(dir.path()).unwrap();
+    assert_eq!(
+        image.get(&[id(1), id(2)]).unwrap(),
+        [Some(vec![1; 60]), None]
+    );
+}
+
+#[test]
+fn a_piece_of_a_cut_file_is_too_short() {
+    let dir = tempfile::tempdir().unwrap();
+    let backend = FileBackend::default();
+    let image = backend.open(dir.path()).unwrap();
+    image
+        .put(vec![(id(1), vec![1; 60]), (id(2), vec![2; 60])])
+        .unwrap();
+    image.sync().unwrap();
+    drop(image);
+    let data = dir.path().join("00000000.data");
+    let file = std::fs::OpenOptions::new().write(true).open(data).unwrap();
+    file.set_len(70).unwrap();
+    let image = backend.open(dir.path()).unwrap();
+    assert_eq!(
+        image.get(&[id(1), id(2)]).unwrap(),
+        [Some(vec![1; 60]), Some(vec![2; 10])]
+    );
+}
+
+#[test]
+fn neither_backend_opens_a_folder_of_the_other() {
+    let (files, sled) = (FileBackend::default(), SledBackend::default());
+    let backends: [&dyn ImageBackend; 2] = [&files, &sled];
+    for (one, other) in [(0, 1), (1, 0)] {
+        let dir = tempfile::tempdir().unwrap();
+        let image = backends[one].open(dir.path()).unwrap();
+        image.put(vec![(id(1), vec![1; 60])]).unwrap();
+        image.sync().unwrap();
+        image.close().unwrap();
+        let before = names(dir.path());
+        let error = backends[other].open(dir.path()).unwrap_err();
+        assert_eq!(error.kind, ImageErrorKind::Damaged);
+        assert_eq!(names(dir.path()), before);
+        let image = backends[one].open(dir.path()).unwrap();
+        assert_eq!(image.get(&[id(1)]).unwrap(), [Some(vec![1; 60])]);
+    }
+}
+
+#[test]
+fn a_damaged_index_and_strange_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let strange = ["x.data", "0.data", "ffffffff.data", "0000000G.data"];
+    for name in strange {
+        std::fs::write(dir.path().join(name), name).unwrap();
+    }
+    let image = FileBackend::default().open(dir.path()).unwrap();
+    // A number of ours, behind which there is no other.
+    assert_eq!(names(dir.path()), ["0.data", "0000000G.data", "x.data"]);
+    let error = image.put(vec![(id(1), vec![1])]).unwrap_err();
+    assert_eq!(error.kind, ImageErrorKind::Io);
+    drop(image);
+    let image = FileBackend::default().open(dir.path()).unwrap();
+    image.put(vec![(id(1), vec![1])]).unwrap();
+    image.sync().unwrap();
+    drop(image);
+    let index = dir.path().join(MARK_OF_FILES);
+    let mut bytes = std::fs::read(&index).unwrap();
+    bytes[30] ^= 4;
+    std::fs::write(&index, bytes).unwrap();
+    let error = FileBackend::default().open(dir.path()).unwrap_err();
+    assert_eq!(error.kind, ImageErrorKind::Damaged);
+    assert!(error.reason.contains(MARK_OF_FILES), "{error}");
+}
+
+#[test]
+fn a_missing_folder_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = FileBackend::default().open(&dir.path().join("none"));
+    assert_eq!(error.unwrap_err().kind, ImageErrorKind::Io);
+}
