@@ -156,13 +156,23 @@ pub(crate) fn write_file_atomically(vfs: &dyn Vfs, path: &Path, bytes: &[u8]) ->
 /// thirty milliseconds. So they go piece by piece, each of which is given to the disk at once, and
 /// it is free in between. Nothing is durable yet.
 pub(crate) fn write_gently(file: &dyn VfsFile, bytes: &[u8], offset: u64) -> io::Result<()> {
+    write_by_pieces(file, bytes, offset, || sync::pause(PIECE_PAUSE))
+}
+
+/// The same by somebody who has other work to do between two pieces, which is pause enough.
+pub(crate) fn write_by_pieces(
+    file: &dyn VfsFile,
+    bytes: &[u8],
+    offset: u64,
+    between: impl Fn(),
+) -> io::Result<()> {
     let mut at = offset;
     for piece in bytes.chunks(PIECE_BYTES) {
         file.write_at(piece, at)?;
         // What is less than a piece holds up nobody.
         if piece.len() == PIECE_BYTES {
             file.write_out(at, piece.len() as u64);
-            sync::pause(PIECE_PAUSE);
+            between();
         }
         at += piece.len() as u64;
     }

@@ -118,7 +118,7 @@ impl<'a> Merge<'a> {
         for (at, meta) in metas.iter().enumerate().take(upto).skip(from) {
             let block = self.ahead.take(old.blocks()?, metas, at)?;
             let copy = self.sink.put(
-                block.bytes(),
+                block.bytes().to_vec(),
                 &meta.first_key,
                 meta.entries,
                 meta.live_bytes,
@@ -210,7 +210,7 @@ impl<'a> Merge<'a> {
         let bytes = builder.finish();
         let meta = self
             .sink
-            .put(&bytes, &first_key, entries, live_bytes, deadline)?;
+            .put(bytes, &first_key, entries, live_bytes, deadline)?;
         self.blocks.push(meta);
         clock::give_way();
         Ok(())
@@ -218,7 +218,7 @@ impl<'a> Merge<'a> {
 
     /// Adds a section of a snapshot, behind all others.
     pub(super) fn add(&mut self, section: &Section) -> Result<(), ImageError> {
-        let bytes = section.block.bytes();
+        let bytes = section.block.bytes().to_vec();
         let first_key = section.first_key();
         let (entries, live_bytes) = (section.entries, section.live_bytes);
         let deadline = section.block.deadline();

@@ -218,7 +218,7 @@ impl BlockSink<'_> {
     /// [`ImageErrorKind::Io`] for a block of 4 GiB; else what the backend says.
     pub(crate) fn put(
         &mut self,
-        bytes: &[u8],
+        bytes: Vec<u8>,
         first_key: &[u8],
         entries: u32,
         live_bytes: u64,
@@ -226,25 +226,34 @@ impl BlockSink<'_> {
     ) -> Result<BlockMeta, ImageError> {
         let len = u32::try_from(bytes.len());
         let len = len.map_err(|e| ImageError::new("put", ImageErrorKind::Io, e.to_string()))?;
-        let id = self.next;
-        for piece in bytes.chunks(PIECE_BYTES_MAX) {
-            self.pending_bytes += piece.len();
-            self.pending.push((self.next, piece.to_vec()));
-            self.next = self.next.next();
-            if self.pending_bytes >= PUT_BYTES {
-                self.hand_over()?;
-            }
+        let (id, hash) = (self.next, xxh3_64(&bytes));
+        if bytes.len() <= PIECE_BYTES_MAX {
+            // Most blocks are one piece, which needs no copy.
+            self.add(bytes)?;
+        } else {
+            let mut pieces = bytes.chunks(PIECE_BYTES_MAX);
+            pieces.try_for_each(|piece| self.add(piece.to_vec()))?;
         }
         Ok(BlockMeta {
             first_key: first_key.into(),
             id,
             pieces: u32::try_from(self.next.get() - id.get()).unwrap_or(u32::MAX),
             len,
-            hash: xxh3_64(bytes),
+            hash,
             entries,
             live_bytes,
             deadline,
         })
+    }
+
+    fn add(&mut self, piece: Vec<u8>) -> Result<(), ImageError> {
+        self.pending_bytes += piece.len();
+        self.pending.push((self.next, piece));
+        self.next = self.next.next();
+        match self.pending_bytes >= PUT_BYTES {
+            true => self.hand_over(),
+            false => Ok(()),
+        }
     }
 
     /// Hands over what is left; gives the lowest number that no piece has. Durable
@@ -299,7 +308,7 @@ fn join(pieces: Vec<Option<Vec<u8>>>, meta: &BlockMeta) -> Result<Vec<u8>, Image
     if pieces.iter().map(Vec::len).sum::<usize>() != meta.len as usize {
         return Err(damaged(meta, "it has not the length that was written"));
     }
-    // Most blocks are one piece, which needs no copy.
+    // As most are.
     Ok(<[_; 1]>::try_from(pieces).map_or_else(|pieces| pieces.concat(), |[piece]| piece))
 }
 

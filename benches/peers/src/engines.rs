@@ -90,6 +90,11 @@ pub(crate) trait Session {
 pub(crate) const OURS: &str = "evenkeel";
 /// The same without its second copy, for what it writes and takes on disk.
 pub(crate) const ONE_COPY: &str = "evenkeel1";
+/// With its image in files of its own in place of sled, with and without the second copy.
+pub(crate) const FILES: &str = "evenkeel-f";
+pub(crate) const FILES_ONE_COPY: &str = "evenkeel-f1";
+/// What is shown where the image and the folder are measured.
+pub(crate) const VARIANTS: &[&str] = &[ONE_COPY, FILES, FILES_ONE_COPY];
 /// The machine alone.
 pub(crate) const FLOOR: &str = "floor";
 
@@ -100,6 +105,8 @@ const MAPS: &[&str] = &["hashmap", "btreemap"];
 pub(crate) const ALL: &[&str] = &[
     OURS,
     ONE_COPY,
+    FILES,
+    FILES_ONE_COPY,
     "sled",
     "redb",
     "fjall",
@@ -115,7 +122,7 @@ pub(crate) const ALL: &[&str] = &[
 /// What an engine is told to promise; `None` where it has no such promise.
 pub(crate) fn told(engine: &str, promise: Promise) -> Option<&'static str> {
     match engine {
-        OURS | ONE_COPY => Some(evenkeel::told(promise)),
+        OURS | ONE_COPY | FILES | FILES_ONE_COPY => Some(evenkeel::told(promise)),
         "sled" => sled::told(promise),
         "redb" => redb::told(promise),
         "fjall" => Some(fjall::told(promise)),
@@ -140,7 +147,7 @@ pub(crate) fn scans(engine: &str) -> bool {
 
 /// True for what evenkeel is compared with.
 pub(crate) fn is_a_peer(engine: &str) -> bool {
-    !is_a_map(engine) && ![FLOOR, OURS, ONE_COPY].contains(&engine)
+    !is_a_map(engine) && ![FLOOR, OURS].contains(&engine) && !VARIANTS.contains(&engine)
 }
 
 /// Opens an engine in a folder that is there; `keys` is what it will hold.
@@ -151,9 +158,12 @@ pub(crate) fn open(
     keys: u64,
 ) -> Result<Box<dyn Engine>> {
     Ok(match engine {
-        OURS | ONE_COPY => {
-            let second = engine == OURS;
-            Box::new(evenkeel::Evenkeel::open(folder, promise, keys, second)?)
+        OURS | ONE_COPY | FILES | FILES_ONE_COPY => {
+            let image = evenkeel::Image {
+                second_copy: [OURS, FILES].contains(&engine),
+                files: [FILES, FILES_ONE_COPY].contains(&engine),
+            };
+            Box::new(evenkeel::Evenkeel::open(folder, promise, keys, image)?)
         }
         "sled" => Box::new(sled::Sled::open(folder, promise)?),
         "redb" => Box::new(redb::Redb::open(folder, promise)?),

@@ -51,7 +51,7 @@ impl Workload {
         };
         let part = move |engine: &&&str| {
             let map = engines::is_a_map(engine);
-            if **engine == engines::ONE_COPY && !shows_copies {
+            if engines::VARIANTS.contains(*engine) && !shows_copies {
                 return false;
             }
             match takes {

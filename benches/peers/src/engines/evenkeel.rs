@@ -1,9 +1,10 @@
 //! evenkeel, through its public interface.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel::{Commit, Durability, Scope, ScopeHandle, Store};
+use evenkeel::{Commit, Durability, FileBackend, Scope, ScopeHandle, Store};
 use serde_bytes::{ByteBuf, Bytes};
 
 use super::{CACHE_BYTES, Engine, Session};
@@ -23,6 +24,15 @@ pub(super) fn told(promise: Promise) -> &'static str {
     }
 }
 
+/// How a store keeps its image.
+#[derive(Clone, Copy)]
+pub(super) struct Image {
+    /// A snapshot beside it.
+    pub(super) second_copy: bool,
+    /// In files of its own, and not in sled.
+    pub(super) files: bool,
+}
+
 pub(super) struct Evenkeel {
     store: Store,
     handles: Vec<ScopeHandle>,
@@ -36,29 +46,28 @@ fn scope(number: usize) -> Scope {
 }
 
 impl Evenkeel {
-    pub(super) fn open(
-        folder: &Path,
-        promise: Promise,
-        keys: u64,
-        second_copy: bool,
-    ) -> Result<Self> {
+    pub(super) fn open(folder: &Path, promise: Promise, keys: u64, image: Image) -> Result<Self> {
         let durability = match promise {
             Promise::Sync | Promise::Submitted => Durability::Sync,
             Promise::Kernel => Durability::Interval(Duration::from_secs(1)),
             Promise::Process => Durability::Memory,
         };
-        let store = Store::builder()
+        let mut builder = Store::builder();
+        if image.files {
+            builder = builder.image(Arc::new(FileBackend::default()));
+        }
+        let store = builder
             .durability(durability)
             .memtable_bytes(MEMTABLE_BYTES)
             .cache_bytes(CACHE_BYTES as u64)
-            .snapshots(second_copy)
+            .snapshots(image.second_copy)
             .open(folder.join("store"))?;
         let handles = (0..scopes(keys)).map(|number| store.scope(scope(number)));
         Ok(Self {
             handles: handles.collect(),
             store,
             promise,
-            second_copy,
+            second_copy: image.second_copy,
         })
     }
 }
