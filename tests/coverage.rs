@@ -6,11 +6,14 @@
 #![expect(clippy::unwrap_used, reason = "this is how a test fails")]
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evenkeel::testing::crash::Coverage;
 use evenkeel::testing::{Failure, Fault, Loss, Operation, OperationKind, SimDisk, When};
-use evenkeel::{BackupOptions, Builder, RestorePoint, Result, Salvage, Scope, Store, Vfs};
+use evenkeel::{
+    BackupOptions, Builder, FileBackend, RestorePoint, Result, Salvage, Scope, Store, Vfs,
+};
 
 const PLACE: &str = "data/store";
 const BACKUPS: &str = "data/backups";
@@ -92,6 +95,18 @@ fn life(disk: &SimDisk) -> Result<()> {
         store.checkpoint()?;
     }
     store.close()
+}
+
+/// The image is in files of its own, which go when nothing in them counts any more.
+fn in_files(disk: &SimDisk) -> Result<()> {
+    for _ in 0..2 {
+        let image = Arc::new(FileBackend::new(Arc::new(disk.clone())));
+        let store = builder(disk).image(image).open(PLACE)?;
+        commits(&store, 0..16)?;
+        store.checkpoint()?;
+        store.close()?;
+    }
+    Ok(())
 }
 
 /// Leaves a manifest that names a folder and no block.
@@ -307,6 +322,10 @@ fn every_call_that_changes_a_disk_is_crashed() {
 
     stops(&mut coverage, all, &new, life);
     stops_behind_failures(&mut coverage, &new, stubborn);
+    // What is in no index goes at the next opening.
+    for left in stops(&mut coverage, all, &new, in_files) {
+        stops(&mut coverage, 24, &left, in_files);
+    }
     stops(&mut coverage, all, &after(emptied), filled_again);
     stops(&mut coverage, all, &after(emptied), backups);
     stops(&mut coverage, all, &new, backup_twice);

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use crate::engine::small_key::SmallKey;
 use crate::engine::table::Slot;
 use crate::error::{Error, Result, WorkError};
 use crate::ids::Lsn;
@@ -42,7 +43,7 @@ struct Found {
     /// Of places that the flow does not have.
     parked: BTreeMap<(Arc<str>, Arc<str>, u64), MessageRecord>,
     /// Keys of messages whose jobs all have ended.
-    orphans: Vec<Box<[u8]>>,
+    orphans: Vec<SmallKey>,
     claims: Vec<(record::ActivationId, ClaimRecord)>,
     effects: Effects,
     timers: BTreeMap<u64, TimerRecord>,
@@ -351,7 +352,7 @@ impl Core {
     /// Makes memory what was found. Gives the keys of what is for nobody any more: jobs
     /// that were cancelled while their flow was not registered, and attempts whose messages
     /// are gone.
-    fn restore(&self, inner: &mut Inner, plan: &Plan, mut found: Found) -> Vec<Box<[u8]>> {
+    fn restore(&self, inner: &mut Inner, plan: &Plan, mut found: Found) -> Vec<SmallKey> {
         let mut orphans = std::mem::take(&mut found.orphans);
         remove_orphans(inner, &mut found.timers, &mut orphans);
         for job in inner.jobs.iter() {
@@ -446,7 +447,7 @@ impl Core {
         &self,
         worker: &Arc<Worker>,
         inner: &mut Inner,
-        orphans: Vec<Box<[u8]>>,
+        orphans: Vec<SmallKey>,
     ) -> Result<Option<Settled>> {
         let mut settlement = Settlement::new(self, worker);
         for key in orphans {
@@ -470,7 +471,7 @@ impl Core {
 fn remove_orphans(
     inner: &Inner,
     timers: &mut BTreeMap<u64, TimerRecord>,
-    orphans: &mut Vec<Box<[u8]>>,
+    orphans: &mut Vec<SmallKey>,
 ) {
     timers.retain(|number, timer| {
         let over = |id: &String| !inner.jobs.contains(id);
@@ -483,7 +484,7 @@ fn remove_orphans(
 }
 
 /// An attempt that has no messages any more goes, with what was kept for it.
-fn forget(orphans: &mut Vec<Box<[u8]>>, effects: &mut Effects, id: record::ActivationId) {
+fn forget(orphans: &mut Vec<SmallKey>, effects: &mut Effects, id: record::ActivationId) {
     orphans.push(WorkerKey::Claim(id).encode());
     for name in effects
         .remove(&id)

@@ -1,3 +1,5 @@
+//! Data files that come and go, an index that is behind or damaged, folders of others.
+
 use super::*;
 use crate::image::sled::SledBackend;
 use crate::image::suite;

@@ -71,12 +71,10 @@ pub(crate) enum WorkerKey {
 }
 
 impl WorkerKey {
-    pub(crate) fn encode(&self) -> Box<[u8]> {
+    pub(crate) fn encode(&self) -> SmallKey {
         let mut key = Bytes::new();
         match self {
-            Self::Message { routine, slot, seq } => {
-                return Box::from(&*message_key(routine, slot, *seq));
-            }
+            Self::Message { routine, slot, seq } => return message_key(routine, slot, *seq),
             Self::Claim(activation) => {
                 key.push(2);
                 key.extend_from_slice(&activation.bytes());
@@ -95,7 +93,7 @@ impl WorkerKey {
                 key.extend_from_slice(&place.to_be_bytes());
             }
         }
-        Box::from(&*key)
+        SmallKey::from(&*key)
     }
 
     /// `None` where it is no key of a worker.
