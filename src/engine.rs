@@ -23,6 +23,8 @@ mod maintenance;
 mod merge;
 pub(crate) mod opening;
 pub(crate) mod options;
+pub(crate) mod overlay;
+pub(crate) mod packer;
 pub(crate) mod part;
 mod persist;
 pub(crate) mod place;

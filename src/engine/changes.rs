@@ -15,12 +15,17 @@ use crate::scope::prefix_end;
 /// allocator adds to both.
 const ENTRY_BYTES: usize = 112;
 
-/// Changes of many commits, sorted.
+/// Changes of many commits, sorted: all, or those of a range of keys.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
+    /// The range: from here on, and below that.
+    from: Vec<u8>,
+    to: Option<Vec<u8>>,
     clears: BTreeSet<Vec<u8>>,
     entries: BTreeMap<Vec<u8>, (Lsn, Stored)>,
     bytes: usize,
+    /// The key that is being added.
+    key: Vec<u8>,
 }
 
 /// What takes changes, in ascending order of their keys.
@@ -56,8 +61,8 @@ impl Changes {
             let orphan = || Corruption::new(path, "an op before any scope").lsn(lsn);
             let scope = scope.ok_or_else(orphan)?;
             match op {
-                BodyOp::Put(key, cell) => self.write([scope, key].concat(), lsn, Some(cell)),
-                BodyOp::Delete(key) => self.write([scope, key].concat(), lsn, None),
+                BodyOp::Put(key, cell) => self.write(scope, key, lsn, Some(cell)),
+                BodyOp::Delete(key) => self.write(scope, key, lsn, None),
                 BodyOp::Clear | BodyOp::Scope(_) => self.clear(scope),
             }
             Ok(())
@@ -65,41 +70,87 @@ impl Changes {
         read.map_err(|what| Corruption::new(path, what).lsn(lsn))?
     }
 
-    fn write(&mut self, key: Vec<u8>, lsn: Lsn, cell: Option<&[u8]>) {
-        let key_len = key.len();
+    /// Gives up those of the upper half of the keys, to be gathered by themselves: see
+    /// [`behind`](Self::behind). False where there is nothing to give up.
+    pub(crate) fn halve(&mut self) -> bool {
+        let middle = self.entries.keys().nth(self.entries.len() / 2).cloned();
+        let Some(middle) = middle.filter(|_| self.entries.len() > 1) else {
+            return false;
+        };
+        self.forget(&middle, None);
+        for prefix in self.clears.split_off(&middle) {
+            self.bytes -= entry_bytes(prefix.len(), None);
+        }
+        self.to = Some(middle);
+        true
+    }
+
+    /// None yet of the keys behind those of these; `None` where these are of all that are
+    /// left.
+    pub(crate) fn behind(&self) -> Option<Self> {
+        self.to.clone().map(|from| Self {
+            from,
+            ..Self::default()
+        })
+    }
+
+    fn is_below_end(&self, key: &[u8]) -> bool {
+        self.to.as_deref().is_none_or(|to| key < to)
+    }
+
+    fn write(&mut self, scope: &[u8], key: &[u8], lsn: Lsn, cell: Option<&[u8]>) {
+        self.key.clear();
+        self.key.extend_from_slice(scope);
+        self.key.extend_from_slice(key);
+        if self.key < self.from || !self.is_below_end(&self.key) {
+            return;
+        }
+        let key_len = self.key.len();
         self.bytes += entry_bytes(key_len, cell);
-        let old = self.entries.insert(key, (lsn, cell.map(Arc::from)));
+        let change = (lsn, cell.map(Arc::from));
+        let old = self.entries.insert(self.key.clone(), change);
         if let Some((_, old)) = old {
             self.bytes -= entry_bytes(key_len, old.as_deref());
         }
     }
 
     fn clear(&mut self, prefix: &[u8]) {
-        let mut within = self.entries.split_off(prefix);
-        if let Some(end) = prefix_end(prefix) {
-            self.entries.append(&mut within.split_off(&end));
+        let end = prefix_end(prefix);
+        if !self.is_below_end(prefix) || end.as_ref().is_some_and(|end| *end <= self.from) {
+            return;
         }
-        for (key, (_, cell)) in within {
-            self.bytes -= entry_bytes(key.len(), cell.as_deref());
-        }
+        self.forget(prefix, end.as_deref());
         if self.clears.insert(prefix.to_vec()) {
             self.bytes += entry_bytes(prefix.len(), None);
         }
     }
 
+    /// Drops the entries of these keys.
+    fn forget(&mut self, from: &[u8], end: Option<&[u8]>) {
+        let mut within = self.entries.split_off(from);
+        if let Some(end) = end {
+            self.entries.append(&mut within.split_off(end));
+        }
+        for (key, (_, cell)) in within {
+            self.bytes -= entry_bytes(key.len(), cell.as_deref());
+        }
+    }
+
     /// Gives all, in order.
     pub(crate) fn give<T: TakeChanges>(self, to: &mut T) -> Result<(), T::Error> {
-        let mut clears = self.clears.into_iter().peekable();
-        for (key, (lsn, cell)) in self.entries {
+        let clear = |to: &mut T, prefix: &[u8]| {
+            let ends = [prefix_end(prefix), self.to.clone()];
+            let end = ends.into_iter().flatten().min();
+            to.clear(prefix.max(&self.from), end.as_deref())
+        };
+        let mut clears = self.clears.iter().peekable();
+        for (key, (lsn, cell)) in &self.entries {
             while let Some(prefix) = clears.next_if(|prefix| *prefix <= key) {
-                to.clear(&prefix, prefix_end(&prefix).as_deref())?;
+                clear(to, prefix)?;
             }
-            to.put(&key, lsn, &cell)?;
+            to.put(key, *lsn, cell)?;
         }
-        for prefix in clears {
-            to.clear(&prefix, prefix_end(&prefix).as_deref())?;
-        }
-        Ok(())
+        clears.try_for_each(|prefix| clear(to, prefix))
     }
 }
 
