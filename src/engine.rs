@@ -30,7 +30,7 @@ mod persist;
 pub(crate) mod place;
 mod pressure;
 pub(crate) mod quota;
-mod rebuild;
+pub(crate) mod rebuild;
 mod renewal;
 pub(crate) mod report;
 mod reservation;

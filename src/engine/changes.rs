@@ -157,3 +157,120 @@ impl Changes {
 fn entry_bytes(key_len: usize, cell: Option<&[u8]>) -> usize {
     ENTRY_BYTES + key_len + cell.map_or(0, <[u8]>::len)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::{
+        Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
+    };
+
+    use super::*;
+    use crate::engine::body::BodyWriter;
+    use crate::scope::Scope;
+
+    type State = BTreeMap<Vec<u8>, (Lsn, Vec<u8>)>;
+
+    /// What takes changes as a merge does: in ascending order.
+    struct Applied {
+        state: State,
+        reached: Vec<u8>,
+    }
+
+    impl TakeChanges for Applied {
+        type Error = String;
+
+        fn put(&mut self, key: &[u8], lsn: Lsn, cell: &Stored) -> Result<(), String> {
+            if key < &*self.reached {
+                return Err(format!("{key:?} comes behind {:?}", self.reached));
+            }
+            self.reached = [key, &[0]].concat();
+            match cell {
+                Some(cell) => self.state.insert(key.to_vec(), (lsn, cell.to_vec())),
+                None => self.state.remove(key),
+            };
+            Ok(())
+        }
+
+        fn clear(&mut self, from: &[u8], end: Option<&[u8]>) -> Result<(), String> {
+            if from < &*self.reached {
+                return Err(format!("{from:?} comes behind {:?}", self.reached));
+            }
+            self.reached = from.to_vec();
+            let within = |key: &[u8]| key >= from && end.is_none_or(|end| key < end);
+            self.state.retain(|key, _| !within(key));
+            Ok(())
+        }
+    }
+
+    fn scope(number: u8) -> Scope {
+        match number {
+            0 => Scope::Global,
+            1 => Scope::custom(""),
+            2 => Scope::custom("a"),
+            _ => Scope::worker("w"),
+        }
+    }
+
+    /// A write, or without a key a clear.
+    fn body(number: u8, key: Option<u8>, cell: &Option<Vec<u8>>) -> Vec<u8> {
+        let mut writer = BodyWriter::new(0);
+        writer.scope(&scope(number).encode());
+        match key {
+            Some(key) => writer.write(&[key], &cell.as_deref().map(Arc::from)),
+            None => writer.clear(),
+        }
+        writer.bytes().to_vec()
+    }
+
+    proptest! {
+        #[test]
+        fn changes_by_ranges_of_keys_are_those_of_all_at_once(
+            before in vec((0..4_u8, 0..12_u8), 0..30),
+            commits in vec(
+                (
+                    0..4_u8,
+                    prop_oneof![12 => (0..12_u8).prop_map(Some), 1 => Just(None)],
+                    prop_oneof![3 => vec(any::<u8>(), 0..40).prop_map(Some), 1 => Just(None)],
+                ),
+                0..60,
+            ),
+            room in prop_oneof![Just(usize::MAX), 0..4000_usize],
+        ) {
+            let mut state: State = before
+                .into_iter()
+                .map(|(number, key)| ([&*scope(number).encode(), &[key]].concat(), (Lsn::ZERO, vec![])))
+                .collect();
+            let mut applied = Applied { state: state.clone(), reached: Vec::new() };
+            let bodies: Vec<_> = commits.iter().map(|(n, key, cell)| body(*n, *key, cell)).collect();
+            let mut ranges = 0;
+            let mut next = Some(Changes::default());
+            while let Some(mut changes) = next {
+                for (at, body) in bodies.iter().enumerate() {
+                    changes.add(body, Lsn::new(at as u64 + 1), Path::new("log")).unwrap();
+                    while changes.bytes() > room && changes.halve() {}
+                    let few = changes.entries.len() < 2;
+                    prop_assert!(changes.bytes() <= room || few, "{} bytes", changes.bytes());
+                }
+                next = changes.behind();
+                prop_assert_eq!(changes.give(&mut applied), Ok(()));
+                ranges += 1;
+            }
+            for (at, (number, key, cell)) in commits.iter().enumerate() {
+                let prefix = scope(*number).encode();
+                match (key, cell) {
+                    (None, _) => state.retain(|key, _| !key.starts_with(&prefix)),
+                    (Some(key), cell) => {
+                        let full = [&*prefix, &[*key]].concat();
+                        match cell {
+                            Some(cell) => state.insert(full, (Lsn::new(at as u64 + 1), cell.clone())),
+                            None => state.remove(&full),
+                        };
+                    }
+                }
+            }
+            prop_assert_eq!(applied.state, state);
+            prop_assert!(room < usize::MAX || ranges == 1);
+        }
+    }
+}

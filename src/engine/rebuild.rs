@@ -1,6 +1,8 @@
 //! Owns healing: opening the image again after the disk refused, and building it
 //! anew from snapshot and log where it is damaged.
 
+mod progress;
+
 use std::io;
 use std::sync::Arc;
 
@@ -21,6 +23,10 @@ use crate::image::store::Blocks;
 use crate::image::{ImageError, ImageErrorKind};
 use crate::observe::{self, Work};
 use crate::sync::atomic::Ordering;
+
+pub(crate) use self::progress::RebuildWatcher;
+use self::progress::Teller;
+pub use self::progress::{RebuildPhase, RebuildProgress};
 
 /// What changes of the log may take in memory at least, where the cache may take less.
 const CHANGES_BYTES_MIN: usize = 16 * 1024 * 1024;
@@ -53,12 +59,14 @@ impl Engine {
             // Somebody else was here first.
             return Ok(current);
         }
-        match error.kind.is_of_the_disk() {
-            true => {
+        let damage = switching.damage.take();
+        let damage = damage.or_else(|| (!error.kind.is_of_the_disk()).then(|| error.to_string()));
+        match damage {
+            Some(why) => self.rebuild(disk, &mut switching, &current, &why),
+            None => {
                 self.reopen_image(disk, &mut switching)?;
                 Ok(Arc::clone(&disk.image.read()))
             }
-            false => self.rebuild(disk, &mut switching, &current, &error.to_string()),
         }
     }
 
@@ -121,14 +129,15 @@ impl Engine {
     ) -> Result<Arc<Image>> {
         let span = observe::span(Work::Rebuild, Some(disk.folder.root()));
         let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
-        let image = match self.build_image(disk, switching, broken, why, snapshot) {
+        let built = match self.build_image(disk, switching, broken, why, snapshot) {
             // A newer snapshot took the place of the one that was being read.
             Err(_) if disk.snapshot.load(Ordering::Acquire) != snapshot.get() => {
                 let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
-                self.build_image(disk, switching, broken, why, snapshot)?
+                self.build_image(disk, switching, broken, why, snapshot)
             }
-            built => built?,
+            built => built,
         };
+        let image = built.inspect_err(|_| switching.damage = Some(why.to_owned()))?;
         self.figures.rebuilds.increment();
         let lsn = image.manifest.lsn;
         span.reached(lsn);
@@ -167,7 +176,9 @@ impl Engine {
         }
         let number = self.next_folder(disk, broken.manifest.folder)?;
         let blocks = self.new_image(disk, number)?;
-        let restored = self.restore(disk, &blocks, snapshot, lsn)?;
+        let restored = self.restore(disk, &blocks, snapshot, &broken.manifest);
+        // Whoever stops it again and again would fill the disk.
+        let restored = restored.inspect_err(|_| self.give_up_folder(disk, number, &blocks))?;
         blocks.sync().map_err(|e| self.beyond_healing(&e))?;
         let manifest = Manifest {
             store: self.store,
@@ -219,23 +230,28 @@ impl Engine {
         Ok(disk.image.publish(image))
     }
 
-    /// Fills an empty image with a snapshot and the log behind it, up to `upto`, block by
-    /// block. Changes that memory has no room for are gathered by ranges of their keys: to
+    /// Fills an empty image with a snapshot and the log behind it, up to the LSN of the image
+    /// that it replaces, block by block. Changes that memory has no room for are gathered by ranges of their keys: to
     /// read the log again costs less than to write a block again.
     fn restore(
         &self,
         disk: &Disk,
         blocks: &Arc<Blocks>,
         snapshot: Lsn,
-        upto: Lsn,
+        broken: &Manifest,
     ) -> Result<Restored> {
+        let upto = broken.lsn;
         let (mut time, mut schema) = (0, 0);
+        let mut totals = (broken.entries(), broken.live_bytes());
         let mut reader = None;
         if snapshot > Lsn::ZERO {
             let path = disk.folder.snapshot(snapshot);
             let opened = SnapshotReader::open(&*disk.folder.vfs, &path, Some(self.store))?;
             let header = opened.info().header;
             (time, schema) = (header.time_micros, header.schema);
+            if upto == snapshot {
+                totals = (opened.info().entries, opened.info().live_bytes);
+            }
             reader = Some(opened);
         }
         let writer = ImageWriter::new(blocks, BlockId::new(1));
@@ -244,24 +260,32 @@ impl Engine {
             Filling {
                 engine: self,
                 packer: Packer::new(writer, self.options.block_bytes),
+                teller: Teller::new(self, totals),
             },
         );
         // The cache of the image that is being made is empty meanwhile.
         let room = usize::try_from(self.options.cache_bytes).unwrap_or(usize::MAX);
         let room = room.max(CHANGES_BYTES_MIN);
+        // Without a log behind the snapshot there is nothing to lay over it.
         let mut next = (upto > snapshot).then(Changes::default);
+        if next.is_none() {
+            overlay.to.teller.image()?;
+        }
         while let Some(mut changes) = next {
+            overlay.to.teller.log(disk.log.bytes_behind(snapshot).0)?;
             disk.log.replay((snapshot, upto), |lsn, micros, body| {
                 time = time.max(micros);
                 schema = schema_of(body).unwrap_or(schema);
                 changes.add(body, lsn, disk.folder.root())?;
                 while changes.bytes() > room && changes.halve() {}
-                Ok(())
+                overlay.to.teller.read(body.len())
             })?;
+            overlay.to.teller.image()?;
             next = changes.behind();
             changes.give(&mut overlay)?;
         }
-        let filled = overlay.finish()?;
+        let mut filled = overlay.finish()?;
+        filled.teller.tell()?;
         let failed = |e: ImageError| self.beyond_healing(&e);
         let writer = filled.packer.finish().map_err(failed)?;
         let (blocks, next_block) = writer.finish().map_err(failed)?;
@@ -278,17 +302,21 @@ impl Engine {
 struct Filling<'a> {
     engine: &'a Engine,
     packer: Packer<ImageWriter<'a>>,
+    teller: Teller<'a>,
 }
 
 impl TakeEntries for Filling<'_> {
     fn push(&mut self, key: &[u8], lsn: Lsn, cell: &[u8]) -> Result<()> {
         let pushed = self.packer.push(key, lsn, cell);
-        pushed.map(drop).map_err(|e| self.engine.beyond_healing(&e))
+        pushed.map_err(|e| self.engine.beyond_healing(&e))?;
+        self.teller.wrote(1, (key.len() + cell.len()) as u64)
     }
 
     fn push_section(&mut self, section: &Section) -> Result<()> {
         let pushed = self.packer.push_section(section);
-        pushed.map_err(|e| self.engine.beyond_healing(&e))
+        pushed.map_err(|e| self.engine.beyond_healing(&e))?;
+        self.teller
+            .wrote(u64::from(section.entries), section.live_bytes)
     }
 
     fn underfull(&self) -> bool {
