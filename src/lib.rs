@@ -79,6 +79,7 @@ pub use backup::{
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::quota::Quota;
+pub use engine::rebuild::{RebuildPhase, RebuildProgress};
 pub use engine::report::{Healed, Recovery, Verification};
 pub use error::{Corruption, Error, Result, WorkError};
 pub use ids::{BlockId, Epoch, Lsn, SegmentId, StoreId, Version};

@@ -378,6 +378,10 @@ fn work_is_told_with_its_lsns() {
     });
     assert!(told.event("healed").starts_with("event WARN"));
     assert!(told.event("healed").contains("rebuilt from snapshot"));
+    assert!(
+        told.event("rebuilding the image")
+            .contains("keys=0 keys_total=")
+    );
     assert!(told.event("image rebuilt").contains(&with_lsn));
     assert!(told.event("opened").contains("healed=1"));
 }

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::engine::changes::{Changes, TakeChanges};
+use crate::engine::overlay::{Overlay, TakeEntries};
+use crate::engine::packer::Packer;
 use crate::engine::snapshot::{
-    self, Packer, Section, SnapshotHeader, SnapshotInfo, SnapshotReader, SnapshotWriter,
+    self, Section, SnapshotHeader, SnapshotInfo, SnapshotReader, SnapshotWriter,
 };
 use crate::engine::table::Stored;
 use crate::error::{Error, Result};
@@ -144,11 +146,14 @@ impl<'a> Fold<'a> {
         let reader = base.as_ref().map(|base| base.open(self.vfs)).transpose()?;
         let writer = SnapshotWriter::create(self.vfs, path, header)?;
         let mut pass = Pass {
-            base: reader,
-            open: None,
-            packer: Packer::new(writer, self.sizes.block_bytes),
+            overlay: Overlay::new(
+                reader,
+                Counting {
+                    packer: Packer::new(writer, self.sizes.block_bytes),
+                    user_entries: 0,
+                },
+            ),
             seal,
-            user_entries: 0,
         };
         std::mem::take(&mut self.changes).give(&mut pass)?;
         let folded = pass.finish()?;
@@ -169,93 +174,52 @@ impl Base {
 
 /// A merge of a snapshot with sorted changes, into another snapshot.
 struct Pass<'a> {
-    base: Option<SnapshotReader>,
-    open: Option<Open>,
-    packer: Packer,
+    overlay: Overlay<Counting>,
     seal: Option<Seal<'a>>,
+}
+
+/// Counts the entries of a snapshot that is being written.
+struct Counting {
+    packer: Packer<SnapshotWriter>,
     user_entries: u64,
 }
 
-/// The section that is being copied, up to `at`.
-struct Open {
-    section: Section,
-    at: usize,
-}
-
 impl Pass<'_> {
-    /// Copies all that comes before `key`, or all; what is sealed among it too.
-    fn go_to(&mut self, key: Option<&[u8]>) -> Result<()> {
+    /// Where what is sealed comes before `key`, or last: copies up to there, and writes it.
+    fn seal(&mut self, key: Option<&[u8]>) -> Result<()> {
         let due = |seal: &mut Seal<'_>| key.is_none_or(|key| *seal.key < *key);
         if let Some(seal) = self.seal.take_if(due) {
-            self.copy_until(Some(&seal.key))?;
-            let old = self.take(&seal.key, <[u8]>::to_vec);
+            self.overlay.copy_until(Some(&seal.key))?;
+            let old = self.overlay.take(&seal.key, <[u8]>::to_vec);
             let cell = (seal.amend)(old.as_deref())?;
-            self.push(&seal.key, seal.lsn, &cell)?;
-        }
-        self.copy_until(key)
-    }
-
-    fn copy_until(&mut self, key: Option<&[u8]>) -> Result<()> {
-        let mut buffer = Vec::new();
-        while self.open_section()? {
-            let Some(open) = &mut self.open else { break };
-            let block = &open.section.block;
-            let last = block
-                .len()
-                .checked_sub(1)
-                .and_then(|last| block.entry(last));
-            let whole = last.is_some_and(|last| key.is_none_or(|key| last.cmp_key(key).is_lt()));
-            if whole && open.at == 0 && !self.packer.underfull() {
-                self.packer.push_section(&open.section)?;
-                self.user_entries += block.lower_bound(&SYSTEM_BEGIN) as u64;
-                self.open = None;
-                continue;
-            }
-            while let Some(entry) = block.entry(open.at) {
-                if key.is_some_and(|key| entry.cmp_key(key).is_ge()) {
-                    return Ok(());
-                }
-                entry.key_into(&mut buffer);
-                self.packer.push(&buffer, entry.lsn, entry.cell)?;
-                self.user_entries += u64::from(!is_system(&buffer));
-                open.at += 1;
-            }
-            self.open = None;
+            self.overlay.to.push(&seal.key, seal.lsn, &cell)?;
         }
         Ok(())
     }
 
-    /// False behind the last section.
-    fn open_section(&mut self) -> Result<bool> {
-        if let (None, Some(base)) = (&self.open, &mut self.base) {
-            let section = base.next_section()?;
-            self.open = section.map(|section| Open { section, at: 0 });
-        }
-        Ok(self.open.is_some())
+    fn finish(mut self) -> Result<Folded> {
+        self.seal(None)?;
+        let written = self.overlay.finish()?;
+        Ok(Folded {
+            info: written.packer.finish()?.finish()?,
+            user_entries: written.user_entries,
+        })
     }
+}
 
-    /// Takes the old entry at `key`, which all has been copied up to.
-    fn take<T>(&mut self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        let open = self.open.as_mut()?;
-        let entry = open.section.block.entry(open.at)?;
-        if !entry.cmp_key(key).is_eq() {
-            return None;
-        }
-        open.at += 1;
-        Some(read(entry.cell))
-    }
-
+impl TakeEntries for Counting {
     fn push(&mut self, key: &[u8], lsn: Lsn, cell: &[u8]) -> Result<()> {
         self.user_entries += u64::from(!is_system(key));
-        self.packer.push(key, lsn, cell)
+        self.packer.push(key, lsn, cell).map(drop)
     }
 
-    fn finish(mut self) -> Result<Folded> {
-        self.go_to(None)?;
-        Ok(Folded {
-            info: self.packer.finish()?,
-            user_entries: self.user_entries,
-        })
+    fn push_section(&mut self, section: &Section) -> Result<()> {
+        self.user_entries += section.block.lower_bound(&SYSTEM_BEGIN) as u64;
+        self.packer.push_section(section)
+    }
+
+    fn underfull(&self) -> bool {
+        self.packer.underfull()
     }
 }
 
@@ -263,26 +227,13 @@ impl TakeChanges for Pass<'_> {
     type Error = Error;
 
     fn put(&mut self, key: &[u8], lsn: Lsn, cell: &Stored) -> Result<()> {
-        self.go_to(Some(key))?;
-        self.take(key, |_| ());
-        match cell {
-            Some(cell) => self.push(key, lsn, cell),
-            None => Ok(()),
-        }
+        self.seal(Some(key))?;
+        self.overlay.put(key, lsn, cell)
     }
 
     fn clear(&mut self, from: &[u8], end: Option<&[u8]>) -> Result<()> {
-        self.go_to(Some(from))?;
-        while self.open_section()? {
-            let Some(open) = &mut self.open else { break };
-            let block = &open.section.block;
-            open.at = end.map_or(block.len(), |end| block.lower_bound(end).max(open.at));
-            if open.at < block.len() {
-                break;
-            }
-            self.open = None;
-        }
-        Ok(())
+        self.seal(Some(from))?;
+        self.overlay.clear(from, end)
     }
 }
 

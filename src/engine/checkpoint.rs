@@ -38,6 +38,9 @@ pub(super) struct Switching {
     pub(super) former: Vec<Former>,
     /// The backend failed: it has to be opened again before it is used.
     pub(super) suspect: bool,
+    /// A rebuild was due because of this, and did not come about: it is due still, whatever
+    /// a closed image answers.
+    pub(super) damage: Option<String>,
     /// A checkpoint found no room: pieces that no manifest speaks of have to go before
     /// their numbers are used again.
     pub(super) leftovers: bool,

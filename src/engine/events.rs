@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use super::Engine;
+use super::rebuild::RebuildProgress;
 use super::report::{Healed, Recovery};
 use crate::error::Error;
 use crate::ids::Lsn;
@@ -73,6 +74,22 @@ impl Engine {
         );
         #[cfg(not(feature = "tracing"))]
         let _ = healed;
+    }
+
+    /// The image is being rebuilt, and that is how far it is.
+    pub(super) fn tell_rebuilding(&self, progress: &RebuildProgress) {
+        #[cfg(feature = "tracing")]
+        tracing::info!(
+            target: "evenkeel",
+            phase = ?progress.phase,
+            keys = progress.keys,
+            keys_total = progress.keys_total,
+            bytes = progress.bytes,
+            bytes_total = progress.bytes_total,
+            "rebuilding the image"
+        );
+        #[cfg(not(feature = "tracing"))]
+        let _ = progress;
     }
 
     /// Some work was done, up to this LSN.

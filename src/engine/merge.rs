@@ -1,14 +1,16 @@
 //! Owns making a new image out of an old one and sorted changes: blocks that
 //! change are written anew under new numbers, the others stay as they are.
 
+use std::fmt;
+
 use super::changes::TakeChanges;
 use super::image_state::Image;
-use super::snapshot::Section;
+use super::packer::{Packed, Packer, TakeBlocks};
 use super::table::Stored;
 use crate::clock;
 use crate::ids::{BlockId, Lsn};
 use crate::image::ahead::Ahead;
-use crate::image::block::{Block, BlockBuilder};
+use crate::image::block::Block;
 use crate::image::manifest::BlockMeta;
 use crate::image::store::{BlockSink, Blocks};
 use crate::image::{ImageError, ImageErrorKind};
@@ -17,16 +19,13 @@ use crate::image::{ImageError, ImageErrorKind};
 #[derive(Debug)]
 pub(super) struct Merge<'a> {
     old: Option<&'a Image>,
-    sink: BlockSink<'a>,
-    block_bytes: usize,
+    packer: Packer<ImageWriter<'a>>,
     /// Blocks that stay as they are have to be copied: the old ones are elsewhere.
     elsewhere: bool,
     ahead: Ahead,
     /// The first old block that nothing is decided about.
     next: usize,
     open: Option<OpenBlock>,
-    builder: BlockBuilder,
-    blocks: Vec<BlockMeta>,
     freed: Vec<(BlockId, u32)>,
     moved: Vec<(BlockId, BlockId)>,
 }
@@ -48,6 +47,56 @@ pub(super) struct Merged {
     pub(super) next_block: BlockId,
 }
 
+/// Writes the blocks of an image.
+#[derive(Debug)]
+pub(super) struct ImageWriter<'a> {
+    sink: BlockSink<'a>,
+    blocks: Vec<BlockMeta>,
+}
+
+impl<'a> ImageWriter<'a> {
+    /// Writes to `into` from `next_block` on.
+    pub(super) fn new(into: &'a Blocks, next_block: BlockId) -> Self {
+        Self {
+            sink: into.sink(next_block),
+            blocks: Vec::new(),
+        }
+    }
+
+    /// Writes a block; says its number.
+    fn write(&mut self, block: Packed<'_>) -> Result<BlockId, ImageError> {
+        let (entries, live_bytes) = (block.entries, block.live_bytes);
+        let meta = self.sink.put(
+            block.bytes,
+            block.first_key,
+            entries,
+            live_bytes,
+            block.deadline,
+        )?;
+        let id = meta.id;
+        self.blocks.push(meta);
+        Ok(id)
+    }
+
+    /// All blocks, and the lowest number that none has.
+    pub(super) fn finish(self) -> Result<(Vec<BlockMeta>, BlockId), ImageError> {
+        let next_block = self.sink.finish()?;
+        Ok((self.blocks, next_block))
+    }
+}
+
+impl TakeBlocks for ImageWriter<'_> {
+    type Error = ImageError;
+
+    fn take(&mut self, block: Packed<'_>) -> Result<(), ImageError> {
+        self.write(block).map(drop)
+    }
+
+    fn refused(&self, why: impl fmt::Display) -> ImageError {
+        ImageError::new("build a block", ImageErrorKind::Damaged, why.to_string())
+    }
+}
+
 impl<'a> Merge<'a> {
     /// Begins with the blocks of `old`, writing to `into` from `next_block` on.
     pub(super) fn new(
@@ -58,14 +107,11 @@ impl<'a> Merge<'a> {
     ) -> Self {
         Self {
             old,
-            sink: into.sink(next_block),
-            block_bytes,
+            packer: Packer::new(ImageWriter::new(into, next_block), block_bytes),
             elsewhere: old.is_some_and(|old| !old.is_kept_in(into)),
             ahead: Ahead::default(),
             next: 0,
             open: None,
-            builder: BlockBuilder::new(),
-            blocks: Vec::new(),
             freed: Vec::new(),
             moved: Vec::new(),
         }
@@ -90,7 +136,7 @@ impl<'a> Merge<'a> {
             let following = blocks.get(self.next + 1);
             let reaches = following.is_none_or(|following| key < &*following.first_key);
             // A key before the very first block belongs into it too.
-            match reaches || &*meta.first_key > key || self.underfull() {
+            match reaches || &*meta.first_key > key || self.packer.underfull() {
                 true => self.open_next()?,
                 false => self.keep(blocks, key)?,
             }
@@ -99,7 +145,7 @@ impl<'a> Merge<'a> {
 
     /// Keeps blocks as they are, up to the one that `key` belongs to.
     fn keep(&mut self, blocks: &[BlockMeta], key: &[u8]) -> Result<(), ImageError> {
-        self.emit()?;
+        self.packer.emit()?;
         let upto = blocks
             .partition_point(|meta| &*meta.first_key <= key)
             .saturating_sub(1);
@@ -112,28 +158,22 @@ impl<'a> Merge<'a> {
         let metas = &old.manifest.blocks;
         let from = std::mem::replace(&mut self.next, upto);
         if !self.elsewhere {
-            self.blocks.extend_from_slice(&metas[from..upto]);
+            self.packer.to.blocks.extend_from_slice(&metas[from..upto]);
             return Ok(());
         }
         for (at, meta) in metas.iter().enumerate().take(upto).skip(from) {
             let block = self.ahead.take(old.blocks()?, metas, at)?;
-            let copy = self.sink.put(
-                block.bytes().to_vec(),
-                &meta.first_key,
-                meta.entries,
-                meta.live_bytes,
-                meta.deadline,
-            )?;
+            let copy = self.packer.to.write(Packed {
+                bytes: block.bytes().into(),
+                first_key: &meta.first_key,
+                entries: meta.entries,
+                live_bytes: meta.live_bytes,
+                deadline: meta.deadline,
+            })?;
             clock::give_way();
-            self.moved.push((meta.id, copy.id));
-            self.blocks.push(copy);
+            self.moved.push((meta.id, copy));
         }
         Ok(())
-    }
-
-    /// True where what is gathered is too little for a block of its own.
-    fn underfull(&self) -> bool {
-        !self.builder.is_empty() && self.builder.len_bytes() < self.block_bytes / 4
     }
 
     fn open_next(&mut self) -> Result<(), ImageError> {
@@ -190,59 +230,27 @@ impl<'a> Merge<'a> {
     }
 
     fn push(&mut self, key: &[u8], lsn: Lsn, cell: &[u8]) -> Result<(), ImageError> {
-        let grown = self.builder.len_bytes_with(key, cell.len());
-        if !self.builder.is_empty() && grown > self.block_bytes {
-            self.emit()?;
+        if self.packer.push(key, lsn, cell)? {
+            clock::give_way();
         }
-        self.builder
-            .push(key, lsn, cell)
-            .map_err(|e| ImageError::new("build a block", ImageErrorKind::Damaged, e.to_string()))
-    }
-
-    fn emit(&mut self) -> Result<(), ImageError> {
-        if self.builder.is_empty() {
-            return Ok(());
-        }
-        let builder = std::mem::replace(&mut self.builder, BlockBuilder::new());
-        let first_key = builder.first_key().unwrap_or_default().to_vec();
-        let entries = u32::try_from(builder.entry_count()).unwrap_or(u32::MAX);
-        let (live_bytes, deadline) = (builder.live_bytes(), builder.deadline());
-        let bytes = builder.finish();
-        let meta = self
-            .sink
-            .put(bytes, &first_key, entries, live_bytes, deadline)?;
-        self.blocks.push(meta);
-        clock::give_way();
-        Ok(())
-    }
-
-    /// Adds a section of a snapshot, behind all others.
-    pub(super) fn add(&mut self, section: &Section) -> Result<(), ImageError> {
-        let bytes = section.block.bytes().to_vec();
-        let first_key = section.first_key();
-        let (entries, live_bytes) = (section.entries, section.live_bytes);
-        let deadline = section.block.deadline();
-        let meta = self
-            .sink
-            .put(bytes, &first_key, entries, live_bytes, deadline)?;
-        self.blocks.push(meta);
         Ok(())
     }
 
     /// Writes what is left.
     pub(super) fn finish(mut self) -> Result<Merged, ImageError> {
         self.copy_until(None)?;
-        while self.underfull() && self.next < self.old_blocks().len() {
+        while self.packer.underfull() && self.next < self.old_blocks().len() {
             self.open_next()?;
             self.copy_until(None)?;
         }
-        self.emit()?;
+        self.packer.emit()?;
         self.take_over(self.old_blocks().len())?;
+        let (blocks, next_block) = self.packer.finish()?.finish()?;
         Ok(Merged {
-            blocks: self.blocks,
+            blocks,
             freed: self.freed,
             moved: self.moved,
-            next_block: self.sink.finish()?,
+            next_block,
         })
     }
 }

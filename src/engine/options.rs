@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::quota::{SCOPE_BYTES_MAX, SCOPE_KEYS_MAX};
+use super::rebuild::RebuildWatcher;
 use crate::wal::LogOptions;
 
 /// The settings of the engine.
@@ -38,6 +39,8 @@ pub(crate) struct EngineOptions {
     /// The newest schema version that the program knows; a store with a newer one is
     /// refused and left as it is. `None`: it may have any.
     pub(crate) schema_max: Option<u32>,
+    /// Who is told how far a rebuild of the image is.
+    pub(crate) rebuild_watcher: RebuildWatcher,
 }
 
 impl Default for EngineOptions {
@@ -59,6 +62,7 @@ impl Default for EngineOptions {
             salvage: false,
             tell_keys: false,
             schema_max: None,
+            rebuild_watcher: RebuildWatcher::default(),
         }
     }
 }

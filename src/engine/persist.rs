@@ -7,8 +7,9 @@ use super::Engine;
 use super::folder::snapshot_path;
 use super::opening::Components;
 use super::options::EngineOptions;
+use super::packer::Packer;
 use super::place::{Beginning, Place};
-use super::snapshot::{Packer, SnapshotHeader, SnapshotWriter};
+use super::snapshot::{SnapshotHeader, SnapshotWriter};
 use super::view::{View, full_key};
 use crate::error::Result;
 use crate::ids::Lsn;
@@ -54,11 +55,11 @@ impl Engine {
     }
 }
 
-fn write_all(view: &View, mut packer: Packer) -> Result<()> {
+fn write_all(view: &View, mut packer: Packer<SnapshotWriter>) -> Result<()> {
     for slot in view.scopes()? {
         view.for_each(&slot, |key, lsn, cell| {
-            packer.push(&full_key(&slot, key), lsn, cell)
+            packer.push(&full_key(&slot, key), lsn, cell).map(drop)
         })?;
     }
-    packer.finish().map(drop)
+    packer.finish()?.finish().map(drop)
 }

@@ -1,6 +1,8 @@
 //! Owns healing: opening the image again after the disk refused, and building it
 //! anew from snapshot and log where it is damaged.
 
+mod progress;
+
 use std::io;
 use std::sync::Arc;
 
@@ -8,24 +10,31 @@ use super::body::schema_of;
 use super::changes::Changes;
 use super::checkpoint::Switching;
 use super::image_state::Image;
-use super::merge::{Merge, Merged};
+use super::merge::ImageWriter;
+use super::overlay::{Overlay, TakeEntries};
+use super::packer::Packer;
 use super::report::Healed;
-use super::snapshot::SnapshotReader;
+use super::snapshot::{Section, SnapshotReader};
 use super::{Disk, Engine};
 use crate::error::{Corruption, Error, Result};
 use crate::ids::{BlockId, Lsn};
-use crate::image::manifest::Manifest;
+use crate::image::manifest::{BlockMeta, Manifest};
 use crate::image::store::Blocks;
 use crate::image::{ImageError, ImageErrorKind};
 use crate::observe::{self, Work};
 use crate::sync::atomic::Ordering;
 
-/// How much of the log is merged at a time.
-const CHANGES_BYTES: usize = 16 * 1024 * 1024;
+pub(crate) use self::progress::RebuildWatcher;
+use self::progress::Teller;
+pub use self::progress::{RebuildPhase, RebuildProgress};
+
+/// What changes of the log may take in memory at least, where the cache may take less.
+const CHANGES_BYTES_MIN: usize = 16 * 1024 * 1024;
 
 /// What an image was filled with.
 struct Restored {
-    merged: Merged,
+    blocks: Vec<BlockMeta>,
+    next_block: BlockId,
     /// Store time and schema version of the last commit in it.
     time_micros: u64,
     schema: u32,
@@ -50,12 +59,14 @@ impl Engine {
             // Somebody else was here first.
             return Ok(current);
         }
-        match error.kind.is_of_the_disk() {
-            true => {
+        let damage = switching.damage.take();
+        let damage = damage.or_else(|| (!error.kind.is_of_the_disk()).then(|| error.to_string()));
+        match damage {
+            Some(why) => self.rebuild(disk, &mut switching, &current, &why),
+            None => {
                 self.reopen_image(disk, &mut switching)?;
                 Ok(Arc::clone(&disk.image.read()))
             }
-            false => self.rebuild(disk, &mut switching, &current, &error.to_string()),
         }
     }
 
@@ -118,14 +129,15 @@ impl Engine {
     ) -> Result<Arc<Image>> {
         let span = observe::span(Work::Rebuild, Some(disk.folder.root()));
         let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
-        let image = match self.build_image(disk, switching, broken, why, snapshot) {
+        let built = match self.build_image(disk, switching, broken, why, snapshot) {
             // A newer snapshot took the place of the one that was being read.
             Err(_) if disk.snapshot.load(Ordering::Acquire) != snapshot.get() => {
                 let snapshot = Lsn::new(disk.snapshot.load(Ordering::Acquire));
-                self.build_image(disk, switching, broken, why, snapshot)?
+                self.build_image(disk, switching, broken, why, snapshot)
             }
-            built => built?,
+            built => built,
         };
+        let image = built.inspect_err(|_| switching.damage = Some(why.to_owned()))?;
         self.figures.rebuilds.increment();
         let lsn = image.manifest.lsn;
         span.reached(lsn);
@@ -164,8 +176,9 @@ impl Engine {
         }
         let number = self.next_folder(disk, broken.manifest.folder)?;
         let blocks = self.new_image(disk, number)?;
-        let restored = self.restore(disk, &blocks, snapshot, lsn)?;
-        let merged = restored.merged;
+        let restored = self.restore(disk, &blocks, snapshot, &broken.manifest);
+        // Whoever stops it again and again would fill the disk.
+        let restored = restored.inspect_err(|_| self.give_up_folder(disk, number, &blocks))?;
         blocks.sync().map_err(|e| self.beyond_healing(&e))?;
         let manifest = Manifest {
             store: self.store,
@@ -173,12 +186,12 @@ impl Engine {
             lsn,
             time_micros: restored.time_micros.max(broken.manifest.time_micros),
             schema: restored.schema,
-            next_block: merged.next_block,
-            doomed: merged.freed.clone(),
-            blocks: merged.blocks,
+            next_block: restored.next_block,
+            doomed: Vec::new(),
+            blocks: restored.blocks,
         };
         let image = self.switch(disk, manifest, blocks, broken.generation)?;
-        *switching = Switching::new(merged.freed);
+        *switching = Switching::default();
         // The old folder is of no use; if it cannot be removed now, opening does it.
         let _ = disk.folder.remove_image(broken.manifest.folder);
         Ok(image)
@@ -217,69 +230,97 @@ impl Engine {
         Ok(disk.image.publish(image))
     }
 
-    /// Fills an empty image with a snapshot and the log behind it, up to `upto`.
+    /// Fills an empty image with a snapshot and the log behind it, up to the LSN of the image
+    /// that it replaces, block by block. Changes that memory has no room for are gathered by ranges of their keys: to
+    /// read the log again costs less than to write a block again.
     fn restore(
         &self,
         disk: &Disk,
         blocks: &Arc<Blocks>,
         snapshot: Lsn,
-        upto: Lsn,
+        broken: &Manifest,
     ) -> Result<Restored> {
-        let block_bytes = self.options.block_bytes;
+        let upto = broken.lsn;
         let (mut time, mut schema) = (0, 0);
-        let failed = |e: ImageError| self.beyond_healing(&e);
-        let mut merge = Merge::new(None, blocks, BlockId::new(1), block_bytes);
+        let mut totals = (broken.entries(), broken.live_bytes());
+        let mut reader = None;
         if snapshot > Lsn::ZERO {
             let path = disk.folder.snapshot(snapshot);
-            let mut reader = SnapshotReader::open(&*disk.folder.vfs, &path, Some(self.store))?;
-            let header = reader.info().header;
+            let opened = SnapshotReader::open(&*disk.folder.vfs, &path, Some(self.store))?;
+            let header = opened.info().header;
             (time, schema) = (header.time_micros, header.schema);
-            while let Some(section) = reader.next_section()? {
-                merge.add(&section).map_err(failed)?;
+            if upto == snapshot {
+                totals = (opened.info().entries, opened.info().live_bytes);
             }
+            reader = Some(opened);
         }
-        let mut merged = merge.finish().map_err(failed)?;
-        let mut changes = Changes::default();
-        let apply = |changes: Changes, merged: &mut Merged| -> Result<()> {
-            let base = Image::new(
-                Manifest {
-                    store: self.store,
-                    folder: 0,
-                    lsn: Lsn::ZERO,
-                    time_micros: 0,
-                    schema: 0,
-                    next_block: merged.next_block,
-                    doomed: Vec::new(),
-                    blocks: std::mem::take(&mut merged.blocks),
-                },
-                Some(Arc::clone(blocks)),
-                0,
-            );
-            let mut merge = Merge::new(Some(&base), blocks, merged.next_block, block_bytes);
-            changes.give(&mut merge).map_err(failed)?;
-            let next = merge.finish().map_err(failed)?;
-            merged.freed.extend(&next.freed);
-            merged.blocks = next.blocks;
-            merged.next_block = next.next_block;
-            Ok(())
-        };
-        if upto > snapshot {
+        let writer = ImageWriter::new(blocks, BlockId::new(1));
+        let mut overlay = Overlay::new(
+            reader,
+            Filling {
+                engine: self,
+                packer: Packer::new(writer, self.options.block_bytes),
+                teller: Teller::new(self, totals),
+            },
+        );
+        // The cache of the image that is being made is empty meanwhile.
+        let room = usize::try_from(self.options.cache_bytes).unwrap_or(usize::MAX);
+        let room = room.max(CHANGES_BYTES_MIN);
+        // Without a log behind the snapshot there is nothing to lay over it.
+        let mut next = (upto > snapshot).then(Changes::default);
+        if next.is_none() {
+            overlay.to.teller.image()?;
+        }
+        while let Some(mut changes) = next {
+            overlay.to.teller.log(disk.log.bytes_behind(snapshot).0)?;
             disk.log.replay((snapshot, upto), |lsn, micros, body| {
                 time = time.max(micros);
                 schema = schema_of(body).unwrap_or(schema);
                 changes.add(body, lsn, disk.folder.root())?;
-                match changes.bytes() > CHANGES_BYTES {
-                    true => apply(std::mem::take(&mut changes), &mut merged),
-                    false => Ok(()),
-                }
+                while changes.bytes() > room && changes.halve() {}
+                overlay.to.teller.read(body.len())
             })?;
-            apply(changes, &mut merged)?;
+            overlay.to.teller.image()?;
+            next = changes.behind();
+            changes.give(&mut overlay)?;
         }
+        let mut filled = overlay.finish()?;
+        filled.teller.tell()?;
+        let failed = |e: ImageError| self.beyond_healing(&e);
+        let writer = filled.packer.finish().map_err(failed)?;
+        let (blocks, next_block) = writer.finish().map_err(failed)?;
         Ok(Restored {
-            merged,
+            blocks,
+            next_block,
             time_micros: time,
             schema,
         })
+    }
+}
+
+/// An image that is being filled.
+struct Filling<'a> {
+    engine: &'a Engine,
+    packer: Packer<ImageWriter<'a>>,
+    teller: Teller<'a>,
+}
+
+impl TakeEntries for Filling<'_> {
+    fn push(&mut self, key: &[u8], lsn: Lsn, cell: &[u8]) -> Result<()> {
+        let pushed = self.packer.push(key, lsn, cell);
+        pushed.map_err(|e| self.engine.beyond_healing(&e))?;
+        self.teller.wrote(1, (key.len() + cell.len()) as u64)
+    }
+
+    fn push_section(&mut self, section: &Section) -> Result<()> {
+        let pushed = self.packer.push_section(section);
+        pushed.map_err(|e| self.engine.beyond_healing(&e))?;
+        self.teller
+            .wrote(u64::from(section.entries), section.live_bytes)
+    }
+
+    fn underfull(&self) -> bool {
+        self.packer.underfull()
     }
 }
 

@@ -27,7 +27,6 @@
 //! zeros. Extension bytes and flags that a reader does not know are skipped: what
 //! cannot be skipped raises the format.
 
-mod packer;
 mod reader;
 
 use std::fmt;
@@ -40,7 +39,8 @@ use crate::ids::{Lsn, StoreId};
 use crate::image::manifest::schema_extension;
 use crate::vfs::{OpenMode, Vfs, VfsFile, write_gently};
 
-pub(crate) use packer::Packer;
+use super::packer::{Packed, TakeBlocks};
+
 pub(crate) use reader::{Section, SnapshotReader, read_back, verify};
 
 /// The newest format that this version reads, and the one that it writes.
@@ -251,6 +251,22 @@ impl SnapshotWriter {
         self.offset += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
+    }
+}
+
+impl TakeBlocks for SnapshotWriter {
+    type Error = Error;
+
+    fn take(&mut self, block: Packed<'_>) -> Result<()> {
+        let (entries, live_bytes) = (block.entries, block.live_bytes);
+        self.push_block(&block.bytes, block.first_key, entries, live_bytes)
+    }
+
+    fn refused(&self, why: impl fmt::Display) -> Error {
+        Error::Invalid {
+            what: "entry",
+            reason: why.to_string(),
+        }
     }
 }
 

@@ -78,6 +78,15 @@ impl BlockBuilder {
         Self::default()
     }
 
+    /// An empty one, with room for as much as this one has.
+    pub(crate) fn following(&self) -> Self {
+        Self {
+            arena: Vec::with_capacity(self.arena.len()),
+            entries: Vec::with_capacity(self.entries.len()),
+            ..Self::default()
+        }
+    }
+
     /// Adds an entry behind all others.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! Above it stands a bounded cache of parsed blocks (`image::cache`). A number is never
 //! given twice, so a cached block is never stale.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -218,7 +219,7 @@ impl BlockSink<'_> {
     /// [`ImageErrorKind::Io`] for a block of 4 GiB; else what the backend says.
     pub(crate) fn put(
         &mut self,
-        bytes: Vec<u8>,
+        bytes: Cow<'_, [u8]>,
         first_key: &[u8],
         entries: u32,
         live_bytes: u64,
@@ -228,8 +229,8 @@ impl BlockSink<'_> {
         let len = len.map_err(|e| ImageError::new("put", ImageErrorKind::Io, e.to_string()))?;
         let (id, hash) = (self.next, xxh3_64(&bytes));
         if bytes.len() <= PIECE_BYTES_MAX {
-            // Most blocks are one piece, which needs no copy.
-            self.add(bytes)?;
+            // Most blocks are one piece, and need no copy.
+            self.add(bytes.into_owned())?;
         } else {
             let mut pieces = bytes.chunks(PIECE_BYTES_MAX);
             pieces.try_for_each(|piece| self.add(piece.to_vec()))?;

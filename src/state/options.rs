@@ -2,6 +2,7 @@
 //! components that it works with.
 
 use std::error::Error as StdError;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +12,17 @@ use crate::codec::CodecLimits;
 use crate::engine::Engine;
 use crate::engine::opening::Components;
 use crate::engine::options::EngineOptions;
+use crate::engine::rebuild::{RebuildProgress, RebuildWatcher};
 use crate::error::{Error, Result};
 use crate::image::ImageBackend;
 use crate::image::sled::{SledBackend, SledOptions};
 use crate::state::handle::ScopeHandle;
+use crate::state::import::ImportAnswer;
 use crate::state::resource::Factories;
 use crate::state::schema::SchemaKeeper;
 use crate::state::store::Store;
 use crate::state::trace::Traced;
+use crate::state::transaction::guarded_within;
 use crate::vfs::{RealVfs, Vfs};
 use crate::wal::FRAME_BYTES_MAX;
 
@@ -344,6 +348,55 @@ impl Builder {
         self
     }
 
+    /// Who is told how far a rebuild of the image is: of one that is missing or damaged, from
+    /// snapshot and log, while the store is opened, or by the call that finds the damage; a
+    /// copy that [`Store::persist`] or a restore made gets its first image in the same way. On
+    /// the thread that rebuilds; it returns nothing, or a [`ControlFlow`]. Default: nobody.
+    ///
+    /// [`ControlFlow::Break`] stops it: the opening, or the call, fails with
+    /// [`Error::Stopped`]. Nothing is lost, and the next opening or call begins again. A panic
+    /// stops it too, with [`Error::Panicked`]. Calls of the store are refused from inside with
+    /// [`Error::Nested`], and those of other threads that need the image wait until it is
+    /// there: do not wait for them.
+    ///
+    /// ```
+    /// use evenkeel::{RebuildPhase, Store};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("state");
+    /// let store = Store::open(&path)?;
+    /// store.global().set("a", 1)?;
+    /// store.checkpoint()?;
+    /// store.snapshot()?;
+    /// store.close()?;
+    /// std::fs::remove_dir_all(path.join("image"))?;
+    /// std::fs::create_dir(path.join("image"))?;
+    ///
+    /// let builder = Store::builder().rebuild_progress(|progress| {
+    ///     if progress.phase == RebuildPhase::Image {
+    ///         println!("{} of {} keys", progress.keys, progress.keys_total);
+    ///     }
+    /// });
+    /// let store = builder.open(&path)?;
+    /// assert_eq!(store.recovery().healed.len(), 1);
+    /// assert_eq!(store.global().get::<i32>("a")?, Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn rebuild_progress<A: ImportAnswer>(
+        mut self,
+        progress: impl Fn(&RebuildProgress) -> A + Send + Sync + 'static,
+    ) -> Self {
+        self.engine.rebuild_watcher = RebuildWatcher::new(move |engine, told| {
+            let place = "in the progress of a rebuild";
+            match guarded_within(engine, place, || Ok(progress(told).into_flow()))? {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => Err(Error::Stopped {
+                    what: "the rebuild of the image",
+                }),
+            }
+        });
+        self
+    }
+
     /// What keeps the image. Default sled.
     pub fn image(mut self, backend: Arc<dyn ImageBackend>) -> Self {
         self.backend = Some(backend);
@@ -425,7 +478,8 @@ impl Builder {
     /// [`Error::Invalid`] for settings out of bounds. [`Error::NewerSchema`], with the
     /// folder untouched, where the program knows no migration to the version of the state;
     /// [`Error::BrokenChain`], [`Error::MigrationNeeded`], [`Error::MigrationFailed`] and
-    /// [`Error::Stopped`] as migrations have them.
+    /// [`Error::Stopped`] as migrations have them; [`Error::Stopped`] also as the
+    /// [progress of a rebuild](Self::rebuild_progress) was answered.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
         self.check()?;
         let engine = Engine::open(path.as_ref(), self.engine_options(), self.components())?;

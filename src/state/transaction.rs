@@ -51,8 +51,8 @@ fn count_write() {
     WRITES.with(|writes| writes.set(writes.get().wrapping_add(1)));
 }
 
-fn identity(engine: &Arc<Engine>) -> usize {
-    Arc::as_ptr(engine) as usize
+fn identity(engine: &Engine) -> usize {
+    std::ptr::from_ref(engine) as usize
 }
 
 /// An error inside a transaction of the same store on the same thread.
@@ -72,7 +72,7 @@ pub(super) fn refuse_nested(engine: &Arc<Engine>) -> Result<()> {
 struct Running;
 
 impl Running {
-    fn enter(engine: &Arc<Engine>) -> Self {
+    fn enter(engine: &Engine) -> Self {
         RUNNING.with(|running| running.borrow_mut().push(identity(engine)));
         Self
     }
@@ -407,6 +407,17 @@ pub(crate) fn claims(batch: &Batch) -> Vec<Claim> {
         });
     }
     claims
+}
+
+/// Runs what may be a user's code while the engine cannot be called on this thread: calls
+/// of the store are refused there as in a transaction.
+pub(super) fn guarded_within<T>(
+    engine: &Engine,
+    place: &str,
+    call: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let _running = Running::enter(engine);
+    guarded(place, call)
 }
 
 /// Runs what may be a user's code; where it panics, says in what.

@@ -12,10 +12,10 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{Advice, AtFlags, StatxFlags, fadvise, statx};
+use rustix::fs::{Advice, AtFlags, StatxFlags, fadvise, fstatvfs, statx};
 
 use super::{DirEntry, OpenMode, Vfs, VfsFile, VfsLock};
-use crate::sync;
+use crate::sync::{self, Mutex, thread};
 
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
@@ -26,6 +26,25 @@ const FREED_STEPS: u64 = 1024;
 
 /// How long the disk is left to others behind each.
 const FREED_PAUSE: Duration = Duration::from_micros(500);
+
+/// Where a disk has less room than this, a file is freed before the call that removes it
+/// returns: whoever removes it may be about to write.
+const ROOM_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// So many files wait to be freed, at most: whoever removes more is held up by it.
+const FREEING_MAX: usize = 8;
+
+/// What is being freed in the background, by a thread that ends when there is no more.
+static FREEING: Mutex<Freeing> = Mutex::new(Freeing {
+    files: Vec::new(),
+    running: false,
+});
+
+struct Freeing {
+    /// Files without a name.
+    files: Vec<File>,
+    running: bool,
+}
 
 /// The file system of the machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -131,9 +150,9 @@ impl Vfs for RealVfs {
     }
 }
 
-/// Removes a file, and frees what it took piece by piece: a file system that discards what is
-/// free holds up every sync for the time that it takes, ten milliseconds for 32 megabytes. Where
-/// somebody has the file open, who may read it to its end, it is freed when that is closed.
+/// Removes a file, and has what it took freed piece by piece: a file system that discards what
+/// is free holds up every sync for the time that it takes, ten milliseconds for 32 megabytes.
+/// Where somebody has the file open, who may read it to its end, it is freed when that is closed.
 fn remove(path: &Path) -> io::Result<()> {
     // Nothing but a file is opened: that of a pipe would wait for its other end.
     let large = fs::symlink_metadata(path).is_ok_and(|m| m.is_file() && m.len() > FREED_BYTES);
@@ -141,9 +160,41 @@ fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)?;
     // Whoever cannot be asked to go step by step goes at once.
     if let Some(Ok(file)) = opened {
-        let _ = free(&file);
+        free_soon(file);
     }
     Ok(())
+}
+
+/// Frees a file behind the back of whoever removed it: step by step a large one takes seconds.
+fn free_soon(file: File) {
+    let room = fstatvfs(&file).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    let mut freeing = FREEING.lock();
+    if room.is_ok_and(|room| room < ROOM_BYTES) || freeing.files.len() >= FREEING_MAX {
+        drop(freeing);
+        let _ = free(&file);
+        return;
+    }
+    freeing.files.push(file);
+    if std::mem::replace(&mut freeing.running, true) {
+        return;
+    }
+    drop(freeing);
+    let thread = thread::Builder::new().name("evenkeel-free".into());
+    if thread.spawn(free_all).is_err() {
+        free_all();
+    }
+}
+
+fn free_all() {
+    loop {
+        let mut freeing = FREEING.lock();
+        let Some(file) = freeing.files.pop() else {
+            freeing.running = false;
+            return;
+        };
+        drop(freeing);
+        let _ = free(&file);
+    }
 }
 
 fn free(file: &File) -> io::Result<()> {
@@ -310,6 +361,10 @@ mod tests {
         RealVfs.remove_file(&folder.path().join("file")).unwrap();
         RealVfs.remove_dir_all(&inside).unwrap();
         assert_eq!(RealVfs.read_dir(folder.path()).unwrap(), []);
+        // The names are gone; of the room nobody is told.
+        while FREEING.lock().running {
+            thread::yield_now();
+        }
         for left in [alone, below] {
             let left = left.metadata().unwrap().len();
             assert!((1..=FREED_BYTES).contains(&left), "{left} bytes");

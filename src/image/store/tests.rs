@@ -26,7 +26,8 @@ fn store(blocks: &Blocks, next: u64, lens: &[usize]) -> (Vec<BlockMeta>, BlockId
             .unwrap();
         let (live, deadline) = (builder.live_bytes(), builder.deadline());
         let bytes = builder.finish();
-        sink.put(bytes, &[n as u8], 1, live, deadline).unwrap()
+        sink.put(bytes.into(), &[n as u8], 1, live, deadline)
+            .unwrap()
     };
     let metas = lens.iter().enumerate().map(put).collect();
     (metas, sink.finish().unwrap())
