@@ -338,7 +338,7 @@ impl Engine {
         ready: Option<&BodyWriter>,
         ticket: Option<u64>,
     ) -> Result<Attempt> {
-        let mut garbage = Vec::new();
+        let mut garbage = Garbage::default();
         let mut sequencer = match self.sequencer.try_lock() {
             Some(sequencer) => sequencer,
             None => {
@@ -440,7 +440,7 @@ impl Engine {
         resolved: &[Vec<Stored>],
         states: &mut [RwLockWriteGuard<'_, SlotState>],
         lsn: Lsn,
-        garbage: &mut Vec<Garbage>,
+        garbage: &mut Garbage,
     ) {
         let pins = sequencer.views.pins(batch.ends, self.disk.is_none());
         let generation = sequencer.generation;
@@ -463,9 +463,7 @@ impl Engine {
             }
             let kept = state.keeps_since();
             if writes.clear {
-                let (cleared, dropped) = state.clear(lsn, pins);
-                change += cleared;
-                garbage.push(dropped);
+                change += state.clear(lsn, pins, garbage);
             }
             let mut earliest = NEVER;
             for (op, (key, written)) in writes.ops.iter().enumerate() {
@@ -476,7 +474,7 @@ impl Engine {
                 };
                 let expires = cell.as_deref().and_then(deadline);
                 earliest = earliest.min(expires.unwrap_or(NEVER));
-                change += state.put(key, lsn, cell, pins);
+                change += state.put(key, (lsn, cell), pins, garbage);
             }
             state.tally.settle();
             if let Some(since) = state.keeps_since().filter(|_| kept.is_none()) {
@@ -506,7 +504,7 @@ impl Engine {
 
     /// Applies a commit that was read back from the log.
     pub(super) fn replay(&self, batch: &Batch, lsn: Lsn, time_micros: u64) {
-        let mut garbage = Vec::new();
+        let mut garbage = Garbage::default();
         let mut sequencer = self.sequencer.lock();
         let mut states: SmallVec<[_; 1]> = batch
             .writes

@@ -17,6 +17,8 @@ use std::mem;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use self::chain::Chain;
 pub(crate) use self::chain::{Pins, Stored};
 use super::quota::Quota;
@@ -121,7 +123,13 @@ impl Table {
     }
 
     /// Adds a version; returns the change in bytes held.
-    fn put(&mut self, key: &SmallKey, lsn: Lsn, cell: Stored, pins: Pins) -> i64 {
+    fn put(
+        &mut self,
+        key: &SmallKey,
+        (lsn, cell): (Lsn, Stored),
+        pins: Pins,
+        garbage: &mut Garbage,
+    ) -> i64 {
         if pins.bottom && cell.is_none() && (pins.views.is_none() || !self.keys.contains_key(key)) {
             return self.forget(key, lsn);
         }
@@ -133,6 +141,8 @@ impl Table {
         let mut old_live = None;
         let mut expired = None;
         let mut keeps = false;
+        // Where none has a deadline, what is replaced is not looked at: it is seldom near.
+        let lasting = self.deadlines.is_empty();
         match self.keys.entry(key.clone()) {
             Entry::Vacant(place) => {
                 let chain = place.insert(Chain::new(lsn, cell));
@@ -143,8 +153,10 @@ impl Table {
                 let before = chain.cell.as_deref();
                 let visible = before.filter(|_| chain.lsn >= cleared);
                 old_live = visible.map(|cell| (key.len() + cell.len()) as u64);
-                expired = before.and_then(deadline);
-                change = chain.replace(lsn, cell, pins);
+                expired = before.filter(|_| !lasting).and_then(deadline);
+                let gone;
+                (change, gone) = chain.replace(lsn, cell, pins);
+                garbage.replaced.extend(gone);
                 keeps = pins.bottom && chain.is_kept() && !chain.note(true);
             }
         }
@@ -266,21 +278,19 @@ impl Table {
         }
     }
 
-    /// Clears the scope; returns the change in bytes held and what can be dropped
-    /// outside the lock.
-    fn clear(&mut self, lsn: Lsn, pins: Pins) -> (i64, Garbage) {
+    /// Clears the scope; returns the change in bytes held.
+    fn clear(&mut self, lsn: Lsn, pins: Pins, garbage: &mut Garbage) -> i64 {
         self.newest = lsn;
         self.live_keys = 0;
         self.live_bytes = 0;
         let mut change = 8 - DEADLINE_BYTES * self.deadlines.len() as i64;
         self.deadlines.clear();
-        let mut garbage = BTreeMap::new();
         if pins.views.is_none() {
             self.cleared.clear();
             self.kept.clear();
-            garbage = mem::take(&mut self.keys);
-            let freed = garbage.iter().map(|(key, chain)| chain.bytes(key));
+            let freed = self.keys.iter().map(|(key, chain)| chain.bytes(key));
             change -= freed.sum::<u64>() as i64;
+            garbage.cleared.push(mem::take(&mut self.keys));
         }
         match (pins.bottom, pins.views) {
             (true, None) => self.forgotten = lsn,
@@ -290,7 +300,7 @@ impl Table {
             }
             (false, _) => self.cleared.push(lsn),
         }
-        (self.grown(change), Garbage(garbage))
+        self.grown(change)
     }
 
     fn changed_since(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, lsn: Lsn) -> bool {
@@ -308,11 +318,14 @@ impl Table {
     }
 }
 
-/// Entries that are dropped where nobody waits for it.
+/// What a commit replaced or cleared, and is dropped where nobody waits for it: outside of all
+/// locks. To let go of a value is to look at it, and what is replaced was written long ago.
 #[derive(Debug, Default)]
-pub(crate) struct Garbage(
-    #[expect(dead_code, reason = "held to be dropped later")] BTreeMap<SmallKey, Chain>,
-);
+pub(crate) struct Garbage {
+    cleared: Vec<BTreeMap<SmallKey, Chain>>,
+    /// Most commits replace one.
+    replaced: SmallVec<[Arc<[u8]>; 1]>,
+}
 
 /// A scope in memory. Handles keep it, so that they need not look it up again.
 pub(crate) struct Slot {
@@ -431,12 +444,18 @@ impl SlotState {
         }
     }
 
-    pub(crate) fn put(&mut self, key: &SmallKey, lsn: Lsn, cell: Stored, pins: Pins) -> i64 {
-        self.active.put(key, lsn, cell, pins)
+    pub(crate) fn put(
+        &mut self,
+        key: &SmallKey,
+        version: (Lsn, Stored),
+        pins: Pins,
+        garbage: &mut Garbage,
+    ) -> i64 {
+        self.active.put(key, version, pins, garbage)
     }
 
-    pub(crate) fn clear(&mut self, lsn: Lsn, pins: Pins) -> (i64, Garbage) {
-        self.active.clear(lsn, pins)
+    pub(crate) fn clear(&mut self, lsn: Lsn, pins: Pins, garbage: &mut Garbage) -> i64 {
+        self.active.clear(lsn, pins, garbage)
     }
 
     /// Since when something is kept that goes with the views before it, where nothing is

@@ -64,7 +64,7 @@ impl Core {
         };
         let transaction = run.begun_transaction();
         let mut batch = transaction.map(|tx| tx.take_batch()).unwrap_or_default();
-        let view = transaction.map_or(Lsn::ZERO, |tx| tx.lsn());
+        let view = transaction.map_or(Lsn::ZERO, |tx| tx.read_lsn());
         let claims = transaction::claims(&batch);
         let engine = self.engine();
         if engine.reservations.any() {

@@ -23,7 +23,7 @@ use crate::state::store::Shared;
 use crate::state::trace;
 use crate::state::transaction_scope::TransactionScope;
 use crate::state::watch::cursor;
-use crate::sync::{self, Mutex};
+use crate::sync::{self, Mutex, OnceLock};
 use crate::wal::FRAME_BYTES_MAX;
 
 /// After so many lost races a transaction queues for its keys.
@@ -90,7 +90,9 @@ impl Drop for Running {
 /// back; nobody else sees it before it is committed.
 pub struct Transaction {
     pub(super) shared: Arc<Shared>,
-    pub(super) view: View,
+    /// What it reads, once it has read anything: who only writes keeps no state in memory,
+    /// and asks for the sequencer's lock once.
+    view: OnceLock<View>,
     pub(super) state: Mutex<State>,
 }
 
@@ -98,7 +100,7 @@ pub struct Transaction {
 impl fmt::Debug for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transaction")
-            .field("lsn", &self.view.lsn())
+            .field("lsn", &self.view.get().map(View::lsn))
             .field("engine", &self.shared.engine)
             .finish_non_exhaustive()
     }
@@ -278,13 +280,29 @@ fn first_of(number: u64) -> (u64, SmallKey) {
 }
 
 impl Transaction {
-    /// One that sees the state as it is now.
+    /// One that sees the state as it is when it first looks.
     pub(crate) fn begin(shared: &Arc<Shared>) -> Self {
         Self {
             shared: Arc::clone(shared),
-            view: shared.engine.view(),
+            view: OnceLock::new(),
             state: Mutex::default(),
         }
+    }
+
+    /// The state that it reads: that of the moment when it first asks.
+    pub(super) fn view(&self) -> &View {
+        match self.view.get() {
+            Some(view) => view,
+            None => {
+                let fresh = self.shared.engine.view();
+                self.view.get_or_init(|| fresh)
+            }
+        }
+    }
+
+    /// The LSN of the state that it has read; zero where it has read nothing.
+    pub(crate) fn read_lsn(&self) -> Lsn {
+        self.view.get().map_or(Lsn::ZERO, View::lsn)
     }
 
     /// What it read and is going to write. It has read and written nothing then.
@@ -305,10 +323,11 @@ impl Transaction {
         self.scope(Scope::Global)
     }
 
-    /// The LSN of the state that the transaction reads.
+    /// The LSN of the state that the transaction reads: the newest when it first read
+    /// anything or asked for this.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
-        self.view.lsn()
+        self.view().lsn()
     }
 
     /// Moves a durable cursor on to `lsn`, with all else that the transaction does:
@@ -354,10 +373,11 @@ pub(super) fn run<T>(
             catch_unwind(AssertUnwindSafe(|| closure(&transaction)))
         };
         let batch = Batch {
-            ends: Some(transaction.view.number()),
+            ends: transaction.view.get().map(View::number),
             ..transaction.take_batch()
         };
-        let view = transaction.view;
+        let read = transaction.read_lsn();
+        let view = transaction.view.into_inner();
         match outcome {
             Err(panic) => {
                 return Err(Error::Panicked {
@@ -369,7 +389,7 @@ pub(super) fn run<T>(
             Ok(Ok(value)) if batch.writes.is_empty() => return Ok((value, None)),
             Ok(Ok(value)) => {
                 let number = ticket.as_ref().map(Ticket::number);
-                if let Some(lsn) = engine.commit_read(&batch, view.lsn(), number)? {
+                if let Some(lsn) = engine.commit_read(&batch, read, number)? {
                     trace::committed(shared, &batch, lsn);
                     drop((view, ticket));
                     engine.expire_in_passing();

@@ -90,11 +90,11 @@ impl<'a> TransactionScope<'a> {
         let written = self.transaction.state.lock().written(slot, key);
         if let Some(cell) = written {
             // It has no version before the commit gives it one.
-            let view = &self.transaction.view;
-            let cell = cell.filter(|cell| !has_expired(cell, || view.time()));
+            let time = || self.transaction.view().time();
+            let cell = cell.filter(|cell| !has_expired(cell, time));
             return Ok(cell.map(|cell| (Version::ZERO, Cell::Memory(cell))));
         }
-        let found = self.transaction.view.read(slot, key)?;
+        let found = self.transaction.view().read(slot, key)?;
         let mut state = self.transaction.state.lock();
         state.read_key(slot, key);
         if let Some((_, cell)) = &found {
@@ -322,6 +322,7 @@ impl<'a> TransactionScope<'a> {
     pub fn scan(&self, prefix: impl AsRef<str>) -> Result<TransactionScan<'a>> {
         let slot = Arc::clone(self.slot()?);
         let (from, to) = prefix_range(prefix.as_ref());
+        self.transaction.view();
         let mut state = self.transaction.state.lock();
         state.read_range(&slot, &from, &to);
         let (own, cleared) = state.written_range(&slot, &from, &to);
@@ -358,7 +359,7 @@ impl<'a> TransactionScope<'a> {
         loop {
             let (first, to) = (from.as_ref(), end.as_ref());
             let (first, to) = (first.map(Vec::as_slice), to.map(Vec::as_slice));
-            let mut part = self.transaction.view.part(slot, first, to)?;
+            let mut part = self.transaction.view().part(slot, first, to)?;
             while let Some(entry) = part.pop() {
                 visitor(&entry.key(), entry.cell)?;
             }
@@ -440,7 +441,7 @@ impl TransactionScan<'_> {
         {
             let from = from.as_ref().map(Vec::as_slice);
             let to = self.to.as_ref().map(Vec::as_slice);
-            self.part = self.transaction.view.part(&self.slot, from, to)?;
+            self.part = self.transaction.view().part(&self.slot, from, to)?;
             self.from = self.part.next.take().map(Bound::Excluded);
         }
         Ok(())
@@ -456,7 +457,7 @@ impl TransactionScan<'_> {
                 (None, Some(_)) => (true, false),
                 (Some(seen), Some(mine)) => (mine <= seen, mine == seen),
             };
-            let view = &self.transaction.view;
+            let view = self.transaction.view();
             if !take_mine {
                 let Some(entry) = self.ready.pop() else {
                     return Ok(None);

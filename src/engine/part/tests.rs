@@ -10,7 +10,7 @@ use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_o
 
 use super::*;
 use crate::engine::quota::Quota;
-use crate::engine::table::{Pins, Slot};
+use crate::engine::table::{Garbage, Pins, Slot};
 use crate::image::block::BlockBuilder;
 
 const PREFIX: &[u8] = b"scope/";
@@ -59,7 +59,7 @@ fn memory(entries: &BTreeMap<Key, Option<Cell>>) -> Listing {
     state.enter(1);
     for (key, cell) in entries {
         let cell = cell.as_ref().map(|cell| Arc::from(cell.as_slice()));
-        state.put(&key.as_slice().into(), Lsn::new(2), cell, pins);
+        state.put(&key.as_slice().into(), (Lsn::new(2), cell), pins, &mut Garbage::default());
     }
     let all = (Bound::Unbounded, Bound::Unbounded);
     let (listing, until) = Listing::of(&state, all.0, all.1, Lsn::new(2));

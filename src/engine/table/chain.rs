@@ -68,10 +68,11 @@ impl Chain {
     }
 
     /// Adds a version, and drops those that no view can see; returns the change in bytes
-    /// held.
+    /// held, and the version before where no view can see it.
     #[inline]
-    pub(super) fn replace(&mut self, lsn: Lsn, cell: Stored, pins: Pins) -> i64 {
+    pub(super) fn replace(&mut self, lsn: Lsn, cell: Stored, pins: Pins) -> (i64, Stored) {
         let mut change = version_bytes(&cell) as i64;
+        let mut gone = None;
         let old = mem::replace(&mut self.cell, cell);
         let old_lsn = mem::replace(&mut self.lsn, lsn);
         match pins.views {
@@ -79,7 +80,10 @@ impl Chain {
                 let rest = self.rest.get_or_insert_default();
                 rest.older.insert(0, (old_lsn, old));
             }
-            _ => change -= version_bytes(&old) as i64,
+            _ => {
+                change -= version_bytes(&old) as i64;
+                gone = old;
+            }
         }
         if self.rest.is_some() {
             change -= match pins.views {
@@ -87,7 +91,7 @@ impl Chain {
                 Some((lowest, _)) => self.keep_from(lowest),
             } as i64;
         }
-        change
+        (change, gone)
     }
 
     /// Drops what views from `lowest` on cannot see; returns its bytes. They see all up to
