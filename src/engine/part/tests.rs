@@ -60,7 +60,12 @@ fn memory(entries: &BTreeMap<Key, Option<Cell>>) -> Listing {
     state.enter(1);
     for (key, cell) in entries {
         let cell = cell.as_ref().map(|cell| Arc::from(cell.as_slice()));
-        state.put(&key.as_slice().into(), (Lsn::new(2), cell), pins, &mut Garbage::default());
+        state.put(
+            &key.as_slice().into(),
+            (Lsn::new(2), cell),
+            pins,
+            &mut Garbage::default(),
+        );
     }
     let all = (Bound::Unbounded, Bound::Unbounded);
     let (listing, until) = Listing::of(&state, all.0, all.1, Lsn::new(2), PART_ENTRIES);
