@@ -336,7 +336,7 @@ fn single_reads_are_of_their_state_whatever_is_kept_of_the_image() {
             assert_eq!(absent.get::<u32>("").unwrap(), None);
             assert_eq!(absent.get::<u32>("zzz").unwrap(), None);
         }
-        // A transaction sees what was there when it began, though others have read of the
+        // A transaction sees what was there when it first read, though others have read of the
         // images that were made since.
         let (old, mut runs) = (expected.clone(), 0);
         store
@@ -346,6 +346,7 @@ fn single_reads_are_of_their_state_whatever_is_kept_of_the_image() {
                     return Ok(());
                 }
                 let scope = tx.scope(Scope::worker("b"));
+                assert_eq!(scope.get::<u32>("none")?, None);
                 let (mut newer, store) = (old.clone(), &store);
                 let others = move || {
                     write_round(store, 7, &mut newer);

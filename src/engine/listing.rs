@@ -15,6 +15,9 @@ use crate::image::block::LINE_BYTES;
 /// How many entries a scan takes at a time.
 pub(super) const PART_ENTRIES: usize = 512;
 
+/// How many of memory it takes first: many want no more than a few.
+pub(super) const FIRST_ENTRIES: usize = 32;
+
 /// A scan takes no more at a time once it holds so many bytes.
 pub(super) const PART_BYTES: usize = 1024 * 1024;
 
@@ -61,18 +64,20 @@ enum Kept {
 type Seen<'a> = (&'a SmallKey, Lsn, &'a Stored);
 
 impl Listing {
-    /// What memory has in the range, and up to which key that is all, if not to the end.
+    /// What memory has in the range, of each table so many entries at most, and up to which
+    /// key that is all, if not to the end.
     pub(super) fn of<'a>(
         state: &'a SlotState,
         from: Bound<&'a [u8]>,
         to: Bound<&'a [u8]>,
         at: Lsn,
+        most: usize,
     ) -> (Self, Option<Vec<u8>>) {
         let mut until: Option<&[u8]> = None;
         let mut seen = Vec::new();
         let mut cleared = None;
         for table in state.tables() {
-            let (own, more) = first_of(table, from, to, at);
+            let (own, more) = first_of(table, from, to, at, most);
             if more
                 && let Some((last, ..)) = own.last()
                 && until.is_none_or(|until| ***last < *until)
@@ -199,13 +204,14 @@ fn first_of<'a>(
     from: Bound<&'a [u8]>,
     to: Bound<&'a [u8]>,
     at: Lsn,
+    most: usize,
 ) -> (Vec<Seen<'a>>, bool) {
     let mut bytes = 0;
     let mut seen = Vec::new();
     for (key, lsn, cell) in table.range(from, to, at) {
         bytes += key.len();
         seen.push((key, lsn, cell));
-        if seen.len() == PART_ENTRIES || bytes >= PART_BYTES {
+        if seen.len() == most || bytes >= PART_BYTES {
             return (seen, true);
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::image_state::{Cell, Image, entry_of};
-use super::listing::{Listing, PART_BYTES, PART_ENTRIES};
+use super::listing::{FIRST_ENTRIES, Listing, PART_BYTES, PART_ENTRIES};
 use super::part::Part;
 use super::sequencer::{OpenView, Sequencer};
 use super::shortcut::{Shortcut, Way};
@@ -265,9 +265,29 @@ impl View {
     /// The next entries of a scope with `from < key` (or `<=`) and `key < to`, those
     /// that have expired too.
     pub(crate) fn part(&self, slot: &Slot, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Part> {
+        self.part_of(slot, (from, to), PART_ENTRIES)
+    }
+
+    /// The same for who may want no more than the first few: what is in memory is copied, and
+    /// so few of it are.
+    pub(crate) fn first_part(
+        &self,
+        slot: &Slot,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+    ) -> Result<Part> {
+        self.part_of(slot, (from, to), FIRST_ENTRIES)
+    }
+
+    fn part_of(
+        &self,
+        slot: &Slot,
+        (from, to): (Bound<&[u8]>, Bound<&[u8]>),
+        most: usize,
+    ) -> Result<Part> {
         let (memory, until, cleared) = {
             let state = slot.read();
-            let (memory, until) = Listing::of(&state, from, to, self.lsn);
+            let (memory, until) = Listing::of(&state, from, to, self.lsn, most);
             let mut tables = state.tables();
             let cleared = tables.find_map(|table| table.cleared(self.lsn));
             (memory, until, cleared)
@@ -367,7 +387,7 @@ impl View {
         let mut after: Option<Vec<u8>> = None;
         loop {
             let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-            let mut part = self.part(slot, from, Bound::Unbounded)?;
+            let mut part = self.first_part(slot, from, Bound::Unbounded)?;
             while let Some(entry) = part.pop() {
                 if !has_expired(entry.cell, || self.time()) {
                     return Ok(false);

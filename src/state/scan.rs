@@ -80,7 +80,7 @@ impl Scan {
         let (view, mut part) = loop {
             let view = shared.engine.view();
             let range = (from.as_ref(), to.as_ref());
-            match view.part(
+            match view.first_part(
                 &slot,
                 range.0.map(Vec::as_slice),
                 range.1.map(Vec::as_slice),

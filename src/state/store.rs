@@ -324,9 +324,10 @@ impl Store {
     }
 
     /// Runs a transaction: all that the closure writes is committed at once, or
-    /// nothing. It reads the state of one moment, and is serialisable: if anything
-    /// that it read was changed meanwhile, it runs again. After a few lost races it
-    /// queues for the keys it read, and then cannot lose.
+    /// nothing. It reads the state of one moment, that of its first read or of
+    /// [`Transaction::lsn`], and is serialisable: if anything that it read was changed
+    /// meanwhile, it runs again. After a few lost races it queues for the keys it read,
+    /// and then cannot lose.
     ///
     /// The closure may run several times, so it should do nothing else that counts;
     /// it holds no lock. Returns when the commit is as durable as the store says.

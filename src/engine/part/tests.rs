@@ -9,6 +9,7 @@ use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::*;
+use crate::engine::listing::PART_ENTRIES;
 use crate::engine::quota::Quota;
 use crate::engine::table::{Garbage, Pins, Slot};
 use crate::image::block::BlockBuilder;
@@ -59,10 +60,15 @@ fn memory(entries: &BTreeMap<Key, Option<Cell>>) -> Listing {
     state.enter(1);
     for (key, cell) in entries {
         let cell = cell.as_ref().map(|cell| Arc::from(cell.as_slice()));
-        state.put(&key.as_slice().into(), (Lsn::new(2), cell), pins, &mut Garbage::default());
+        state.put(
+            &key.as_slice().into(),
+            (Lsn::new(2), cell),
+            pins,
+            &mut Garbage::default(),
+        );
     }
     let all = (Bound::Unbounded, Bound::Unbounded);
-    let (listing, until) = Listing::of(&state, all.0, all.1, Lsn::new(2));
+    let (listing, until) = Listing::of(&state, all.0, all.1, Lsn::new(2), PART_ENTRIES);
     assert_eq!(until, None);
     assert_eq!(listing.len(), entries.len());
     listing
