@@ -76,10 +76,9 @@ fn life(disk: &SimDisk, written: &mut u32) -> Result<()> {
 /// A crash loses nothing that was acknowledged, and goes on from there.
 fn survives(disk: &SimDisk, written: u32, loss: Loss, what: &str) {
     let disk = disk.crash(loss);
-    let store = on(&disk).open(PLACE).unwrap_or_else(|e| {
-        let files = disk.files();
-        std::panic::panic_any(format!("{what}: {e}\n{files:?}"))
-    });
+    let opened = on(&disk).open(PLACE);
+    assert!(opened.is_ok(), "{what}: {opened:?}, {:?}", disk.files());
+    let store = opened.unwrap();
     let found = rounds(&store);
     assert!((written..=written + 1).contains(&found), "{what}");
     check(&store, found, what);
