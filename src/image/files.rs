@@ -33,10 +33,10 @@ const DATA_BYTES: u64 = 256 * 1024 * 1024;
 /// Keeps an image in files of its own, in place of sled: chosen by
 /// [`Builder::image`](crate::Builder::image), with the feature `file-image`.
 ///
-/// It writes each byte once, so a store with it is loaded and overwritten about twice as fast as
-/// with sled, whose figures are beside its own in `docs/performance.md`. It keeps 24 bytes and the
-/// node of a map in memory for each piece, which is a block of 8 KiB in most cases, and an open
-/// file for each 256 MiB.
+/// It writes each byte once, so that a state which is overwritten again and again is written some
+/// 1.5 times as fast as with sled (`docs/performance.md` has the figures of both). It keeps 24 bytes
+/// and the node of a map in memory for each piece, which is a block of 8 KiB in most cases, and an
+/// open file for each 256 MiB. It has no threads.
 ///
 /// A store belongs to the backend that made its image. Opened with the other one it is refused
 /// or, where a snapshot and the log behind it are there, its image is built anew, and the opening
