@@ -1,9 +1,11 @@
-//! One million keys of 128 bytes: peak memory, bytes on disk, and the time from
-//! SIGKILL to the first read. `cargo bench --bench million [-- FOLDER]`.
+//! One million keys of 128 bytes: peak memory, bytes on disk, and the time to the first read
+//! from SIGKILL, behind a checkpoint, and where the image is gone.
+//! `cargo bench --bench million [-- FOLDER]`.
 //!
 //! A child process loads the keys in random order, in durable transactions of 1,000,
 //! overwrites them three times and says so; then it is killed, and another child
-//! opens the store, reads and verifies it.
+//! opens the store, reads and verifies it. A third one finds it sealed, a fourth without its
+//! image, which is built anew.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
@@ -52,8 +54,16 @@ fn run(folder: Option<PathBuf>) {
     loader.kill().unwrap();
     loader.wait().unwrap();
     report_disk("after SIGKILL", &folder);
-    assert!(child("open", &folder).status().unwrap().success());
+    let open = || assert!(child("open", &folder).status().unwrap().success());
+    open();
     report_disk("after close", &folder);
+    println!("sealed:");
+    open();
+    println!("without its image:");
+    let images = folder.join("image");
+    std::fs::remove_dir_all(&images).unwrap();
+    std::fs::create_dir(&images).unwrap();
+    open();
 }
 
 fn report_disk(when: &str, folder: &Path) {
@@ -125,6 +135,9 @@ fn open(folder: &Path) {
     );
     assert_eq!(first, Some(value(7, ROUNDS - 1)));
     println!("replayed {} commits", store.recovery().replayed_commits);
+    for healed in store.recovery().healed {
+        println!("{}", healed.action);
+    }
     let start = Instant::now();
     for key in (0..KEYS).step_by(10) {
         let found: Option<Value> = store.scope(scope(key)).get(format!("{key:016}")).unwrap();

@@ -43,7 +43,7 @@ impl Workload {
     /// Who takes part.
     pub(crate) fn engines(&self) -> impl Iterator<Item = &'static str> {
         let takes = self.takes;
-        let shows_copies = self.name == "load";
+        let shows_copies = ["load", "update"].contains(&self.name);
         let all = match takes {
             Takes::Runtimes => runtimes::ALL,
             Takes::OurRuntime => &[engines::OURS],
