@@ -400,7 +400,8 @@ impl Builder {
         self
     }
 
-    /// What keeps the image. Default sled.
+    /// What keeps the image. Default sled; the feature `file-image` brings `FileBackend`, which is
+    /// faster where much is overwritten.
     pub fn image(mut self, backend: Arc<dyn ImageBackend>) -> Self {
         self.backend = Some(backend);
         self
