@@ -37,10 +37,10 @@ pub type Piece = (BlockId, Vec<u8>);
 /// least that an image would then take on disk.
 pub(crate) const PIECE_BYTES_MAX: usize = 24 * 1024;
 
-/// A file that every folder of sled has, and one that every folder of a
-/// `FileBackend` has that was synced: neither opens a folder of the other.
+/// A file that every folder of sled has, which no other backend opens.
 #[cfg(any(test, feature = "file-image"))]
 pub(crate) const MARK_OF_SLED: &str = "conf";
+/// The index of a `FileBackend`, whose folder sled does not open.
 pub(crate) const MARK_OF_FILES: &str = "pieces.index";
 
 /// An open backend. Calls may come from any thread. No call may hang for ever or

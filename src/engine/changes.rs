@@ -2,6 +2,7 @@
 //! last one, and which scopes were cleared before.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -127,11 +128,9 @@ impl Changes {
 
     /// Drops the entries of these keys.
     fn forget(&mut self, from: &[u8], end: Option<&[u8]>) {
-        let mut within = self.entries.split_off(from);
-        if let Some(end) = end {
-            self.entries.append(&mut within.split_off(end));
-        }
-        for (key, (_, cell)) in within {
+        let end = end.map_or(Bound::Unbounded, |end| Bound::Excluded(end.to_vec()));
+        let within = (Bound::Included(from.to_vec()), end);
+        for (key, (_, cell)) in self.entries.extract_if(within, |_, _| true) {
             self.bytes -= entry_bytes(key.len(), cell.as_deref());
         }
     }

@@ -338,7 +338,7 @@ impl Engine {
         ready: Option<&BodyWriter>,
         ticket: Option<u64>,
     ) -> Result<Attempt> {
-        let mut garbage = Garbage::default();
+        let mut garbage = Garbage::of(batch.writes.iter().map(|writes| writes.ops.len()).sum());
         let mut sequencer = match self.sequencer.try_lock() {
             Some(sequencer) => sequencer,
             None => {

@@ -231,8 +231,8 @@ impl Engine {
     }
 
     /// Fills an empty image with a snapshot and the log behind it, up to the LSN of the image
-    /// that it replaces, block by block. Changes that memory has no room for are gathered by ranges of their keys: to
-    /// read the log again costs less than to write a block again.
+    /// that it replaces, block by block. Changes that memory has no room for are gathered by
+    /// ranges of their keys: to read the log again costs less than to write a block again.
     fn restore(
         &self,
         disk: &Disk,

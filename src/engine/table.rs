@@ -327,6 +327,16 @@ pub(crate) struct Garbage {
     replaced: SmallVec<[Arc<[u8]>; 1]>,
 }
 
+impl Garbage {
+    /// With room for what so many writes replace, so that none is made under the locks.
+    pub(crate) fn of(writes: usize) -> Self {
+        Self {
+            cleared: Vec::new(),
+            replaced: SmallVec::with_capacity(writes),
+        }
+    }
+}
+
 /// A scope in memory. Handles keep it, so that they need not look it up again.
 pub(crate) struct Slot {
     /// Tells slots apart, and orders them.

@@ -18,7 +18,8 @@ use std::sync::Arc;
 use crate::ids::BlockId;
 use crate::image::life::{self, Life, failed};
 use crate::image::{
-    Image, ImageBackend, ImageError, ImageErrorKind, MARK_OF_FILES, MARK_OF_SLED, Piece,
+    Image, ImageBackend, ImageError, ImageErrorKind, MARK_OF_FILES, MARK_OF_SLED, PIECE_BYTES_MAX,
+    Piece,
 };
 use crate::sync::Mutex;
 use crate::vfs::{self, OpenMode, RealVfs, Vfs, VfsFile};
@@ -287,8 +288,9 @@ impl FileImage {
 
 impl Image for FileImage {
     fn get(&self, ids: &[BlockId]) -> Result<Vec<Option<Vec<u8>>>, ImageError> {
-        self.life.check("get")?;
         let state = self.state.lock();
+        // Under the lock: of a closed image nothing is there, and that is no damage.
+        self.life.check("get")?;
         let found = ids.iter().map(|id| {
             let place = *state.places.get(id)?;
             let data = state.files.get(&place.file)?;
@@ -318,10 +320,13 @@ impl Image for FileImage {
         let mut all = Vec::with_capacity(bytes);
         let mut places = Vec::with_capacity(pieces.len());
         for (id, piece) in &pieces {
+            let len = u32::try_from(piece.len()).ok();
+            // Nothing is written that the index could not be read with.
+            let len = len.filter(|_| piece.len() <= PIECE_BYTES_MAX);
+            let too_long = || format!("piece {id} has {} bytes", piece.len());
             let place = Place {
                 file: tail.number,
-                len: u32::try_from(piece.len())
-                    .map_err(|e| ImageError::new("put", ImageErrorKind::Io, e.to_string()))?,
+                len: len.ok_or_else(|| ImageError::new("put", ImageErrorKind::Io, too_long()))?,
                 offset: tail.len + all.len() as u64,
             };
             places.push((*id, place));
@@ -404,8 +409,8 @@ impl Image for FileImage {
     }
 
     fn bytes_on_disk(&self) -> Result<u64, ImageError> {
-        self.life.check("measure")?;
         let state = self.state.lock();
+        self.life.check("measure")?;
         let data: u64 = state.files.values().map(|data| data.len).sum();
         Ok(data + state.index_bytes)
     }

@@ -236,7 +236,7 @@ impl Builder {
     }
 
     /// What the cache of the image's blocks may take, in bytes. Default 256 MiB; it takes what was
-    /// read, so a small state fills little of it. A read beside it costs some 50 µs, fifty times one
+    /// read, so a small state fills little of it. A read beside it costs some 10 µs, twenty times one
     /// inside (`docs/performance.md`): where there is memory for all that is read often, give it.
     ///
     /// A rebuild of the image sorts the changes of the log in as much, at least in 16 MiB, while

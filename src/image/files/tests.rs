@@ -155,6 +155,18 @@ fn a_damaged_index_and_strange_names() {
 }
 
 #[test]
+fn a_piece_that_is_too_long_is_refused_before_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = FileBackend::default().open(dir.path()).unwrap();
+    let pieces = [PIECE_BYTES_MAX, PIECE_BYTES_MAX + 1];
+    let pieces = (1..).zip(pieces).map(|(n, len)| (id(n), vec![1; len]));
+    let error = image.put(pieces.collect()).unwrap_err();
+    assert!(error.reason.contains("piece 2 has 24577 bytes"), "{error}");
+    assert_eq!(image.get(&[id(1), id(2)]).unwrap(), [None, None]);
+    assert_eq!(image.bytes_on_disk().unwrap(), index::len(0));
+}
+
+#[test]
 fn a_missing_folder_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let error = FileBackend::default().open(&dir.path().join("none"));
