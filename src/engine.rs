@@ -93,6 +93,8 @@ pub(crate) struct Engine {
     /// What the memtable takes, in bytes: of all generations, and of the newest.
     held: AtomicU64,
     active: AtomicU64,
+    /// Bytes of log since the newest generation began.
+    logged: AtomicU64,
     room: Condvar,
     room_lock: Mutex<pressure::Pressure>,
     closed: AtomicBool,

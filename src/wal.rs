@@ -17,7 +17,7 @@ mod segment;
 #[cfg(feature = "testing")]
 pub(crate) mod suite;
 
-pub(crate) use frame::FRAME_BYTES_MAX;
+pub(crate) use frame::{FRAME_BYTES_MAX, frame_bytes};
 pub(crate) use log::{Log, LogPlace, LogStats, Passed, Seat, Wakers};
 pub(crate) use mark::create_marks;
 pub(crate) use scan::{Known, Room};
@@ -52,7 +52,7 @@ impl Default for LogOptions {
             buffer_bytes_max: 32 * 1024 * 1024,
             unsynced_bytes_max: 64 * 1024 * 1024,
             log_bytes_max: 8 * 1024 * 1024 * 1024,
-            spare_segments_max: 2,
+            spare_segments_max: 4,
         }
     }
 }

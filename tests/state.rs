@@ -230,6 +230,32 @@ fn a_scan_lives_through_a_checkpoint_while_there_is_memory() {
     assert_eq!(scope.len().unwrap(), 2_000);
 }
 
+#[test]
+fn a_key_that_is_written_again_and_again_makes_no_long_log() {
+    use evenkeel::testing::{Loss, SimDisk};
+    const MEMTABLE: u64 = 256 * 1024;
+    let open = |disk: &SimDisk| {
+        let builder = disk.store_builder().durability(Durability::Memory);
+        let builder = builder.segment_bytes(32 * 1024, 32 * 1024);
+        builder.memtable_bytes(MEMTABLE).snapshots(false).open("s")
+    };
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    for number in 0..20_000 {
+        store.global().set("hot", number).unwrap();
+    }
+    store.barrier().unwrap();
+    let stats = store.stats().unwrap();
+    assert!(stats.log_bytes > 4 * MEMTABLE, "{stats:?}");
+    assert!(stats.log_bytes_on_disk <= MEMTABLE, "{stats:?}");
+    let again = open(&disk.crash(Loss::Everything)).unwrap();
+    let last = again.global().get::<u32>("hot").unwrap();
+    assert_eq!(last, Some(19_999));
+    // Half of the memtable's bytes is due.
+    let replayed = again.recovery().replayed_commits;
+    assert!(replayed < 2_000, "{replayed} commits were replayed");
+}
+
 /// Found by the crash driver: a segment was given up though the one that follows it
 /// had only been written, and its sync then failed: a power cut left no log at all.
 #[test]

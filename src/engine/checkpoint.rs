@@ -260,6 +260,8 @@ impl Engine {
     /// Ends the newest generation, if anything was written since `after`.
     fn seal(&self, after: u64) -> Option<Sealed> {
         let mut sequencer = self.sequencer.lock();
+        // Also where commits left nothing in it: one that is due for them is over.
+        self.logged.store(0, Ordering::Relaxed);
         let last = sequencer.last;
         let generation = sequencer.generation;
         if let Some(newest) = sequencer.generations.get_mut(&generation) {

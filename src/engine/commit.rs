@@ -405,7 +405,10 @@ impl Engine {
         let lsn = match &self.disk {
             None => sequencer.last.next(),
             Some(disk) => match disk.log.append(time_micros, body)? {
-                Some(lsn) => lsn,
+                Some(lsn) => {
+                    self.note_logged(body);
+                    lsn
+                }
                 None => return Ok(Attempt::NoRoom(body.len())),
             },
         };

@@ -91,6 +91,7 @@ impl Engine {
             reservations: Arc::default(),
             held: AtomicU64::new(0),
             active: AtomicU64::new(0),
+            logged: AtomicU64::new(0),
             room: Condvar::new(),
             room_lock: Mutex::new(Pressure::default()),
             closed: AtomicBool::new(false),
@@ -238,6 +239,7 @@ impl Engine {
         disk.log.replay((image_lsn, last), |lsn, micros, body| {
             let batch = self.batch_of(body, lsn, disk.folder.root())?;
             self.replay(&batch, lsn, micros);
+            self.note_logged(body);
             replayed += 1;
             // Writers were stopped at this, so there is rarely more; what is there is
             // merged in the background once the store is open.

@@ -10,6 +10,7 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::wal::frame_bytes;
 
 /// What writers and the threads of the engine tell each other.
 #[derive(Debug, Default)]
@@ -136,11 +137,23 @@ impl Engine {
         add(&self.active);
     }
 
-    /// After each commit: asks for a checkpoint when the newest generation is large.
+    /// Counts a commit that is in the log, and not yet in the image.
+    pub(super) fn note_logged(&self, body: &[u8]) {
+        let bytes = frame_bytes(body.len()) as u64;
+        self.logged.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// True where the newest generation is large, or the log behind it is long: a key that is
+    /// written again and again takes no more memory for it, and an opening replays each time.
+    fn wants_checkpoint(&self) -> bool {
+        let enough = self.options.memtable_bytes / 2;
+        let is_over = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed) > enough;
+        self.disk.is_some() && (is_over(&self.active) || is_over(&self.logged))
+    }
+
+    /// After each commit: asks for a checkpoint when it is time for one.
     pub(super) fn after_commit(&self) -> Result<()> {
-        if self.disk.is_none()
-            || self.active.load(Ordering::Relaxed) <= self.options.memtable_bytes / 2
-        {
+        if !self.wants_checkpoint() {
             return Ok(());
         }
         if self.options.background {
