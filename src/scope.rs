@@ -316,18 +316,21 @@ impl Scope {
 
     /// The encoding that stands at the front of every full key in this scope.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let (tag, components) = self.parts();
-        let bytes = components
-            .iter()
-            .flatten()
-            .map(|c| c.len() + 2)
-            .sum::<usize>();
-        let mut out = Vec::with_capacity(1 + bytes);
-        out.push(tag as u8);
-        for component in components.into_iter().flatten() {
-            put_component(&mut out, component.as_bytes());
-        }
+        let mut out = Vec::new();
+        self.encode_into(&mut out);
         out
+    }
+
+    /// Appends what [`Scope::encode`] gives.
+    pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
+        let (tag, components) = self.parts();
+        let components = components.iter().flatten();
+        let bytes: usize = components.clone().map(|c| c.len() + 2).sum();
+        out.reserve(1 + bytes);
+        out.push(tag as u8);
+        for component in components {
+            put_component(out, component.as_bytes());
+        }
     }
 
     /// The scope at the front of a full key, and the bytes that it takes there.

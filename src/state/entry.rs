@@ -183,10 +183,10 @@ pub(crate) struct Ready {
 
 impl Ready {
     /// Without any.
-    pub(crate) fn new(scope: &Arc<Scope>, limits: CodecLimits) -> Self {
+    pub(crate) fn new(scope: Arc<Scope>, limits: CodecLimits) -> Self {
         Self {
             of: Arc::new(Entries {
-                scope: Arc::clone(scope),
+                scope,
                 limits,
                 stretch: Stretch::default(),
                 keys: OnceLock::new(),

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::CodecLimits;
 use crate::codec::cell::deadline;
+use crate::codec::scratch::Scratch;
 use crate::engine::table::Slot;
 use crate::engine::{Batch, Op, SlotBatch};
 use crate::error::{Error, Result};
@@ -84,10 +85,12 @@ pub(super) enum Place {
 
 impl Place {
     pub(super) fn of(shared: &Shared, scope: &Scope) -> Self {
-        match scope.validate() {
-            Ok(()) => Self::Slot(shared.engine.slot(&scope.encode())),
-            Err(_) => Self::TooLong,
+        if scope.validate().is_err() {
+            return Self::TooLong;
         }
+        let mut prefix = Scratch::take();
+        scope.encode_into(&mut prefix);
+        Self::Slot(shared.engine.slot(&prefix))
     }
 
     #[inline]

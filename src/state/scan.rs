@@ -95,7 +95,7 @@ impl Scan {
             view,
             slot,
             from: part.next.take().map(Bound::Excluded),
-            ready: Ready::new(&scope, limits),
+            ready: Ready::new(scope, limits),
             part,
             to,
         })

@@ -45,7 +45,7 @@ use crate::value::Value;
 #[derive(Debug)]
 pub struct TransactionScope<'a> {
     pub(super) transaction: &'a Transaction,
-    pub(super) scope: Arc<Scope>,
+    pub(super) scope: Scope,
     place: Place,
 }
 
@@ -53,7 +53,7 @@ impl<'a> TransactionScope<'a> {
     pub(super) fn new(transaction: &'a Transaction, scope: Scope, place: Place) -> Self {
         Self {
             transaction,
-            scope: Arc::new(scope),
+            scope,
             place,
         }
     }
@@ -329,7 +329,7 @@ impl<'a> TransactionScope<'a> {
         Ok(TransactionScan {
             transaction: self.transaction,
             slot,
-            ready: Ready::new(&self.scope, self.limits().codec()),
+            ready: Ready::new(Arc::new(self.scope.clone()), self.limits().codec()),
             own: own.into_iter().peekable(),
             part: Part::default(),
             from: (!cleared).then_some(from),
