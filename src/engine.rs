@@ -93,7 +93,9 @@ pub(crate) struct Engine {
     /// What the memtable takes, in bytes: of all generations, and of the newest.
     held: AtomicU64,
     active: AtomicU64,
-    /// Bytes of log since the newest generation began.
+    /// Bytes of log that the image does not have yet: all of them, and since the newest
+    /// generation began.
+    unmerged: AtomicU64,
     logged: AtomicU64,
     room: Condvar,
     room_lock: Mutex<pressure::Pressure>,

@@ -41,6 +41,8 @@ pub(super) struct Switching {
     /// A rebuild was due because of this, and did not come about: it is due still, whatever
     /// a closed image answers.
     pub(super) damage: Option<String>,
+    /// Bytes of log of what was sealed, and is not in the image yet.
+    logged: u64,
     /// A checkpoint found no room: pieces that no manifest speaks of have to go before
     /// their numbers are used again.
     pub(super) leftovers: bool,
@@ -127,6 +129,8 @@ impl Engine {
         })?;
         // Before those who wait for room hear of it, whoever it was that succeeded.
         self.room_lock.lock().failure = None;
+        let merged = std::mem::take(&mut switching.logged);
+        self.unmerged.fetch_sub(merged, Ordering::Relaxed);
         self.retire();
         self.delete_superseded(disk, &mut switching);
         self.tell_levels();
@@ -139,7 +143,7 @@ impl Engine {
 
     fn merge_sealed(&self, disk: &Disk, switching: &mut Switching) -> Result<Lsn, Failure> {
         let old = self.current(disk);
-        let Some(sealed) = self.seal(old.generation) else {
+        let Some(sealed) = self.seal(switching, old.generation) else {
             return Ok(old.manifest.lsn);
         };
         let begun = clock::monotonic();
@@ -258,10 +262,10 @@ impl Engine {
     }
 
     /// Ends the newest generation, if anything was written since `after`.
-    fn seal(&self, after: u64) -> Option<Sealed> {
+    fn seal(&self, switching: &mut Switching, after: u64) -> Option<Sealed> {
         let mut sequencer = self.sequencer.lock();
         // Also where commits left nothing in it: one that is due for them is over.
-        self.logged.store(0, Ordering::Relaxed);
+        switching.logged += self.logged.swap(0, Ordering::Relaxed);
         let last = sequencer.last;
         let generation = sequencer.generation;
         if let Some(newest) = sequencer.generations.get_mut(&generation) {

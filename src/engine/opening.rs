@@ -91,6 +91,7 @@ impl Engine {
             reservations: Arc::default(),
             held: AtomicU64::new(0),
             active: AtomicU64::new(0),
+            unmerged: AtomicU64::new(0),
             logged: AtomicU64::new(0),
             room: Condvar::new(),
             room_lock: Mutex::new(Pressure::default()),
@@ -243,7 +244,7 @@ impl Engine {
             replayed += 1;
             // Writers were stopped at this, so there is rarely more; what is there is
             // merged in the background once the store is open.
-            if self.held.load(Ordering::Relaxed) > self.options.memtable_bytes {
+            if !self.has_memory() {
                 match self.checkpoint() {
                     // It can be read all the same; writers are told when they come.
                     Err(e) if e.is_disk_full() => {}

@@ -40,15 +40,16 @@ impl Engine {
             };
         };
         disk.log.throttle()?;
-        if held <= self.options.memtable_bytes {
+        if self.has_room() {
             return Ok(());
         }
-        match self.options.background {
-            true => self.wait_for_room(),
-            false => self
-                .checkpoint()
-                .map(drop)
-                .map_err(|e| self.no_room(&e.to_string())),
+        if self.options.background {
+            return self.wait_for_room();
+        }
+        match self.checkpoint() {
+            Err(e) if !self.has_memory() => Err(self.no_room(&e.to_string())),
+            // Nobody is refused for a long log.
+            _ => Ok(()),
         }
     }
 
@@ -56,7 +57,8 @@ impl Engine {
         let deadline = clock::deadline(self.options.stall);
         let mut pressure = self.room_lock.lock();
         loop {
-            if self.held.load(Ordering::Relaxed) <= self.options.memtable_bytes {
+            // A long log is waited for, and nobody is refused for it.
+            if self.has_room() || (pressure.failure.is_some() && self.has_memory()) {
                 return Ok(());
             }
             self.check()?;
@@ -65,11 +67,11 @@ impl Engine {
                 self.room.notify_all();
             }
             let late = self.room.wait_until(&mut pressure, deadline).timed_out();
-            if self.held.load(Ordering::Relaxed) <= self.options.memtable_bytes {
-                return Ok(());
-            }
             let failure = pressure.failure.clone();
             if late || failure.is_some() {
+                if self.has_memory() {
+                    return Ok(());
+                }
                 let why = failure.unwrap_or_else(|| "a checkpoint is still being written".into());
                 return Err(self.no_room(&why));
             }
@@ -78,6 +80,12 @@ impl Engine {
 
     /// True where a commit would not wait for a checkpoint.
     pub(crate) fn has_room(&self) -> bool {
+        let is_short = self.unmerged.load(Ordering::Relaxed) <= self.options.memtable_bytes;
+        self.has_memory() && is_short
+    }
+
+    /// True where the memtable is not full.
+    pub(super) fn has_memory(&self) -> bool {
         self.held.load(Ordering::Relaxed) <= self.options.memtable_bytes
     }
 
@@ -141,6 +149,7 @@ impl Engine {
     pub(super) fn note_logged(&self, body: &[u8]) {
         let bytes = frame_bytes(body.len()) as u64;
         self.logged.fetch_add(bytes, Ordering::Relaxed);
+        self.unmerged.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// True where the newest generation is large, or the log behind it is long: a key that is

@@ -128,7 +128,10 @@ impl<'a> MigrationScope<'a> {
         Ok(MigrationScan {
             call: self.call,
             // Each entry is by itself.
-            ready: Ready::new(Arc::clone(&self.scope), self.call.shared.settings.limits.codec()),
+            ready: Ready::new(
+                Arc::clone(&self.scope),
+                self.call.shared.settings.limits.codec(),
+            ),
             entries: Some(self.call.stack.entries(&self.prefix, range, own)),
         })
     }

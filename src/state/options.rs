@@ -230,6 +230,10 @@ impl Builder {
     /// What versions in memory that are not yet in the image may take, in bytes.
     /// Half of it makes a checkpoint due; beyond it writers wait. Default 64 MiB,
     /// at least 64 KiB.
+    ///
+    /// The log that an opening would replay is held to the same: as many bytes of it that
+    /// the image does not have make a checkpoint due and writers wait, though none is refused
+    /// for them. So a key that is written again and again makes no long opening.
     pub fn memtable_bytes(mut self, bytes: u64) -> Self {
         self.engine.memtable_bytes = bytes;
         self

@@ -47,6 +47,27 @@ fn writers_go_on_when_the_memtable_has_room() {
 }
 
 #[test]
+fn writers_of_one_key_wait_for_its_log_and_none_is_refused() {
+    explore(|| {
+        let disk = SimDisk::new(1);
+        let builder = on(&disk).durability(Durability::Memory).background(true);
+        let store = builder.memtable_bytes(64 * 1024).open("s").unwrap();
+        let writers: Vec<_> = (0..3)
+            .map(|_| {
+                let store = store.clone();
+                // The memtable holds one of them, so that it is never what is waited for.
+                let write = move || store.global().set("hot", "x".repeat(25_000)).unwrap();
+                thread::spawn(move || (0..2).for_each(|_| write()))
+            })
+            .collect();
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        store.close().unwrap();
+    });
+}
+
+#[test]
 fn writers_go_on_when_the_log_has_room() {
     explore(|| {
         let disk = SimDisk::new(1);
