@@ -32,6 +32,7 @@ mod pressure;
 pub(crate) mod quota;
 pub(crate) mod rebuild;
 mod renewal;
+mod replay;
 pub(crate) mod report;
 mod reservation;
 mod sequencer;

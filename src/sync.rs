@@ -9,6 +9,7 @@
 //! and not a feature, because features add up: one crate of a build that turned it
 //! on would take the threads from all others.
 
+pub(crate) mod ahead;
 #[cfg(not(evenkeel_shuttle))]
 mod machine;
 #[cfg(evenkeel_shuttle)]

@@ -406,7 +406,7 @@ impl Engine {
             None => sequencer.last.next(),
             Some(disk) => match disk.log.append(time_micros, body)? {
                 Some(lsn) => {
-                    self.note_logged(body);
+                    self.note_logged(body.len());
                     lsn
                 }
                 None => return Ok(Attempt::NoRoom(body.len())),

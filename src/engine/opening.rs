@@ -8,9 +8,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::body::{BodyOp, read_body, schema_of};
+use super::body::schema_of;
 use super::checkpoint::Switching;
-use super::commit::{Batch, Op, Ops, SlotBatch};
 use super::expiry::Expiry;
 use super::feed::Feed;
 use super::folder::Folder;
@@ -26,7 +25,7 @@ use super::slots::Slots;
 use super::snapshot::{self, SnapshotReader};
 use super::{Disk, Engine, Figures};
 use crate::clock::Clock;
-use crate::error::{Corruption, Error, Result};
+use crate::error::{Error, Result};
 use crate::ids::{BlockId, Lsn, StoreId};
 use crate::image::manifest::Manifest;
 use crate::image::store::Blocks;
@@ -236,23 +235,7 @@ impl Engine {
         for block in &disk.image.read().manifest.blocks {
             self.expiry.note(block.deadline);
         }
-        let mut replayed = 0;
-        disk.log.replay((image_lsn, last), |lsn, micros, body| {
-            let batch = self.batch_of(body, lsn, disk.folder.root())?;
-            self.replay(&batch, lsn, micros);
-            self.note_logged(body);
-            replayed += 1;
-            // Writers were stopped at this, so there is rarely more; what is there is
-            // merged in the background once the store is open.
-            if !self.has_memory() {
-                match self.checkpoint() {
-                    // It can be read all the same; writers are told when they come.
-                    Err(e) if e.is_disk_full() => {}
-                    done => drop(done?),
-                }
-            }
-            Ok(())
-        })?;
+        let replayed = self.replay_log(disk, (image_lsn, last))?;
         // The log went on by a frame that says that it was opened.
         let opened = disk.log.last();
         self.sequencer.lock().last = opened;
@@ -394,50 +377,6 @@ impl Engine {
         self.tell_healed(&healed);
         recovery.healed.push(healed);
         Ok(())
-    }
-
-    /// The batch that a commit's body stands for.
-    fn batch_of(&self, body: &[u8], lsn: Lsn, path: &Path) -> Result<Batch> {
-        let mut batch = Batch {
-            schema: schema_of(body),
-            ..Batch::default()
-        };
-        let read = read_body(body, |op| {
-            let malformed = || Corruption::new(path, "an op before any scope").lsn(lsn);
-            let (key, op) = match op {
-                BodyOp::Scope(prefix) => {
-                    batch.writes.push(SlotBatch {
-                        slot: self.slot(prefix),
-                        clear: false,
-                        ops: Ops::new(),
-                    });
-                    return Ok(());
-                }
-                BodyOp::Clear => {
-                    batch.writes.last_mut().ok_or_else(malformed)?.clear = true;
-                    return Ok(());
-                }
-                BodyOp::Put(key, cell) => (key, Op::Put(Arc::from(cell))),
-                BodyOp::Delete(key) => (key, Op::Delete),
-            };
-            let writes = batch.writes.last_mut().ok_or_else(malformed)?;
-            writes.ops.push((key.into(), op));
-            Ok(())
-        });
-        read.map_err(|what| Corruption::new(path, what).lsn(lsn))??;
-        let mut scopes: Vec<_> = batch
-            .writes
-            .iter()
-            .map(|writes| writes.slot.number)
-            .collect();
-        scopes.sort_unstable();
-        scopes.dedup();
-        match scopes.len() == batch.writes.len() {
-            true => Ok(batch),
-            false => Err(Corruption::new(path, "a commit has a scope twice")
-                .lsn(lsn)
-                .into()),
-        }
     }
 }
 

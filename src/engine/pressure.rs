@@ -146,8 +146,8 @@ impl Engine {
     }
 
     /// Counts a commit that is in the log, and not yet in the image.
-    pub(super) fn note_logged(&self, body: &[u8]) {
-        let bytes = frame_bytes(body.len()) as u64;
+    pub(super) fn note_logged(&self, body: usize) {
+        let bytes = frame_bytes(body) as u64;
         self.logged.fetch_add(bytes, Ordering::Relaxed);
         self.unmerged.fetch_add(bytes, Ordering::Relaxed);
     }

@@ -4,7 +4,6 @@
 //! What must stay true: what is visited, and in which order, is what the view has, however far
 //! ahead somebody reads, and also where nobody does.
 
-use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -13,15 +12,7 @@ use crate::engine::table::Slot;
 use crate::engine::view::View;
 use crate::error::Result;
 use crate::ids::Lsn;
-use crate::sync::thread::{self, JoinHandle};
-use crate::sync::{Condvar, Mutex};
-
-/// How many parts of a scan are read ahead at most. One has up to 1 MiB of the image.
-const PARTS_MAX: usize = 8;
-
-/// With no more of them left the reader goes on: who of both is faster does not wake the
-/// other one for each part.
-const PARTS_LOW: usize = PARTS_MAX / 2;
+use crate::sync::ahead::Ahead;
 
 /// From where to where.
 pub(crate) type Range = (Bound<&'static [u8]>, Bound<&'static [u8]>);
@@ -43,7 +34,7 @@ pub(crate) fn for_each(
     // What is small is not worth a thread.
     let reader = part.next.clone().and_then(|after| {
         let (view, slot) = (Arc::clone(view), Arc::clone(slot));
-        Reader::start(view, slot, (after, to))
+        read_on(view, slot, (after, to))
     });
     loop {
         while let Some(entry) = part.pop() {
@@ -52,7 +43,7 @@ pub(crate) fn for_each(
         let Some(after) = part.next.take() else {
             return Ok(());
         };
-        let ahead = reader.as_ref().and_then(|reader| reader.shared.take());
+        let ahead = reader.as_ref().and_then(Ahead::take);
         part = match ahead {
             Some(ahead) => ahead?,
             // Nobody reads ahead.
@@ -61,102 +52,25 @@ pub(crate) fn for_each(
     }
 }
 
-/// A thread that reads ahead. Dropped, it ends.
-struct Reader {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    parts: VecDeque<Result<Part>>,
-    /// Nothing more comes, or nobody wants it.
-    over: bool,
-}
-
-impl Reader {
-    /// Reads what is behind a key. `None` where there is no thread for it.
-    fn start(
-        view: Arc<View>,
-        slot: Arc<Slot>,
-        (mut after, to): (Vec<u8>, Bound<&'static [u8]>),
-    ) -> Option<Self> {
-        let shared = Arc::new(Shared::default());
-        let read = Over(Arc::clone(&shared));
-        let work = move || {
-            loop {
-                let part = view.part(&slot, Bound::Excluded(&after), to);
-                let next = part.as_ref().ok().and_then(|part| part.next.clone());
-                if !read.0.give(part) {
-                    return;
-                }
-                match next {
-                    Some(next) => after = next,
-                    None => return,
-                }
+/// Reads what is behind a key. `None` where there is no thread for it.
+fn read_on(
+    view: Arc<View>,
+    slot: Arc<Slot>,
+    (mut after, to): (Vec<u8>, Bound<&'static [u8]>),
+) -> Option<Ahead<Result<Part>>> {
+    Ahead::start("evenkeel-ahead", move |giver| {
+        loop {
+            let part = view.part(&slot, Bound::Excluded(&after), to);
+            let next = part.as_ref().ok().and_then(|part| part.next.clone());
+            if !giver.give(part) {
+                return;
             }
-        };
-        let thread = thread::Builder::new().name("evenkeel-ahead".into());
-        let thread = Some(thread.spawn(work).ok()?);
-        Some(Self { shared, thread })
-    }
-}
-
-impl Shared {
-    /// Adds a part, once there is room; false where nobody wants it.
-    fn give(&self, part: Result<Part>) -> bool {
-        let mut state = self.state.lock();
-        while state.parts.len() >= PARTS_MAX && !state.over {
-            self.changed.wait(&mut state);
+            match next {
+                Some(next) => after = next,
+                None => return,
+            }
         }
-        if state.over {
-            return false;
-        }
-        state.parts.push_back(part);
-        if state.parts.len() == 1 {
-            self.changed.notify_all();
-        }
-        true
-    }
-
-    /// The next part; `None` where no more is read ahead.
-    fn take(&self) -> Option<Result<Part>> {
-        let mut state = self.state.lock();
-        while state.parts.is_empty() && !state.over {
-            self.changed.wait(&mut state);
-        }
-        let part = state.parts.pop_front();
-        if state.parts.len() == PARTS_LOW {
-            self.changed.notify_all();
-        }
-        part
-    }
-}
-
-/// Says that the reader has ended, however it did.
-struct Over(Arc<Shared>);
-
-impl Drop for Over {
-    fn drop(&mut self) {
-        self.0.state.lock().over = true;
-        self.0.changed.notify_all();
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        drop(Over(Arc::clone(&self.shared)));
-        if let Some(thread) = self.thread.take() {
-            // One that panicked has told so, and what it had not read was read without it.
-            let _ = thread.join();
-        }
-    }
+    })
 }
 
 #[cfg(test)]
