@@ -256,6 +256,48 @@ fn a_key_that_is_written_again_and_again_makes_no_long_log() {
     assert!(replayed < 2_000, "{replayed} commits were replayed");
 }
 
+#[test]
+fn a_long_log_is_replayed_alike_by_one_thread_and_by_two() {
+    use evenkeel::testing::{Loss, SimDisk};
+    let open = |disk: &SimDisk, background| {
+        let builder = disk.store_builder().durability(Durability::Memory);
+        builder.background(background).open("s").unwrap()
+    };
+    let disk = SimDisk::new(1);
+    let store = open(&disk, false);
+    let scope = |number: u32| Scope::job(format!("{}", number % 7));
+    for number in 0..20_000 {
+        let key = format!("{:04}", number % 3_001);
+        match number % 10 {
+            0 => drop(store.scope(scope(number)).delete(key).unwrap()),
+            9 if number % 2_000 == 999 => store.scope(scope(number)).clear().unwrap(),
+            _ => store
+                .scope(scope(number))
+                .set(key, vec![number; 20])
+                .unwrap(),
+        }
+    }
+    store.barrier().unwrap();
+    assert!(store.stats().unwrap().log_bytes > 2 * 1024 * 1024);
+    let [alone, ahead] = [false, true].map(|background| {
+        let store = open(&disk.crash(Loss::Everything), background);
+        let values = (0..7).map(|number| {
+            let entries = store.scope(scope(number)).scan("").unwrap();
+            let values = entries.map(|entry| {
+                let entry = entry.unwrap();
+                (entry.key().to_owned(), entry.value::<Vec<u32>>().unwrap())
+            });
+            values.collect::<Vec<_>>()
+        });
+        (
+            values.collect::<Vec<_>>(),
+            store.recovery().replayed_commits,
+        )
+    });
+    assert!(alone.1 > 20_000 * 9 / 10 && alone.0.iter().flatten().count() > 1_000);
+    assert_eq!(alone, ahead);
+}
+
 /// Found by the crash driver: a segment was given up though the one that follows it
 /// had only been written, and its sync then failed: a power cut left no log at all.
 #[test]
