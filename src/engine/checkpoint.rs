@@ -297,7 +297,7 @@ impl Engine {
         slots.sort_unstable_by(|a, b| a.prefix.cmp(&b.prefix));
         slots.dedup_by(|a, b| Arc::ptr_eq(a, b));
         let next_block = old.manifest.next_block;
-        let mut merge = Merge::new(Some(old), blocks, next_block, self.options.block_bytes);
+        let mut merge = Merge::new(old, blocks, next_block, self.options.block_bytes);
         let mut full = Vec::new();
         for slot in slots {
             let tables = slot.write().sealed(old.generation, sealed.generation);

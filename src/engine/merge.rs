@@ -18,7 +18,7 @@ use crate::image::{ImageError, ImageErrorKind};
 /// Takes changes in ascending order of keys.
 #[derive(Debug)]
 pub(super) struct Merge<'a> {
-    old: Option<&'a Image>,
+    old: &'a Image,
     packer: Packer<ImageWriter<'a>>,
     /// Blocks that stay as they are have to be copied: the old ones are elsewhere.
     elsewhere: bool,
@@ -100,7 +100,7 @@ impl TakeBlocks for ImageWriter<'_> {
 impl<'a> Merge<'a> {
     /// Begins with the blocks of `old`, writing to `into` from `next_block` on.
     pub(super) fn new(
-        old: Option<&'a Image>,
+        old: &'a Image,
         into: &'a Blocks,
         next_block: BlockId,
         block_bytes: usize,
@@ -108,7 +108,7 @@ impl<'a> Merge<'a> {
         Self {
             old,
             packer: Packer::new(ImageWriter::new(into, next_block), block_bytes),
-            elsewhere: old.is_some_and(|old| !old.is_kept_in(into)),
+            elsewhere: !old.is_kept_in(into),
             ahead: Ahead::default(),
             next: 0,
             open: None,
@@ -118,7 +118,7 @@ impl<'a> Merge<'a> {
     }
 
     fn old_blocks(&self) -> &'a [BlockMeta] {
-        self.old.map_or(&[], |old| &old.manifest.blocks)
+        &self.old.manifest.blocks
     }
 
     /// Copies or keeps all that comes before `key`, and opens the block that `key`
@@ -154,15 +154,14 @@ impl<'a> Merge<'a> {
 
     /// Takes over the old blocks up to this one as they are.
     fn take_over(&mut self, upto: usize) -> Result<(), ImageError> {
-        let Some(old) = self.old else { return Ok(()) };
-        let metas = &old.manifest.blocks;
+        let metas = self.old_blocks();
         let from = std::mem::replace(&mut self.next, upto);
         if !self.elsewhere {
             self.packer.to.blocks.extend_from_slice(&metas[from..upto]);
             return Ok(());
         }
         for (at, meta) in metas.iter().enumerate().take(upto).skip(from) {
-            let block = self.ahead.take(old.blocks()?, metas, at)?;
+            let block = self.ahead.take(self.old.blocks()?, metas, at)?;
             let copy = self.packer.to.write(Packed {
                 bytes: block.bytes().into(),
                 first_key: &meta.first_key,
@@ -177,15 +176,15 @@ impl<'a> Merge<'a> {
     }
 
     fn open_next(&mut self) -> Result<(), ImageError> {
-        let Some((old, meta)) = self.old.zip(self.old_blocks().get(self.next)) else {
+        let Some(meta) = self.old_blocks().get(self.next) else {
             return Ok(());
         };
         let block = match self.elsewhere {
             // All are read, or nearly so.
             true => self
                 .ahead
-                .take(old.blocks()?, self.old_blocks(), self.next)?,
-            false => old.blocks()?.read_uncached(meta)?,
+                .take(self.old.blocks()?, self.old_blocks(), self.next)?,
+            false => self.old.blocks()?.read_uncached(meta)?,
         };
         self.free();
         self.open = Some(OpenBlock { block, at: 0 });
