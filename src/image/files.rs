@@ -16,17 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::ids::BlockId;
+use crate::image::choice::{DATA_SUFFIX, INDEX_OF_FILES, Maker, maker_of};
 use crate::image::life::{self, Life, failed};
-use crate::image::{
-    Image, ImageBackend, ImageError, ImageErrorKind, MARK_OF_FILES, MARK_OF_SLED, PIECE_BYTES_MAX,
-    Piece,
-};
+use crate::image::{Image, ImageBackend, ImageError, ImageErrorKind, PIECE_BYTES_MAX, Piece};
 use crate::sync::Mutex;
 use crate::vfs::{self, OpenMode, RealVfs, Vfs, VfsFile};
 
 use index::{INDEX_BYTES_MAX, Place};
-
-const DATA_SUFFIX: &str = ".data";
 
 /// What a data file grows to. Each takes a descriptor, and its room comes back as a whole.
 const DATA_BYTES: u64 = 256 * 1024 * 1024;
@@ -39,9 +35,11 @@ const DATA_BYTES: u64 = 256 * 1024 * 1024;
 /// and the node of a map in memory for each piece, which is a block of 8 KiB in most cases, and an
 /// open file for each 256 MiB. It has no threads.
 ///
-/// A store belongs to the backend that made its image. Opened with the other one it is refused
-/// or, where a snapshot and the log behind it are there, its image is built anew, and the opening
-/// says so in its report.
+/// A store belongs to the backend that made its image, and is opened with it where none is chosen:
+/// so the command line opens either. Opened with the other one it is refused or, where a
+/// snapshot and the log behind it are there, its image is built anew, and the opening says so in its
+/// report. A program that was built without the feature, and chooses none, is refused with
+/// [`Error::MissingFeature`](crate::Error::MissingFeature).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -167,7 +165,7 @@ impl FileImage {
         life::require_folder(&*self.vfs, &self.folder)?;
         let names = self.vfs.read_dir(&self.folder);
         let names = names.map_err(|e| failed("list", &self.folder, &e))?;
-        if names.iter().any(|entry| entry.name == MARK_OF_SLED) {
+        if maker_of(&names) == Some(Maker::Sled) {
             let reason = format!("{} has an image of sled", self.folder.display());
             return Err(ImageError::new("open", ImageErrorKind::Damaged, reason));
         }
@@ -224,7 +222,7 @@ impl FileImage {
     }
 
     fn index_path(&self) -> PathBuf {
-        self.folder.join(MARK_OF_FILES)
+        self.folder.join(INDEX_OF_FILES)
     }
 
     fn data_path(&self, number: u32) -> PathBuf {

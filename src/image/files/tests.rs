@@ -43,7 +43,7 @@ fn a_file_goes_with_the_last_piece_in_it() {
     }
     image.sync().unwrap();
     let data = |n: u32| format!("{n:08x}.data");
-    let index = MARK_OF_FILES.to_owned();
+    let index = INDEX_OF_FILES.to_owned();
     assert_eq!(
         names(dir.path()),
         [data(0), data(1), data(2), index.clone()]
@@ -145,13 +145,13 @@ fn a_damaged_index_and_strange_names() {
     image.put(vec![(id(1), vec![1])]).unwrap();
     image.sync().unwrap();
     drop(image);
-    let index = dir.path().join(MARK_OF_FILES);
+    let index = dir.path().join(INDEX_OF_FILES);
     let mut bytes = std::fs::read(&index).unwrap();
     bytes[30] ^= 4;
     std::fs::write(&index, bytes).unwrap();
     let error = FileBackend::default().open(dir.path()).unwrap_err();
     assert_eq!(error.kind, ImageErrorKind::Damaged);
-    assert!(error.reason.contains(MARK_OF_FILES), "{error}");
+    assert!(error.reason.contains(INDEX_OF_FILES), "{error}");
 }
 
 #[test]
