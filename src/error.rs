@@ -296,6 +296,20 @@ pub enum Error {
         reason: String,
     },
 
+    /// The image is one of a backend that this program was built without. The store was left
+    /// untouched. Build it with the feature, or choose a backend by `Builder::image`: the
+    /// image is built anew with it, where a snapshot and the log behind it are there.
+    #[error(
+        "the image in {} is one of a FileBackend; build with evenkeel's feature `{feature}`",
+        path.display()
+    )]
+    MissingFeature {
+        /// The folder of the image.
+        path: PathBuf,
+        /// The feature of this crate that brings the backend.
+        feature: &'static str,
+    },
+
     /// The state was written by a newer version of the program than this one, which knows
     /// migrations up to `supported` only. It was left untouched. Use the newer program, or
     /// take the state back with it first, by `Migrations::revert_to`.

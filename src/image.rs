@@ -5,13 +5,14 @@
 pub(crate) mod ahead;
 pub(crate) mod block;
 pub(crate) mod cache;
+pub(crate) mod choice;
 pub(crate) mod cursor;
 pub(crate) mod fences;
 #[cfg(any(test, feature = "file-image"))]
 pub(crate) mod files;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod folder;
-#[cfg(any(test, feature = "file-image", feature = "testing"))]
+#[cfg(any(test, feature = "file-image"))]
 mod life;
 pub(crate) mod manifest;
 pub(crate) mod sled;
@@ -36,12 +37,6 @@ pub type Piece = (BlockId, Vec<u8>);
 /// that, at segments of 2 MiB. With 64 KiB it would take segments of 8 MiB, the
 /// least that an image would then take on disk.
 pub(crate) const PIECE_BYTES_MAX: usize = 24 * 1024;
-
-/// A file that every folder of sled has, which no other backend opens.
-#[cfg(any(test, feature = "file-image"))]
-pub(crate) const MARK_OF_SLED: &str = "conf";
-/// The index of a `FileBackend`, whose folder sled does not open.
-pub(crate) const MARK_OF_FILES: &str = "pieces.index";
 
 /// An open backend. Calls may come from any thread. No call may hang for ever or
 /// panic: a backend that cannot say what became of a call answers with an error.

@@ -9,6 +9,8 @@ pub mod fuzz;
 
 use std::sync::Arc;
 
+use crate::image::ImageBackend;
+use crate::image::files::FileBackend;
 use crate::state::{Builder, Store};
 
 pub use crash::{AfterCrash, Certificate, CrashRun, CrashTest};
@@ -44,16 +46,44 @@ impl SimDisk {
     /// # Ok::<(), evenkeel::Error>(())
     /// ```
     pub fn store_builder(&self) -> Builder {
-        self.under(Store::builder())
+        self.under(Store::builder(), pieces_on)
     }
 
     /// Puts this disk under a store, whatever its settings say of file system, image and
     /// threads: those that others chose cannot lead it away.
-    pub(crate) fn under(&self, builder: Builder) -> Builder {
-        let vfs = Arc::new(self.clone());
+    pub(crate) fn under(&self, builder: Builder, image: ImageOn) -> Builder {
         builder
-            .image(Arc::new(FolderBackend::new(vfs.clone())))
-            .vfs(vfs)
+            .image(image(self))
+            .vfs(Arc::new(self.clone()))
             .background(false)
     }
+}
+
+/// What keeps the image of a store on a simulated disk. It has to do all that it does through
+/// that disk, in the thread that asks for it.
+pub type ImageOn = fn(&SimDisk) -> Arc<dyn ImageBackend>;
+
+/// Each piece in a file of its own, by a [`FolderBackend`]: so little is in the way of the order
+/// of image and manifest that it is what the crash driver takes by itself.
+pub(crate) fn pieces_on(disk: &SimDisk) -> Arc<dyn ImageBackend> {
+    Arc::new(FolderBackend::new(Arc::new(disk.clone())))
+}
+
+/// The image of a store whose program chose a [`FileBackend`].
+///
+/// ```
+/// use evenkeel::testing::{CrashTest, files_on};
+/// let test = CrashTest::new("a counter", |run| {
+///     for n in 1..=3 {
+///         run.store()?.global().set("count", n)?;
+///         run.store()?.checkpoint()?;
+///     }
+///     Ok(())
+/// });
+/// let certificate = test.image(files_on).sample(20).run()?;
+/// assert!(certificate.summary.checkpoints >= 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn files_on(disk: &SimDisk) -> Arc<dyn ImageBackend> {
+    Arc::new(FileBackend::new(Arc::new(disk.clone())))
 }

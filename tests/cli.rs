@@ -11,12 +11,14 @@
     reason = "it is a test, helpers and all"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 
-use evenkeel::{Scope, Store, Value};
+use evenkeel::{FileBackend, Scope, Store, Value};
 use tempfile::TempDir;
 
 const MODES: [&str; 4] = ["mixed", "single", "transactions", "threads"];
@@ -366,6 +368,7 @@ fn what_makes_no_sense_is_refused() {
     refused(&["crash", "write", store, "--start", "18446744073709551616"]);
     refused(&["crash", "write", store, "--start", "1", "--mode", "both"]);
     refused(&["crash", "write", store, "--start", "1", "--threads", "0"]);
+    refused(&["crash", "write", store, "--start", "1", "--image", "db"]);
     refused(&["crash", "check"]);
     refused(&["crash", "check", store, store]);
     refused(&["crash", "run", store]);
@@ -497,4 +500,93 @@ fn damage_that_heals_is_told_and_no_failure() {
     let output = checked(&store);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(text(&output.stderr).contains("is damaged"), "{output:?}");
+}
+
+/// What the files of the images of a store end with.
+fn endings(store: &Path) -> BTreeSet<String> {
+    let files = |folder: PathBuf| {
+        fs::read_dir(folder)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+    };
+    let images = files(store.join("image"));
+    let names = images
+        .flat_map(files)
+        .map(|path| path.display().to_string());
+    names
+        .map(|name| name.rsplit(['.', '/']).next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn an_image_in_files_is_found_by_itself() {
+    let (_folder, store) = place();
+    let of_files = ["data", "index"].map(str::to_owned).into();
+    let acked = write(&store, 1, &["--image", "files"], 400);
+    assert_eq!(endings(&store), of_files);
+    let more = write(&store, 1000, &[], 400);
+    for _ in 0..2 {
+        let output = checked(&store);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(!text(&output.stderr).contains("healed: "), "{output:?}");
+        let have = numbers(&text(&output.stdout), "have");
+        assert_all_there(&acked, &have);
+        assert_all_there(&more, &have);
+        assert_eq!(endings(&store), of_files);
+    }
+    // Asked for, and only then, it is built anew.
+    let mut command = program();
+    let output = command.args(["crash", "check", "--image", "sled"]);
+    let output = output.arg(&store).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let words = text(&output.stderr);
+    assert!(words.contains("has an image of a FileBackend"), "{words}");
+    assert_all_there(&acked, &have(&store));
+    assert!(endings(&store).contains("conf"));
+}
+
+#[test]
+fn a_run_over_an_image_in_files_passes_and_goes_on_with_it() {
+    let (_folder, store) = place();
+    for image in [&["--image", "files"][..], &[]] {
+        let mut command = program();
+        command.args(["crash", "run", "--rounds", "6", "--seed", "12", "--dir"]);
+        let output = command.arg(&store).args(image).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(
+            text(&output.stdout).contains(", 0 rebuilds, "),
+            "{output:?}"
+        );
+    }
+    assert!(endings(&store).contains("index"));
+}
+
+/// Where there is nothing else to build it from, one that opens it with sled says that the
+/// image is damaged.
+#[test]
+fn a_store_of_a_program_with_an_image_in_files_and_no_snapshots_is_opened() {
+    let (_folder, store) = place();
+    let builder = || Store::builder().snapshots(false).cache_bytes(0);
+    let of_files = builder().image(Arc::new(FileBackend::default()));
+    let open = of_files.open(&store).unwrap();
+    // So much that the log no longer begins with the first commit.
+    open.global().set("large", vec![7_u8; 9 << 20]).unwrap();
+    open.global().set("kept", 1).unwrap();
+    open.checkpoint().unwrap();
+    open.global().set("large", 0).unwrap();
+    open.close().unwrap();
+    drop(open);
+
+    let output = checked(&store);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let words = text(&output.stderr);
+    assert!(words.contains("this is no store of"), "{words}");
+    assert!(
+        words.starts_with("opened: ") && !words.contains("damage"),
+        "{words}"
+    );
+    let open = builder().open(&store).unwrap();
+    assert_eq!(open.global().get("kept").unwrap(), Some(1));
+    assert!(open.recovery().healed.is_empty());
+    assert!(endings(&store).contains("index"));
 }

@@ -3,7 +3,7 @@
 //! `EVENKEEL_CRASH_POINTS=all` (or a number) tries more than the sample of CI,
 //! `EVENKEEL_CRASH_SEED=7` another sample, and
 //! `EVENKEEL_CRASH=<case>` one case of the test that is named beside it, as in
-//! `EVENKEEL_CRASH=stop:17:after/everything/3 cargo test --test crash creation`.
+//! `EVENKEEL_CRASH=stop:17:after/everything/3 cargo test --test crash creation -- --exact`.
 
 #![expect(clippy::print_stdout, reason = "each test says how much it tried")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
@@ -12,6 +12,7 @@ use evenkeel::Scope;
 use evenkeel::testing::crash::{
     Case, Nested, Plan, Step, Summary, Workload, Write, drive, drive_faults, replay, text,
 };
+use evenkeel::testing::files_on;
 
 /// How many points CI draws for each workload.
 const POINTS: usize = 60;
@@ -114,22 +115,24 @@ fn large_values() {
     run(&workload.step(Step::Snapshot).set(Scope::Global, "end", 1));
 }
 
-#[test]
-fn checkpoints() {
-    let workload = Workload::new("checkpoints")
+fn blocks_changed_in_place() -> Workload {
+    Workload::new("checkpoints")
         .steps(numbered(20, 300))
         .step(Step::Checkpoint)
         .steps(numbered(60, 900))
         .step(Step::Checkpoint)
         .step(Step::Checkpoint)
-        .steps(numbered(10, 300));
-    let summary = run(&workload);
-    assert!(replayed() || summary.checkpoints >= 3, "{summary}");
+        .steps(numbered(10, 300))
 }
 
 #[test]
-fn an_image_that_moves_to_a_new_folder() {
-    let workload = Workload::new("renewal")
+fn checkpoints() {
+    let summary = run(&blocks_changed_in_place());
+    assert!(replayed() || summary.checkpoints >= 3, "{summary}");
+}
+
+fn an_image_that_moves() -> Workload {
+    Workload::new("renewal")
         .steps(numbered(40, 900))
         .step(Step::Checkpoint)
         .steps(numbered(40, 800))
@@ -141,8 +144,12 @@ fn an_image_that_moves_to_a_new_folder() {
         .steps(numbered(30, 700))
         .step(Step::Checkpoint)
         .step(Step::Reopen)
-        .steps(numbered(30, 900));
-    let summary = run(&workload);
+        .steps(numbered(30, 900))
+}
+
+#[test]
+fn an_image_that_moves_to_a_new_folder() {
+    let summary = run(&an_image_that_moves());
     assert!(replayed() || summary.checkpoints >= 4, "{summary}");
 }
 
@@ -164,14 +171,17 @@ fn rotation_recycling_and_trimming() {
     assert!(replayed() || summary.rebuilds >= 1, "{summary}");
 }
 
-#[test]
-fn without_snapshots() {
-    let workload = Workload::new("without-snapshots")
+fn no_second_copy() -> Workload {
+    Workload::new("without-snapshots")
         .without_snapshots()
         .steps(numbered(50, 2000))
         .step(Step::Reopen)
-        .steps(numbered(80, 2000));
-    let summary = run(&workload);
+        .steps(numbered(80, 2000))
+}
+
+#[test]
+fn without_snapshots() {
+    let summary = run(&no_second_copy());
     assert!(
         replayed() || summary.trimmed >= 2 && summary.snapshots == 0,
         "{summary}"
@@ -195,9 +205,8 @@ fn reopening() {
     run(&workload);
 }
 
-#[test]
-fn a_lost_image_is_rebuilt() {
-    let workload = Workload::new("lost-image")
+fn an_image_that_is_taken_away() -> Workload {
+    Workload::new("lost-image")
         .steps(numbered(30, 900))
         .step(Step::Snapshot)
         .steps(numbered(30, 900))
@@ -206,13 +215,16 @@ fn a_lost_image_is_rebuilt() {
         .step(Step::LoseImage)
         .steps(numbered(3, 100))
         .step(Step::LoseImage)
-        .step(Step::DropAndOpen);
-    let summary = run(&workload);
-    assert!(replayed() || summary.rebuilds >= 50, "{summary}");
+        .step(Step::DropAndOpen)
 }
 
 #[test]
-fn failed_syncs_reopening_and_another_crash() {
+fn a_lost_image_is_rebuilt() {
+    let summary = run(&an_image_that_is_taken_away());
+    assert!(replayed() || summary.rebuilds >= 50, "{summary}");
+}
+
+fn failing_syncs() -> Workload {
     let mut workload = Workload::new("failed-syncs");
     for i in 0..8_u32 {
         let writes = vec![global("lost", i), global(i, text(i, 1500))];
@@ -224,12 +236,16 @@ fn failed_syncs_reopening_and_another_crash() {
             workload = workload.step(Step::Checkpoint).step(Step::Snapshot);
         }
     }
-    run(&workload);
+    workload
 }
 
 #[test]
-fn persisting() {
-    let workload = Workload::new("persisting")
+fn failed_syncs_reopening_and_another_crash() {
+    run(&failing_syncs());
+}
+
+fn what_began_in_memory() -> Workload {
+    Workload::new("persisting")
         .steps(numbered(40, 400))
         .step(Step::Commit(Write::Set(
             Scope::job("j"),
@@ -237,8 +253,12 @@ fn persisting() {
             text("l", 90_000),
         )))
         .step(Step::Persist)
-        .steps(numbered(5, 400));
-    run(&workload);
+        .steps(numbered(5, 400))
+}
+
+#[test]
+fn persisting() {
+    run(&what_began_in_memory());
 }
 
 #[test]
@@ -365,9 +385,12 @@ fn whole_life() -> Workload {
 
 #[test]
 fn every_call_of_a_whole_life() {
-    let workload = whole_life();
+    at_every_call(&whole_life());
+}
+
+fn at_every_call(workload: &Workload) {
     if replayed() {
-        run(&workload);
+        run(workload);
         return;
     }
     // Before, in and after every call; then recoveries that are stopped themselves.
@@ -377,10 +400,10 @@ fn every_call_of_a_whole_life() {
         violations: 1,
         ..Plan::all(1)
     };
-    let found = drive(&workload, &every).unwrap_or_else(|violation| panic!("{violation}"));
+    let found = drive(workload, &every).unwrap_or_else(|violation| panic!("{violation}"));
     println!("every call, {found}");
     assert!(found.points >= 2 * found.operations, "{found}");
-    let nested = drive(&workload, &plan(4 * POINTS));
+    let nested = drive(workload, &plan(4 * POINTS));
     let nested = nested.unwrap_or_else(|violation| panic!("{violation}"));
     println!("and stopped again, {nested}");
     let covered = found.checkpoints >= 3 && found.snapshots >= 2 && nested.nested > 0;
@@ -408,6 +431,65 @@ fn what_is_found_is_reduced_to_the_steps_that_it_needs() {
         "{found}"
     );
     assert!(found.to_string().contains("these steps alone"), "{found}");
+}
+
+/// The workloads that are about the image, with one that a `FileBackend` keeps.
+mod in_files {
+    use super::*;
+
+    fn in_files(workload: Workload) -> Workload {
+        workload.image(files_on)
+    }
+
+    #[test]
+    fn checkpoints() {
+        let summary = run(&in_files(blocks_changed_in_place()));
+        assert!(replayed() || summary.checkpoints >= 3, "{summary}");
+    }
+
+    #[test]
+    fn an_image_that_moves_to_a_new_folder() {
+        let summary = run(&in_files(an_image_that_moves()));
+        assert!(replayed() || summary.checkpoints >= 4, "{summary}");
+    }
+
+    #[test]
+    fn without_snapshots() {
+        let summary = run(&in_files(no_second_copy()));
+        let covered = summary.checkpoints >= 2 && summary.rebuilds == 0;
+        assert!(replayed() || covered, "{summary}");
+    }
+
+    #[test]
+    fn a_lost_image_is_rebuilt() {
+        let summary = run(&in_files(an_image_that_is_taken_away()));
+        assert!(replayed() || summary.rebuilds >= 50, "{summary}");
+    }
+
+    #[test]
+    fn failed_syncs_reopening_and_another_crash() {
+        run(&in_files(failing_syncs()));
+    }
+
+    #[test]
+    fn persisting() {
+        run(&in_files(what_began_in_memory()));
+    }
+
+    #[test]
+    fn at_random() {
+        let mut all = Summary::default();
+        for seed in 10..12 {
+            all.add(&run(&in_files(Workload::random(seed, 220))));
+        }
+        let covered = all.checkpoints > 0 && all.snapshots > 0 && all.rebuilds > 0;
+        assert!(replayed() || covered, "{all}");
+    }
+
+    #[test]
+    fn every_call_of_a_whole_life() {
+        at_every_call(&in_files(whole_life()));
+    }
 }
 
 /// Only one case was run.

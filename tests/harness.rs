@@ -6,11 +6,13 @@
 use std::cell::Cell;
 use std::error::Error;
 use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel::testing::crash::{Case, Violation};
-use evenkeel::testing::{AfterCrash, CrashRun, CrashTest, Loss};
-use evenkeel::{Durability, Scope};
+use evenkeel::testing::{AfterCrash, CrashRun, CrashTest, Loss, SimDisk, files_on};
+use evenkeel::{BlockId, Durability, Image, ImageBackend, ImageError, Piece, Scope};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -261,4 +263,72 @@ fn a_test_can_be_watched_and_ended() {
         .run()
         .unwrap();
     assert!(certificate.summary.points == 9 && certificate.summary.stopped_early);
+}
+
+/// A backend that forgets to sync.
+#[derive(Debug)]
+struct Lazy<T>(T);
+
+fn lazy_on(disk: &SimDisk) -> Arc<dyn ImageBackend> {
+    Arc::new(Lazy(files_on(disk)))
+}
+
+impl ImageBackend for Lazy<Arc<dyn ImageBackend>> {
+    fn open(&self, folder: &Path) -> Result<Box<dyn Image>, ImageError> {
+        Ok(Box::new(Lazy(self.0.open(folder)?)))
+    }
+}
+
+impl Image for Lazy<Box<dyn Image>> {
+    fn get(&self, ids: &[BlockId]) -> Result<Vec<Option<Vec<u8>>>, ImageError> {
+        self.0.get(ids)
+    }
+
+    fn put(&self, pieces: Vec<Piece>) -> Result<(), ImageError> {
+        self.0.put(pieces)
+    }
+
+    fn delete(&self, ids: &[BlockId]) -> Result<(), ImageError> {
+        self.0.delete(ids)
+    }
+
+    fn delete_from(&self, first: BlockId) -> Result<(), ImageError> {
+        self.0.delete_from(first)
+    }
+
+    fn sync(&self) -> Result<(), ImageError> {
+        Ok(())
+    }
+
+    fn bytes_on_disk(&self) -> Result<u64, ImageError> {
+        self.0.bytes_on_disk()
+    }
+
+    fn close(&self) -> Result<(), ImageError> {
+        self.0.close()
+    }
+}
+
+#[test]
+fn the_image_is_the_one_that_was_asked_for() {
+    let program = |run: &CrashRun<'_>| -> Outcome {
+        count(run)?;
+        // So much that the log no longer begins with the first commit.
+        for _ in 0..20 {
+            run.store()?.global().set("large", "x".repeat(9_000))?;
+        }
+        run.store()?.checkpoint()?;
+        Ok(run.store()?.global().set("behind it", 1)?)
+    };
+    let test = |image| {
+        CrashTest::new("count in an image", program)
+            .invariant("no number is lost", counted)
+            .settings(|builder| builder.snapshots(false))
+            .image(image)
+            .sample(60)
+    };
+    let certificate = test(files_on).run().unwrap();
+    assert!(certificate.summary.checkpoints > 0, "{certificate}");
+    let violation = violation(test(lazy_on));
+    assert!(violation.what.contains("image"), "{violation}");
 }

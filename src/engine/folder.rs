@@ -207,8 +207,11 @@ impl Folder {
     /// The numbers of the images that are there by name.
     pub(crate) fn list_images(&self) -> Result<Vec<u64>> {
         let folder = self.images();
-        let found = self.vfs.read_dir(&folder);
-        let found = found.map_err(|e| Error::io("list", &folder, e))?;
+        let found = match self.vfs.read_dir(&folder) {
+            // Taken away: it is made anew, and so is the image.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            found => found.map_err(|e| Error::io("list", &folder, e))?,
+        };
         let numbers = found
             .iter()
             .filter_map(|entry| entry.name.parse::<u64>().ok());

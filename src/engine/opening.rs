@@ -27,6 +27,7 @@ use super::{Disk, Engine, Figures};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Lsn, StoreId};
+use crate::image::choice::Choice;
 use crate::image::manifest::Manifest;
 use crate::image::store::Blocks;
 use crate::image::{ImageBackend, ImageError, ImageErrorKind};
@@ -44,7 +45,7 @@ const IMAGE_ROOM_BYTES: u64 = 8 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Components {
     pub(crate) vfs: Arc<dyn Vfs>,
-    pub(crate) backend: Arc<dyn ImageBackend>,
+    pub(crate) image: Choice,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -167,6 +168,7 @@ impl Engine {
             }
         })?;
         refuse_newer_schema(&folder, schema, options.schema_max)?;
+        let backend = backend_of(&folder, vouched.manifest.as_ref(), &components)?;
         // From here on it is changed.
         folder.settle()?;
         if room == Room::Scarce {
@@ -196,7 +198,7 @@ impl Engine {
         let disk = Disk {
             image: Current::new(Image::new(empty_manifest(folder.store, 1), None, 0)),
             log,
-            backend: components.backend,
+            backend,
             switching: Mutex::new(Switching::default()),
             snapshotting: Mutex::new(()),
             snapshot: AtomicU64::new(vouched.snapshot.get()),
@@ -401,6 +403,22 @@ fn empty_manifest(store: StoreId, folder: u64) -> Manifest {
         doomed: Vec::new(),
         blocks: Vec::new(),
     }
+}
+
+/// What keeps the image of the store: where the program leaves it open, what made the one that
+/// the manifest names or, without it, the newest one.
+fn backend_of(
+    folder: &Folder,
+    manifest: Option<&Manifest>,
+    components: &Components,
+) -> Result<Arc<dyn ImageBackend>> {
+    components.image.backend(&components.vfs, || {
+        let mut numbers = folder.list_images()?;
+        numbers.sort_unstable();
+        numbers.extend(manifest.map(|manifest| manifest.folder));
+        let newest_first = numbers.into_iter().rev();
+        Ok(newest_first.map(|number| folder.image(number)).collect())
+    })
 }
 
 /// A state that a newer program wrote is not for this one, and stays as it is.

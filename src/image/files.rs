@@ -9,24 +9,20 @@
 
 mod index;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::ids::BlockId;
+use crate::image::choice::{DATA_SUFFIX, INDEX_OF_FILES, Maker, maker_of};
 use crate::image::life::{self, Life, failed};
-use crate::image::{
-    Image, ImageBackend, ImageError, ImageErrorKind, MARK_OF_FILES, MARK_OF_SLED, PIECE_BYTES_MAX,
-    Piece,
-};
+use crate::image::{Image, ImageBackend, ImageError, ImageErrorKind, PIECE_BYTES_MAX, Piece};
 use crate::sync::Mutex;
 use crate::vfs::{self, OpenMode, RealVfs, Vfs, VfsFile};
 
 use index::{INDEX_BYTES_MAX, Place};
-
-const DATA_SUFFIX: &str = ".data";
 
 /// What a data file grows to. Each takes a descriptor, and its room comes back as a whole.
 const DATA_BYTES: u64 = 256 * 1024 * 1024;
@@ -39,9 +35,11 @@ const DATA_BYTES: u64 = 256 * 1024 * 1024;
 /// and the node of a map in memory for each piece, which is a block of 8 KiB in most cases, and an
 /// open file for each 256 MiB. It has no threads.
 ///
-/// A store belongs to the backend that made its image. Opened with the other one it is refused
-/// or, where a snapshot and the log behind it are there, its image is built anew, and the opening
-/// says so in its report.
+/// A store belongs to the backend that made its image, and is opened with it where none is chosen:
+/// so the command line opens either. Opened with the other one it is refused or, where a
+/// snapshot and the log behind it are there, its image is built anew, and the opening says so in its
+/// report. A program that was built without the feature, and chooses none, is refused with
+/// [`Error::MissingFeature`](crate::Error::MissingFeature).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -120,8 +118,9 @@ struct Tail {
 struct State {
     places: BTreeMap<BlockId, Place>,
     files: BTreeMap<u32, DataFile>,
-    /// The lowest number that no data file has had.
-    next_file: u32,
+    /// The data files that the index on disk speaks of, of which some may be gone by now: none
+    /// other may have their numbers.
+    named: BTreeSet<u32>,
     /// The bytes of the index as it is on disk.
     index_bytes: u64,
     /// Changed since the index was written.
@@ -148,6 +147,14 @@ impl fmt::Debug for FileImage {
 }
 
 impl State {
+    /// The lowest number that a new data file may have. Not the one above all others: an index
+    /// that speaks of the highest one there is would leave none.
+    fn free_number(&self) -> Option<u32> {
+        let is_taken =
+            |number: &u32| self.files.contains_key(number) || self.named.contains(number);
+        (0..=u32::MAX).find(|number| !is_taken(number))
+    }
+
     /// The piece at this place counts no more; gives the number of the file where it was the
     /// last one in it, which is forgotten then.
     fn let_go(&mut self, place: Place) -> Option<u32> {
@@ -167,7 +174,7 @@ impl FileImage {
         life::require_folder(&*self.vfs, &self.folder)?;
         let names = self.vfs.read_dir(&self.folder);
         let names = names.map_err(|e| failed("list", &self.folder, &e))?;
-        if names.iter().any(|entry| entry.name == MARK_OF_SLED) {
+        if maker_of(&names) == Some(Maker::Sled) {
             let reason = format!("{} has an image of sled", self.folder.display());
             return Err(ImageError::new("open", ImageErrorKind::Damaged, reason));
         }
@@ -179,14 +186,12 @@ impl FileImage {
         let mut live: BTreeMap<u32, u64> = BTreeMap::new();
         for place in state.places.values() {
             *live.entry(place.file).or_default() += 1;
-            // Also of one that is gone: the index speaks of it until the next sync.
-            state.next_file = state.next_file.max(place.file.saturating_add(1));
         }
+        state.named = live.keys().copied().collect();
         for entry in names {
             let Some(number) = number_of(&entry.name) else {
                 continue;
             };
-            state.next_file = state.next_file.max(number.saturating_add(1));
             let path = self.data_path(number);
             let Some(&live) = live.get(&number) else {
                 let removed = self.vfs.remove_file(&path);
@@ -224,7 +229,7 @@ impl FileImage {
     }
 
     fn index_path(&self) -> PathBuf {
-        self.folder.join(MARK_OF_FILES)
+        self.folder.join(INDEX_OF_FILES)
     }
 
     fn data_path(&self, number: u32) -> PathBuf {
@@ -242,24 +247,21 @@ impl FileImage {
     }
 
     fn new_tail(&self) -> Result<Tail, ImageError> {
-        let number = self.state.lock().next_file;
+        let number = self.state.lock().free_number();
+        let number = number.ok_or_else(|| {
+            let reason = format!("{} has a data file of each number", self.folder.display());
+            ImageError::new("put", ImageErrorKind::Io, reason)
+        })?;
         let path = self.data_path(number);
-        let Some(next) = number.checked_add(1) else {
-            let reason = format!("{} has the highest number", path.display());
-            return Err(ImageError::new("put", ImageErrorKind::Io, reason));
-        };
         let file = self.vfs.open(&path, OpenMode::Create);
         let file: Arc<dyn VfsFile> = Arc::from(file.map_err(|e| self.refused("put", &path, &e))?);
-        let mut state = self.state.lock();
-        state.next_file = next;
         let data = DataFile {
             file: Arc::clone(&file),
             len: 0,
             live: 0,
             synced: false,
         };
-        state.files.insert(number, data);
-        drop(state);
+        self.state.lock().files.insert(number, data);
         Ok(Tail {
             number,
             file,
@@ -380,14 +382,18 @@ impl Image for FileImage {
     fn sync(&self) -> Result<(), ImageError> {
         let _tail = self.tail.lock();
         self.life.check("sync")?;
-        let (unsynced, index) = {
-            let state = self.state.lock();
+        let (unsynced, named, index) = {
+            let mut state = self.state.lock();
             if !state.changed {
                 return Ok(());
             }
+            let named = state.files.keys().copied().collect::<BTreeSet<_>>();
+            // Of both: if the writing fails, nobody knows which of the two is there.
+            state.named.extend(&named);
             let unsynced = state.files.iter().filter(|(_, data)| !data.synced);
             let unsynced = unsynced.map(|(number, data)| (*number, Arc::clone(&data.file)));
-            (unsynced.collect::<Vec<_>>(), index::encode(&state.places))
+            let unsynced = unsynced.collect::<Vec<_>>();
+            (unsynced, named, index::encode(&state.places))
         };
         for (number, file) in &unsynced {
             let synced = file.sync();
@@ -398,6 +404,7 @@ impl Image for FileImage {
         let written = vfs::write_file_atomically(&*self.vfs, &path, &index);
         written.map_err(|e| self.refused("sync", &path, &e))?;
         let mut state = self.state.lock();
+        state.named = named;
         state.changed = false;
         state.index_bytes = index.len() as u64;
         for (number, _) in unsynced {

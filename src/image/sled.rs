@@ -23,8 +23,10 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::ids::BlockId;
-use crate::image::{Image, ImageBackend, ImageError, ImageErrorKind, MARK_OF_FILES, Piece};
+use crate::image::choice::{Maker, maker_of};
+use crate::image::{Image, ImageBackend, ImageError, ImageErrorKind, Piece};
 use crate::sync::Mutex;
+use crate::vfs::{self, RealVfs};
 
 use lane::{Lane, NoAnswer, Pending};
 
@@ -97,7 +99,8 @@ impl ImageBackend for SledBackend {
     fn open(&self, folder: &Path) -> Result<Box<dyn Image>, ImageError> {
         let deadline = self.options.deadline;
         let io = |e: io::Error| io_error("open", folder, &e);
-        if folder.join(MARK_OF_FILES).try_exists().map_err(io)? {
+        let names = vfs::list(&RealVfs, folder).map_err(io)?;
+        if maker_of(&names) == Some(Maker::Files) {
             let reason = format!("{} has an image of a FileBackend", folder.display());
             return Err(ImageError::new("open", ImageErrorKind::Damaged, reason));
         }

@@ -15,7 +15,8 @@ use crate::engine::options::EngineOptions;
 use crate::engine::rebuild::{RebuildProgress, RebuildWatcher};
 use crate::error::{Error, Result};
 use crate::image::ImageBackend;
-use crate::image::sled::{SledBackend, SledOptions};
+use crate::image::choice::{Choice, FILES};
+use crate::image::sled::SledOptions;
 use crate::state::handle::ScopeHandle;
 use crate::state::import::ImportAnswer;
 use crate::state::resource::Factories;
@@ -404,8 +405,11 @@ impl Builder {
         self
     }
 
-    /// What keeps the image. Default sled; the feature `file-image` brings `FileBackend`, which is
-    /// faster where much is overwritten.
+    /// What keeps the image. Default what made the image that is there, and sled where there is
+    /// none, as in a store that is new or has no checkpoint yet; the feature `file-image` brings
+    /// `FileBackend`, which is faster where much is overwritten. One that is chosen here and did not
+    /// make the image builds it anew, where a snapshot and the log behind it are there, or is
+    /// refused with [`Error::Corrupt`].
     pub fn image(mut self, backend: Arc<dyn ImageBackend>) -> Self {
         self.backend = Some(backend);
         self
@@ -485,6 +489,7 @@ impl Builder {
     /// [`Error::NewerFormat`], [`Error::Corrupt`], [`Error::Io`], and
     /// [`Error::Invalid`] for settings out of bounds. [`Error::NewerSchema`], with the
     /// folder untouched, where the program knows no migration to the version of the state;
+    /// [`Error::MissingFeature`], likewise, where it was built without what made the image;
     /// [`Error::BrokenChain`], [`Error::MigrationNeeded`], [`Error::MigrationFailed`] and
     /// [`Error::Stopped`] as migrations have them; [`Error::Stopped`] also as the
     /// [progress of a rebuild](Self::rebuild_progress) was answered.
@@ -557,10 +562,13 @@ impl Builder {
     }
 
     pub(crate) fn components(&self) -> Components {
-        let sled = || Arc::new(SledBackend::new(self.sled)) as Arc<dyn ImageBackend>;
+        let as_made = || Choice::AsMade {
+            sled: self.sled,
+            files: FILES,
+        };
         Components {
             vfs: self.vfs.clone().unwrap_or_else(|| Arc::new(RealVfs)),
-            backend: self.backend.clone().unwrap_or_else(sled),
+            image: self.backend.clone().map_or_else(as_made, Choice::Chosen),
             clock: Arc::clone(&self.clock),
         }
     }

@@ -14,7 +14,8 @@
 //! A failure carries the text of its [`Case`], by which [`replay`] finds it again.
 //!
 //! Not covered: several threads (everything happens in the caller's, in order), and
-//! sled, which does its own input and output; the image is one of files.
+//! sled, which does its own input and output; the image is one of files, of the testing kind or
+//! that of a `FileBackend`.
 
 mod case;
 mod certificate;

@@ -76,6 +76,8 @@ pub(crate) struct Run {
     pub(crate) seed: Option<u64>,
     #[command(flatten)]
     pub(crate) style: Style,
+    #[command(flatten)]
+    pub(crate) keeping: Keeping,
     /// A child that gives no sign of life for so many seconds has failed
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) patience: u64,
@@ -94,6 +96,8 @@ pub(crate) struct Write {
     pub(crate) start: u64,
     #[command(flatten)]
     pub(crate) style: Style,
+    #[command(flatten)]
+    pub(crate) keeping: Keeping,
     /// Print figures of the store on stderr now and then
     #[arg(long)]
     pub(crate) figures: bool,
@@ -104,6 +108,8 @@ pub(crate) struct Check {
     /// The store's folder
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) keeping: Keeping,
     /// Print figures of the check on stderr
     #[arg(long)]
     pub(crate) figures: bool,
@@ -120,6 +126,24 @@ pub(crate) struct Style {
     /// and for the part of `mixed` that has threads
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) threads: Option<u16>,
+}
+
+/// Where the image of the store is.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Keeping {
+    /// What keeps the image of the store. Default: what made the image that is there, and
+    /// sled where there is none yet. With the other one it is built anew
+    #[arg(long, value_enum)]
+    pub(crate) image: Option<Image>,
+}
+
+/// What keeps an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Image {
+    /// A database of sled's
+    Sled,
+    /// Files of evenkeel's own
+    Files,
 }
 
 /// How records are written.

@@ -16,7 +16,11 @@ mod run;
 mod tally;
 mod write;
 
-use crate::arguments::Crash;
+use std::sync::Arc;
+
+use evenkeel::{Builder, FileBackend, SledBackend};
+
+use crate::arguments::{Crash, Image, Keeping};
 use crate::console::Failure;
 
 /// Does what was asked for.
@@ -28,5 +32,14 @@ pub(crate) fn execute(command: &Crash) -> Result<(), Failure> {
         Crash::Run(options) => run::run(options),
         Crash::Write(options) => write::write(options),
         Crash::Check(options) => check::check(options),
+    }
+}
+
+/// The settings with what is to keep the image, where that was asked for.
+fn keeping(builder: Builder, keeping: Keeping) -> Builder {
+    match keeping.image {
+        None => builder,
+        Some(Image::Sled) => builder.image(Arc::new(SledBackend::default())),
+        Some(Image::Files) => builder.image(Arc::new(FileBackend::default())),
     }
 }

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::clock::SystemClock;
 use crate::engine::feed::{Step, Values};
-use crate::image::sled::{SledBackend, SledOptions};
+use crate::image::choice::FILES;
+use crate::image::sled::SledOptions;
 use crate::scope::Scope;
 use crate::sync::thread;
 use crate::vfs::RealVfs;
@@ -31,7 +32,10 @@ fn options(schema_max: Option<u32>) -> EngineOptions {
 fn components() -> Components {
     Components {
         vfs: Arc::new(RealVfs),
-        backend: Arc::new(SledBackend::new(SledOptions::default())),
+        image: Choice::AsMade {
+            sled: SledOptions::default(),
+            files: FILES,
+        },
         clock: Arc::new(SystemClock),
     }
 }
@@ -356,4 +360,44 @@ fn a_store_in_memory_has_one_and_persisting_takes_it_along() {
     assert_eq!(carried(&kept, before)[0].1, 6);
     kept.close().unwrap();
     assert_eq!(open(&root, None).unwrap().schema(), 6);
+}
+
+#[test]
+fn an_image_that_this_build_has_no_backend_for_is_left_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    let of_files = Components {
+        image: Choice::Chosen(FILES.unwrap()(Arc::new(RealVfs))),
+        ..components()
+    };
+    let engine = Engine::open(&root, options(None), of_files).unwrap();
+    commits(&engine, 3);
+    engine.checkpoint().unwrap();
+    // Killed, and so with a tail that an opening puts away.
+    drop(engine);
+    let before = content(&root);
+    let without = Components {
+        image: Choice::AsMade {
+            sled: SledOptions::default(),
+            files: None,
+        },
+        ..components()
+    };
+    let error = Engine::open(&root, options(None), without).unwrap_err();
+    assert!(
+        matches!(&error, Error::MissingFeature { path, feature: "file-image" } if path.starts_with(&root)),
+        "{error}"
+    );
+    assert!(
+        error
+            .to_string()
+            .contains("build with evenkeel's feature `file-image`")
+    );
+    assert_eq!(content(&root), before);
+    // With it, the manifest decides, and not a folder that is newer.
+    fs::create_dir(root.join("image/99")).unwrap();
+    fs::write(root.join("image/99/conf"), "").unwrap();
+    let engine = open(&root, None).unwrap();
+    assert!(engine.recovery().healed.is_empty());
+    assert_eq!(engine.recovery().image_lsn, Lsn::new(4));
 }

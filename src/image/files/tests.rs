@@ -43,7 +43,7 @@ fn a_file_goes_with_the_last_piece_in_it() {
     }
     image.sync().unwrap();
     let data = |n: u32| format!("{n:08x}.data");
-    let index = MARK_OF_FILES.to_owned();
+    let index = INDEX_OF_FILES.to_owned();
     assert_eq!(
         names(dir.path()),
         [data(0), data(1), data(2), index.clone()]
@@ -59,7 +59,8 @@ fn a_file_goes_with_the_last_piece_in_it() {
     assert_eq!(names(dir.path()), [data(3), index.clone()]);
     image.delete(&[id(1)]).unwrap();
     image.put(vec![(id(2), vec![2; 60])]).unwrap();
-    assert_eq!(names(dir.path()), [data(4), index.clone()]);
+    // No index has spoken of the number, as it does of those below.
+    assert_eq!(names(dir.path()), [data(3), index.clone()]);
     drop(image);
 
     // The index speaks of files that are gone, and not of the one that is there.
@@ -136,22 +137,18 @@ fn a_damaged_index_and_strange_names() {
         std::fs::write(dir.path().join(name), name).unwrap();
     }
     let image = FileBackend::default().open(dir.path()).unwrap();
-    // A number of ours, behind which there is no other.
+    // One is a data file that no index speaks of.
     assert_eq!(names(dir.path()), ["0.data", "0000000G.data", "x.data"]);
-    let error = image.put(vec![(id(1), vec![1])]).unwrap_err();
-    assert_eq!(error.kind, ImageErrorKind::Io);
-    drop(image);
-    let image = FileBackend::default().open(dir.path()).unwrap();
     image.put(vec![(id(1), vec![1])]).unwrap();
     image.sync().unwrap();
     drop(image);
-    let index = dir.path().join(MARK_OF_FILES);
+    let index = dir.path().join(INDEX_OF_FILES);
     let mut bytes = std::fs::read(&index).unwrap();
     bytes[30] ^= 4;
     std::fs::write(&index, bytes).unwrap();
     let error = FileBackend::default().open(dir.path()).unwrap_err();
     assert_eq!(error.kind, ImageErrorKind::Damaged);
-    assert!(error.reason.contains(MARK_OF_FILES), "{error}");
+    assert!(error.reason.contains(INDEX_OF_FILES), "{error}");
 }
 
 #[test]
@@ -171,4 +168,40 @@ fn a_missing_folder_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let error = FileBackend::default().open(&dir.path().join("none"));
     assert_eq!(error.unwrap_err().kind, ImageErrorKind::Io);
+}
+
+#[test]
+fn an_index_that_speaks_of_the_highest_file_leaves_room_for_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let backend = backend(1);
+    let image = backend.open(dir.path()).unwrap();
+    image.put(vec![(id(1), vec![1; 9])]).unwrap();
+    image.put(vec![(id(2), vec![2; 9])]).unwrap();
+    image.sync().unwrap();
+    drop(image);
+    let path = |n: u32| dir.path().join(format!("{n:08x}.data"));
+    std::fs::rename(path(1), path(u32::MAX)).unwrap();
+    let index = dir.path().join(INDEX_OF_FILES);
+    let mut places = index::decode(&std::fs::read(&index).unwrap()).unwrap();
+    places.get_mut(&id(2)).unwrap().file = u32::MAX;
+    std::fs::write(&index, index::encode(&places)).unwrap();
+
+    let image = backend.open(dir.path()).unwrap();
+    image.put(vec![(id(3), vec![3; 9])]).unwrap();
+    // Not the number of one that is gone, and of which the index still speaks.
+    image.delete(&[id(1)]).unwrap();
+    image.put(vec![(id(4), vec![4; 9])]).unwrap();
+    assert!(!path(0).exists() && path(1).exists() && path(2).exists());
+    let all = [1, 2, 3, 4].map(id);
+    let of = |n: u8| Some(vec![n; 9]);
+    assert_eq!(image.get(&all).unwrap(), [None, of(2), of(3), of(4)]);
+    // Now it no longer does.
+    image.sync().unwrap();
+    image.put(vec![(id(5), vec![5; 9])]).unwrap();
+    assert!(path(0).exists());
+    image.sync().unwrap();
+    drop(image);
+    let image = backend.open(dir.path()).unwrap();
+    assert_eq!(image.get(&all).unwrap(), [None, of(2), of(3), of(4)]);
+    assert_eq!(image.get(&[id(5)]).unwrap(), [of(5)]);
 }

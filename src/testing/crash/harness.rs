@@ -8,6 +8,7 @@ use super::run::Driver;
 use super::summary::Violation;
 use super::{Case, Nested, Plan, Progress, faults, stops};
 use crate::state::Builder;
+use crate::testing::ImageOn;
 
 /// A crash test of a program that uses a store.
 ///
@@ -92,6 +93,14 @@ impl<'t> CrashTest<'t> {
     /// threads are the test's.
     pub fn settings(mut self, settings: impl Fn(Builder) -> Builder + Send + Sync + 't) -> Self {
         self.program.set_settings(Box::new(settings));
+        self
+    }
+
+    /// What keeps the image, if the program's is not sled: [`files_on`](crate::testing::files_on)
+    /// for one that chooses a [`FileBackend`](crate::FileBackend), or a function that makes a
+    /// backend of your own. Default a [`FolderBackend`](crate::testing::FolderBackend).
+    pub fn image(mut self, image: ImageOn) -> Self {
+        self.program.set_image(image);
         self
     }
 

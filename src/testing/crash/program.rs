@@ -21,7 +21,7 @@ use crate::clock::ManualClock;
 use crate::error::Result;
 use crate::state::{Builder, Store};
 use crate::sync::Mutex;
-use crate::testing::{Loss, SimDisk};
+use crate::testing::{ImageOn, Loss, SimDisk, pieces_on};
 use crate::value::Value;
 
 /// How a closure of a test ends.
@@ -33,7 +33,7 @@ type Holds<'t> = dyn Fn(&AfterCrash<'_>) -> Outcome + 't;
 
 /// A run of the program under test, up to its end or to the crash.
 pub struct CrashRun<'t> {
-    settings: &'t Settings<'t>,
+    parts: &'t Parts<'t>,
     disk: SimDisk,
     clock: Arc<ManualClock>,
     past: Mutex<Past>,
@@ -58,7 +58,7 @@ impl CrashRun<'_> {
             return Ok(store.clone());
         }
         let clock = Arc::clone(&self.clock);
-        let store = builder(self.settings, &self.disk, clock).open(PLACE)?;
+        let store = self.parts.builder(&self.disk, clock).open(PLACE)?;
         past.store = Some(store.clone());
         Ok(store)
     }
@@ -139,8 +139,22 @@ pub(super) struct Program<'t> {
     name: String,
     work: Box<Work<'t>>,
     invariants: Vec<(String, Box<Holds<'t>>)>,
-    settings: Box<Settings<'t>>,
+    parts: Parts<'t>,
     varies: bool,
+}
+
+/// What the test gives to the program's stores.
+struct Parts<'t> {
+    settings: Box<Settings<'t>>,
+    image: ImageOn,
+}
+
+impl Parts<'_> {
+    /// A store on a disk, with these parts and the driver's.
+    fn builder(&self, disk: &SimDisk, clock: Arc<ManualClock>) -> Builder {
+        let settings = (self.settings)(small(Store::builder()));
+        disk.under(settings, self.image).clock(clock)
+    }
 }
 
 impl<'t> Program<'t> {
@@ -149,7 +163,10 @@ impl<'t> Program<'t> {
             name,
             work,
             invariants: Vec::new(),
-            settings: Box::new(|builder| builder),
+            parts: Parts {
+                settings: Box::new(|builder| builder),
+                image: pieces_on,
+            },
             varies: false,
         }
     }
@@ -159,7 +176,11 @@ impl<'t> Program<'t> {
     }
 
     pub(super) fn set_settings(&mut self, settings: Box<Settings<'t>>) {
-        self.settings = settings;
+        self.parts.settings = settings;
+    }
+
+    pub(super) fn set_image(&mut self, image: ImageOn) {
+        self.parts.image = image;
     }
 
     pub(super) fn set_varies(&mut self) {
@@ -185,11 +206,6 @@ impl<'t> Program<'t> {
     }
 }
 
-/// A store on a disk, with the test's parts.
-fn builder(settings: &Settings<'_>, disk: &SimDisk, clock: Arc<ManualClock>) -> Builder {
-    disk.under(settings(small(Store::builder()))).clock(clock)
-}
-
 impl Subject for Program<'_> {
     type Run = Past;
 
@@ -207,7 +223,7 @@ impl Subject for Program<'_> {
         _tolerant: bool,
     ) -> std::result::Result<(Past, Option<String>), String> {
         let run = CrashRun {
-            settings: &*self.settings,
+            parts: &self.parts,
             disk: disk.clone(),
             clock: Arc::new(ManualClock::new(1_000_000)),
             past: Mutex::default(),
@@ -239,7 +255,7 @@ impl Subject for Program<'_> {
     fn open(&self, disk: &SimDisk) -> Result<Store> {
         // The clock is behind that of the run, which must not matter.
         let clock = Arc::new(ManualClock::new(500_000));
-        builder(&*self.settings, disk, clock).open(PLACE)
+        self.parts.builder(disk, clock).open(PLACE)
     }
 
     fn judge(

@@ -55,7 +55,7 @@ enum How {
 
 /// A store on a disk, with the driver's parts and the workload's sizes.
 pub(super) fn builder(workload: &Workload, disk: &SimDisk, clock: Arc<ManualClock>) -> Builder {
-    disk.under((workload.settings)(Store::builder()))
+    disk.under((workload.settings)(Store::builder()), workload.image)
         .clock(clock)
 }
 

@@ -3,7 +3,7 @@
 
 use crate::scope::Scope;
 use crate::state::Builder;
-use crate::testing::Random;
+use crate::testing::{ImageOn, Random, pieces_on};
 use crate::value::Value;
 
 /// One change, as a part of a commit or as all of it.
@@ -78,6 +78,7 @@ pub struct Workload {
     pub(super) name: String,
     pub(super) steps: Vec<Step>,
     pub(super) settings: fn(Builder) -> Builder,
+    pub(super) image: ImageOn,
     /// An image that is taken away is rebuilt.
     pub(super) heals: bool,
 }
@@ -99,6 +100,7 @@ impl Workload {
             name: name.into(),
             steps: Vec::new(),
             settings: small,
+            image: pieces_on,
             heals: true,
         }
     }
@@ -107,6 +109,13 @@ impl Workload {
     /// threads are the driver's.
     pub fn settings(mut self, settings: fn(Builder) -> Builder) -> Self {
         self.settings = settings;
+        self
+    }
+
+    /// With an image that something else keeps: [`files_on`](crate::testing::files_on), or a
+    /// backend of your own. Default a [`FolderBackend`](crate::testing::FolderBackend).
+    pub fn image(mut self, image: ImageOn) -> Self {
+        self.image = image;
         self
     }
 

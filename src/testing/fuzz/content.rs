@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::scope::Scope;
 use crate::state::{Builder, Salvage, Store};
 use crate::testing::crash::text;
-use crate::testing::{Loss, SimDisk};
+use crate::testing::{ImageOn, Loss, SimDisk, files_on, pieces_on};
 use crate::value::Value;
 
 /// Where the store is on its disk.
@@ -101,6 +101,15 @@ pub(super) struct Base {
     /// It was closed, so every byte is vouched for.
     pub(super) closed: bool,
     pub(super) snapshots: bool,
+    image: ImageOn,
+}
+
+impl Base {
+    /// What opens it on a disk.
+    pub(super) fn builder(&self, disk: &SimDisk, salvage: Salvage) -> Builder {
+        let builder = builder(disk, self.snapshots, salvage);
+        builder.image((self.image)(disk))
+    }
 }
 
 /// Sizes so small that a few commits make several segments and blocks.
@@ -153,26 +162,43 @@ const LIVES: [Life; 6] = [
     Life::New,
 ];
 
+/// Those whose image is one of a `FileBackend`.
+const LIVES_IN_FILES: [Life; 3] = [Life::Old, Life::Killed, Life::NoSnapshots];
+
 /// All of them.
 pub(super) fn bases() -> &'static [Base] {
     static BASES: OnceLock<Vec<Base>> = OnceLock::new();
+    let make = |life, image| live(life, image).expect("a disk without faults");
     BASES.get_or_init(|| {
-        let lives = LIVES.into_iter();
-        lives
-            .map(|life| live(life).expect("a disk without faults"))
-            .collect()
+        let bases = LIVES.map(|life| make(life, pieces_on)).into_iter();
+        let in_files = LIVES_IN_FILES.map(|life| make(life, files_on));
+        bases.chain(in_files).collect()
     })
 }
 
-fn live(life: Life) -> Result<Base> {
+/// The number that begins with one of the bases in files, see [`base`].
+pub(super) const IN_FILES: u8 = 48;
+
+/// The one that a number of an input means: below [`IN_FILES`] those with an image of the testing
+/// kind in turn, from there the others.
+pub(super) fn base(number: u8) -> &'static Base {
+    let (bases, in_files) = bases().split_at(LIVES.len());
+    match number.checked_sub(IN_FILES) {
+        None => &bases[usize::from(number) % bases.len()],
+        Some(number) => &in_files[usize::from(number) % in_files.len()],
+    }
+}
+
+fn live(life: Life, image: ImageOn) -> Result<Base> {
     let disk = SimDisk::new(0);
     let snapshots = life != Life::NoSnapshots;
-    let open = || builder(&disk, snapshots, Salvage::Refuse).open(PLACE);
+    let builder = || builder(&disk, snapshots, Salvage::Refuse).image(image(&disk));
+    let open = || builder().open(PLACE);
     let mut history = vec![Content::default()];
     match life {
         Life::New => open()?.close()?,
         Life::Persisted => {
-            let memory = builder(&disk, true, Salvage::Refuse).in_memory()?;
+            let memory = builder().in_memory()?;
             commits(&memory, 0..12, &mut history)?;
             // A store that is persisted is there whole, or not at all.
             history.drain(1..history.len() - 1);
@@ -193,16 +219,16 @@ fn live(life: Life) -> Result<Base> {
                 commits(&store, 18..26, &mut history)?;
             }
             match life {
-                Life::Killed => return settle(disk.crash(Loss::Nothing), history, life),
+                Life::Killed => return settle(disk.crash(Loss::Nothing), history, life, image),
                 _ => store.close()?,
             }
         }
     }
-    settle(disk, history, life)
+    settle(disk, history, life, image)
 }
 
 /// Gives all files the same id in every process.
-fn settle(disk: SimDisk, history: Vec<Content>, life: Life) -> Result<Base> {
+fn settle(disk: SimDisk, history: Vec<Content>, life: Life, image: ImageOn) -> Result<Base> {
     let disk = disk.crash(Loss::Nothing);
     let mut files = files(&disk);
     for (name, bytes) in &mut files {
@@ -217,6 +243,7 @@ fn settle(disk: SimDisk, history: Vec<Content>, life: Life) -> Result<Base> {
         history,
         closed: life != Life::Killed,
         snapshots: life != Life::NoSnapshots,
+        image,
     })
 }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! input  := mode u8, part*       mode % 4: 0 damage, 1 and 2 forgery, 3 any files;
-//!                                mode / 4: the store that it begins with
+//!                                mode / 4: the store that it begins with, from 48 on
+//!                                one with an image in files
 //! ```
 //! *Damage* is what a disk does: each file is hit once at most, by a flip, a burst, zeros,
 //! a cut, an extension or a removal. No checksum can survive that by chance that a fuzzer
@@ -13,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::content::{self, Base, Content, PLACE, bases, builder};
+use super::content::{self, Base, Content, PLACE, base};
 use super::input::Input;
 use super::seal;
 use crate::error::Error;
@@ -28,6 +29,9 @@ const PARTS_MAX: usize = 24;
 /// No file is made longer than this.
 const FILE_BYTES_MAX: usize = 256 * 1024;
 
+/// The index of an image in files.
+const INDEX: &str = "pieces.index";
+
 /// A key that is written to a store that opened.
 const KEY: &str = "written by the fuzz target";
 
@@ -36,8 +40,7 @@ type Files = BTreeMap<PathBuf, Vec<u8>>;
 pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let mode = input.u8();
-    let bases = bases();
-    let base = &bases[usize::from(mode >> 2) % bases.len()];
+    let base = base(mode >> 2);
     let mut files = match mode % 4 {
         3 => Files::new(),
         _ => base.files.clone(),
@@ -161,6 +164,10 @@ fn any_name(input: &mut Input<'_>) -> PathBuf {
                 "stranger",
                 "image/file",
                 "wal/file",
+                "image/1/pieces.index",
+                "image/1/00000000.data",
+                "image/1/00000001.data",
+                "image/1/pieces.index.tmp",
             ];
             names[number as usize % names.len()].into()
         }
@@ -199,14 +206,38 @@ fn forge(input: &mut Input<'_>, files: &mut Files) {
     }
 }
 
-/// A piece that was changed is what the manifest names.
+/// The pieces in a file that was changed are what the manifest names.
 fn vouch_for(name: &Path, bytes: &[u8], files: &mut Files) {
-    let number = name.file_name().and_then(|name| name.to_str());
-    let number = number.and_then(|name| name.strip_suffix(".piece"));
-    let number = number.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    if let (Some(number), Some(manifest)) = (number, files.get_mut(Path::new("MANIFEST"))) {
-        seal::vouch(manifest, number, bytes);
+    let ends = |end: &str| name.extension().is_some_and(|found| found == end);
+    let pieces = if ends("piece") {
+        let digits = name.file_stem().and_then(|stem| stem.to_str());
+        let number = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        number
+            .map(|number| (number, bytes.to_vec()))
+            .into_iter()
+            .collect()
+    } else if ends("index") || ends("data") {
+        pieces_in_files(&name.with_file_name(INDEX), files)
+    } else {
+        Vec::new()
+    };
+    if let Some(manifest) = files.get_mut(Path::new("MANIFEST")) {
+        for (number, bytes) in pieces {
+            seal::vouch(manifest, number, &bytes);
+        }
     }
+}
+
+/// The pieces of an image in files, where its index says that they are.
+fn pieces_in_files(index: &Path, files: &Files) -> Vec<(u64, Vec<u8>)> {
+    let entries = files.get(index).map_or(&[][..], Vec::as_slice);
+    let piece = |entry: seal::Entry| {
+        let data = files.get(&index.with_file_name(format!("{:08x}.data", entry.file)))?;
+        let begin = usize::try_from(entry.offset).ok()?;
+        let end = begin.checked_add(entry.length)?;
+        Some((entry.id, data.get(begin..end.min(data.len()))?.to_vec()))
+    };
+    seal::entries(entries).filter_map(piece).collect()
 }
 
 /// Where in a file: anywhere, or a multiple of 8 behind the head of a segment.
@@ -323,7 +354,7 @@ fn open_and_use(
     forged: bool,
 ) -> Option<(Option<Content>, bool)> {
     let before = content::files(disk);
-    let store = match builder(disk, base.snapshots, salvage).open(PLACE) {
+    let store = match base.builder(disk, salvage).open(PLACE) {
         Ok(store) => store,
         Err(e) => {
             refused(&e, || content::files(disk) == before);
@@ -345,7 +376,7 @@ fn open_and_use(
     let closed = store.close();
     closed.unwrap_or_else(|e| panic!("a store that verifies does not close: {e}"));
     drop(store);
-    let store = builder(disk, base.snapshots, Salvage::Refuse).open(PLACE);
+    let store = base.builder(disk, Salvage::Refuse).open(PLACE);
     let store = store.unwrap_or_else(|e| panic!("a store that was closed does not open: {e}"));
     let got: Option<String> = store.global().get(KEY).expect("what was written");
     assert_eq!(got.as_deref(), Some("x"));

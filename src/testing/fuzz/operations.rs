@@ -4,7 +4,7 @@
 use super::input::Input;
 use crate::scope::Scope;
 use crate::testing::crash::{Case, Step, Trouble, Workload, Write, replay, text};
-use crate::testing::{Failure, Fault, Loss, When};
+use crate::testing::{Failure, Fault, Loss, When, files_on};
 use crate::value::Value;
 
 /// How many steps a workload has.
@@ -18,11 +18,14 @@ pub(super) fn run(data: &[u8]) {
     let mode = input.u8();
     let case = case(&mut input);
     let mut workload = Workload::new("fuzz");
-    if mode & 7 == 1 {
+    if matches!(mode & 7, 1 | 4) {
         workload = workload.without_snapshots();
     }
+    if matches!(mode & 7, 3..=5) {
+        workload = workload.image(files_on);
+    }
     // A store that began in memory is persisted once, after so many steps.
-    let persist = (mode & 7 == 2).then(|| usize::from(mode >> 3));
+    let persist = matches!(mode & 7, 2 | 5).then(|| usize::from(mode >> 3));
     let mut budget = VALUE_BYTES_MAX;
     for number in 0..STEPS_MAX {
         if persist == Some(number) {

@@ -7,6 +7,18 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+/// The bytes of the index of an image in files before its entries, and those of each.
+const INDEX_HEAD: usize = 24;
+const INDEX_ENTRY: usize = 24;
+
+/// Where a piece is in the files of an image.
+pub(super) struct Entry {
+    pub(super) id: u64,
+    pub(super) file: usize,
+    pub(super) length: usize,
+    pub(super) offset: u64,
+}
+
 /// What a file is, by its path in the store's folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -15,7 +27,9 @@ pub(super) enum Kind {
     Manifest,
     Segment,
     Snapshot,
-    /// A piece of an image, or nothing of ours.
+    /// The index of an image in files.
+    Index,
+    /// Pieces of an image, or nothing of ours.
     Other,
 }
 
@@ -28,6 +42,7 @@ pub(super) fn kind(path: &Path) -> Kind {
         "FORMAT" => Kind::Format,
         "marks" => Kind::Marks,
         "MANIFEST" => Kind::Manifest,
+        "pieces.index" => Kind::Index,
         _ if name.ends_with(".log") => Kind::Segment,
         _ if name.ends_with(".snap") => Kind::Snapshot,
         _ => Kind::Other,
@@ -37,6 +52,11 @@ pub(super) fn kind(path: &Path) -> Kind {
 fn u32_at(bytes: &[u8], at: usize) -> usize {
     let field = bytes.get(at..at + 4).and_then(|field| field.first_chunk());
     field.map_or(0, |field| u32::from_le_bytes(*field) as usize)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let field = bytes.get(at..at + 8).and_then(|field| field.first_chunk());
+    field.map_or(0, |field| u64::from_le_bytes(*field))
 }
 
 fn put(bytes: &mut [u8], at: usize, field: &[u8]) {
@@ -68,6 +88,11 @@ pub(super) fn seal(path: &Path, bytes: &mut [u8]) {
         }
         Kind::Segment => segment(bytes),
         Kind::Snapshot => snapshot(bytes),
+        Kind::Index => {
+            let count = bytes.len().saturating_sub(INDEX_HEAD) / INDEX_ENTRY;
+            put(bytes, 16, &(count as u64).to_le_bytes());
+            crc(bytes, 8, 12, bytes.len());
+        }
         Kind::Other => {}
     }
 }
@@ -137,13 +162,24 @@ pub(super) fn vouch(manifest: &mut [u8], piece: u64, bytes: &[u8]) {
     seal(Path::new("MANIFEST"), manifest);
 }
 
+/// What the index of an image in files says.
+pub(super) fn entries(index: &[u8]) -> impl Iterator<Item = Entry> {
+    let entries = index.get(INDEX_HEAD..).unwrap_or_default();
+    entries.chunks_exact(INDEX_ENTRY).map(|entry| Entry {
+        id: u64_at(entry, 0),
+        file: u32_at(entry, 8),
+        length: u32_at(entry, 12),
+        offset: u64_at(entry, 16),
+    })
+}
+
 /// Makes a file one of another store.
 pub(super) fn adopt(path: &Path, bytes: &mut [u8], store: [u8; 16]) {
     match kind(path) {
         Kind::Format | Kind::Segment | Kind::Snapshot => put(bytes, 24, &store),
         Kind::Manifest => put(bytes, 32, &store),
         Kind::Marks => bytes.chunks_mut(512).for_each(|slot| put(slot, 16, &store)),
-        Kind::Other => return,
+        Kind::Index | Kind::Other => return,
     }
     seal(path, bytes);
 }

@@ -1,7 +1,9 @@
 //! Owns the inputs that each corpus begins with: one for each thing that a target does,
 //! so that a fuzzer need not find the grammar of its inputs first.
 
-use super::content::bases;
+use std::path::Path;
+
+use super::content::{Base, IN_FILES, base, bases};
 
 pub(super) type Seeds = Vec<(String, Vec<u8>)>;
 
@@ -31,9 +33,13 @@ fn long_chunk(bytes: &[u8]) -> Vec<u8> {
 
 /// The first file of that kind in the first store, and its number there.
 fn file(beginning: &str) -> (u8, &'static [u8]) {
-    let files = bases()[0].files.iter().enumerate();
-    let mut found = files.filter(|(_, (name, _))| name.starts_with(beginning));
-    let (number, (_, bytes)) = found.next().unwrap_or_else(|| panic!("no {beginning}"));
+    file_of(&bases()[0], |name| name.starts_with(beginning))
+}
+
+fn file_of(base: &'static Base, is_it: impl Fn(&Path) -> bool) -> (u8, &'static [u8]) {
+    let mut files = base.files.iter().enumerate();
+    let found = files.find(|(_, (name, _))| is_it(name));
+    let (number, (_, bytes)) = found.expect("a file of each kind");
     (number as u8, bytes)
 }
 
@@ -98,7 +104,7 @@ pub(super) fn log() -> Seeds {
 
 pub(super) fn folder() -> Seeds {
     let mut seeds: Vec<(&'static str, Vec<u8>)> = Vec::new();
-    for base in 0..bases().len() as u8 {
+    for base in 0..6 {
         seeds.push(("undamaged", vec![base << 2]));
     }
     let files = ["FORMAT", "MANIFEST", "marks", "wal", "image", "snapshots"];
@@ -126,7 +132,36 @@ pub(super) fn folder() -> Seeds {
     // Another number for a segment that is there.
     seeds.push(("renamed", vec![1, 0x48, 3, 2, file("wal").0, 0]));
     seeds.push(("two-hits", vec![0, 6, 0, 0, 0, 4, file("wal").0, 200, 16]));
+    in_files(&mut seeds);
     named(seeds)
+}
+
+/// Stores with an image in files: whole, both of its files damaged, and its index forged.
+fn in_files(seeds: &mut Vec<(&'static str, Vec<u8>)>) {
+    for number in IN_FILES..IN_FILES + 3 {
+        let (damage, forgery) = (number << 2, number << 2 | 1);
+        let file = |end: &str| {
+            let is_it = |name: &Path| name.extension().is_some_and(|found| found == end);
+            file_of(base(number), is_it).0
+        };
+        seeds.push(("files-undamaged", vec![damage]));
+        for file in [file("index"), file("data")] {
+            seeds.push(("files-flipped", vec![damage, 0, file, 60, 0]));
+            seeds.push(("files-cut", vec![damage, 4, file, 90, 0]));
+            seeds.push(("files-removed", vec![damage, 6, file, 0, 0]));
+        }
+        // A length, an offset and a number, sealed.
+        let index = file("index");
+        seeds.push(("files-forged", vec![forgery, 0x83, index, 36, 2, 2]));
+        seeds.push(("files-forged", vec![forgery, 0x83, index, 40, 3, 3]));
+        seeds.push(("files-forged", vec![forgery, 0x83, index, 48, 1, 3]));
+        seeds.push(("files-emptied", vec![forgery, 0x84, index, 24]));
+        seeds.push(("files-forged", vec![forgery, 0x82, file("data"), 90, 1, 1]));
+    }
+    let index = file_of(base(IN_FILES), |name| name.ends_with("pieces.index")).1;
+    // The name with number 8 of those that are not numbered.
+    let whole = long_chunk(index);
+    seeds.push(("files-alone", join(&[&[3, 11, 20], &[1], &whole])));
 }
 
 pub(super) fn value() -> Seeds {
@@ -228,6 +263,22 @@ pub(super) fn operations() -> Seeds {
         ("without-snapshots", with(&[1, 1, 80, 0, 140, 2, 1])),
         ("persisted", with(&[2 | 4 << 3, 1, 60, 0, 0, 3, 1])),
         ("many-steps", join(&[&[0, 1, 250, 0, 129, 4, 1], &many])),
+        ("in-files-stopped", with(&[3, 2, 90, 0, 200, 2, 0])),
+        (
+            "in-files-stopped-twice",
+            with(&[3, 0x80, 70, 0, 0, 2, 12, 0, 220, 4, 0]),
+        ),
+        (
+            "in-files-without-snapshots",
+            with(&[4, 1, 80, 0, 140, 2, 1]),
+        ),
+        ("in-files-an-error", with(&[4, 4, 95, 0, 64, 5, 0])),
+        ("in-files-a-lost-sync", with(&[4, 6, 88, 0, 0, 0, 1])),
+        ("in-files-persisted", with(&[5 | 4 << 3, 1, 60, 0, 0, 3, 1])),
+        (
+            "in-files-many-steps",
+            join(&[&[4, 1, 200, 1, 129, 4, 1], &many]),
+        ),
     ])
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use evenkeel::{Recovery, Store};
 
 use super::audit::{Finding, audit};
-use super::protocol;
+use super::{keeping, protocol};
 use crate::arguments::Check;
 use crate::console::{Failure, Lines, tell};
 
@@ -25,9 +25,8 @@ pub(super) fn check(options: &Check) -> Result<(), Failure> {
     }
     // Sizes of its own, not the writer's: what is read does not depend on them. A small
     // first segment, so that a disk that is nearly full can be looked at.
-    let store = Store::builder()
-        .segment_bytes(8 * 1024, 64 * 1024 * 1024)
-        .open(&options.dir)?;
+    let builder = Store::builder().segment_bytes(8 * 1024, 64 * 1024 * 1024);
+    let store = keeping(builder, options.keeping).open(&options.dir)?;
     let opened = store.recovery();
     protocol::tell_recovery(&opened);
 

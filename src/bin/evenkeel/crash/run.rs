@@ -19,7 +19,7 @@ use super::heard::{Checked, Hear, Written};
 use super::progress::Progress;
 use super::ranges::Ranges;
 use super::tally::{Outcome, Tally};
-use crate::arguments::{Mode, Run, Style};
+use crate::arguments::{Keeping, Mode, Run, Style};
 use crate::console::{Failure, say};
 
 /// The modes, in the order of the rounds.
@@ -53,6 +53,7 @@ struct Rig<'a> {
     exe: PathBuf,
     dir: &'a Path,
     style: Style,
+    keeping: Keeping,
     patience: Duration,
     events: Events,
     interrupted: Arc<AtomicBool>,
@@ -81,6 +82,7 @@ pub(super) fn run(options: &Run) -> Result<(), Failure> {
         exe,
         dir: &dir,
         style: options.style,
+        keeping: options.keeping,
         patience: Duration::from_secs(options.patience),
         events: Events::new(),
         interrupted: Arc::default(),
@@ -297,6 +299,13 @@ impl Rig<'_> {
     fn command(&self, half: &str) -> Command {
         let mut command = Command::new(&self.exe);
         command.arg("crash").arg(half).arg(self.dir);
+        let image = self
+            .keeping
+            .image
+            .and_then(|image| image.to_possible_value());
+        if let Some(image) = image {
+            command.arg("--image").arg(image.get_name());
+        }
         command
     }
 

@@ -12,7 +12,7 @@ use evenkeel::{Builder, Store};
 
 use super::content::mix;
 use super::record::{Head, Shape};
-use super::{commit, lists, protocol};
+use super::{commit, keeping, lists, protocol};
 use crate::arguments::{Mode, Style, Write};
 use crate::console::{Failure, say};
 
@@ -105,7 +105,8 @@ struct Writer {
 /// # Errors
 /// A commit that failed, or whatever else keeps it from going on.
 pub(super) fn write(options: &Write) -> Result<(), Failure> {
-    let store = small(&options.dir).open(&options.dir)?;
+    let builder = keeping(small(&options.dir), options.keeping);
+    let store = builder.open(&options.dir)?;
     commit::claim(&store)?;
     let recovery = store.recovery();
     protocol::tell_recovery(&recovery);
