@@ -36,7 +36,7 @@ impl Core {
             Some(_) => record::job_end_key(id),
             None => record::job_begin_key(id),
         };
-        let names = Names::new(Arc::clone(&begin.flow.0), Arc::clone(&begin.worker.0));
+        let names = Names::new(&*begin.flow, &*begin.worker);
         let job = retention::job_of((id.into(), names), begin, end);
         if let Some((lsn, _)) = self.engine().read(&self.slots.jobs, &last)? {
             job.state.lock().lsn = lsn;
@@ -73,7 +73,7 @@ impl Core {
         for (job, _) in ended {
             let state = job.state.lock();
             finished.put(FinishedJob {
-                id: Arc::clone(&job.id),
+                id: job.id.clone(),
                 completed_micros: state.completed.unwrap_or_default(),
                 parts: state.parts,
             });
