@@ -12,7 +12,6 @@ use crate::runtime::job::{Job, Names};
 use crate::runtime::record::{self, JobKey};
 use crate::runtime::retention::{self, FinishedJob};
 use crate::runtime::settle::{JobEnd, Settlement};
-use crate::runtime::slot::Form;
 use crate::runtime::status::{JobStatus, WorkerStatus};
 use crate::runtime::worker::Inner;
 
@@ -293,8 +292,7 @@ fn lines(id: &str, inner: &Inner, job: Option<&Arc<Job>>) -> Vec<String> {
     }
     for (routine, state_of) in plan.routines.iter().zip(&inner.routines) {
         for ((slot, _), queue) in routine.slots.iter().zip(&state_of.slots) {
-            let waiting = queue.peek(Form::AllNew).into_iter();
-            let count = waiting.filter(|held| is_of(&held.item.jobs)).count();
+            let count = queue.iter().filter(|held| is_of(&held.item.jobs)).count();
             if count > 0 {
                 lines.push(format!(
                     "{count} messages wait in slot {slot:?} of routine {:?} of worker {id:?}{state}",

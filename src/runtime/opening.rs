@@ -381,6 +381,12 @@ impl Core {
             }
             routines.push(state);
         }
+        // In the order of their messages, which then are taken from the front.
+        let first = |(_, record): &(_, ClaimRecord)| {
+            let seqs = record.messages.iter().flat_map(|(_, seqs)| seqs);
+            seqs.min().copied()
+        };
+        found.claims.sort_by_key(first);
         for (id, record) in found.claims {
             let Some(at) = plan.routine(&record.routine) else {
                 forget(&mut orphans, &mut found.effects, id);

@@ -262,6 +262,11 @@ impl<T: Clone> SlotQueue<T> {
         Ok((seq, dropped))
     }
 
+    /// All that wait, oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Held<T>> {
+        self.waiting.iter()
+    }
+
     /// What a form gives, without taking it. Those that are taken are not in it: they are
     /// somebody else's.
     pub(crate) fn peek(&self, form: Form) -> Vec<Held<T>> {
@@ -303,12 +308,18 @@ impl<T: Clone> SlotQueue<T> {
     /// Takes exactly these again, as after a crash the activation does that had claimed
     /// them. What is no longer there is left out.
     pub(crate) fn take_again(&mut self, seqs: &[Seq]) -> Taking<T> {
-        let there = |seq: &&Seq| self.waiting_at(**seq).is_ok();
-        let taken: Vec<_> = seqs.iter().filter(there).copied().collect();
-        let given = taken
-            .iter()
-            .filter_map(|&seq| self.step(seq, Place::Waiting, Move::Take))
-            .collect();
+        let (mut given, mut taken) = (Vec::new(), Vec::new());
+        for &seq in seqs {
+            if let Some(held) = self
+                .waiting_at(seq)
+                .ok()
+                .and_then(|at| self.waiting.get(at))
+            {
+                given.push(held.clone());
+                taken.push(seq);
+                self.step(seq, Place::Waiting, Move::Take);
+            }
+        }
         Taking { given, taken }
     }
 
@@ -381,7 +392,7 @@ impl<T: Clone> SlotQueue<T> {
         }
     }
 
-    /// Moves a message, if it is at that place and may go there.
+    /// Moves a message, if it is at that place and may go there. One that is gone comes back.
     fn step(&mut self, seq: Seq, from: Place, step: Move) -> Option<Held<T>> {
         let to = after(from, step)?;
         let item = match from {
@@ -393,18 +404,16 @@ impl<T: Clone> SlotQueue<T> {
             Place::Taken => self.taken.remove(&seq)?,
             Place::Consumed => self.consumed.remove(&seq)?,
         };
-        let held = Held { seq, item };
         match to {
+            None => return Some(Held { seq, item }),
             Some(Place::Waiting) => {
-                if let Err(at) = self.waiting_at(seq) {
-                    self.waiting.insert(at, held.clone());
-                }
+                let (Ok(at) | Err(at)) = self.waiting_at(seq);
+                self.waiting.insert(at, Held { seq, item });
             }
-            Some(Place::Taken) => drop(self.taken.insert(seq, held.item.clone())),
-            Some(Place::Consumed) => drop(self.consumed.insert(seq, held.item.clone())),
-            None => {}
+            Some(Place::Taken) => drop(self.taken.insert(seq, item)),
+            Some(Place::Consumed) => drop(self.consumed.insert(seq, item)),
         }
-        Some(held)
+        None
     }
 }
 

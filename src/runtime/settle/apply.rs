@@ -15,7 +15,7 @@ use crate::runtime::output::{OutputChange, Pieces};
 use crate::runtime::record::{
     self, JobEndRecord, JobRecord, Text, WorkerKey, WorkerRecord, WorkerTotals,
 };
-use crate::runtime::slot::{Form, Room};
+use crate::runtime::slot::Room;
 use crate::runtime::status::{JobStatus, JobStep, WorkerStatus, WorkerStep};
 use crate::runtime::worker::Inner;
 use crate::value::Value;
@@ -211,8 +211,7 @@ impl Settlement<'_> {
         let mut claims = Vec::new();
         for (at, routine) in inner.routines.iter().enumerate() {
             for (slot, queue) in routine.slots.iter().enumerate() {
-                let waiting = queue.peek(Form::AllNew).into_iter();
-                let gone = waiting.filter(|held| orphaned(&held.item.jobs));
+                let gone = queue.iter().filter(|held| orphaned(&held.item.jobs));
                 messages.extend(gone.map(|held| (at, slot, held.seq)));
             }
             for (id, claimed) in routine.claims.iter() {

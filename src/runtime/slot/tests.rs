@@ -256,6 +256,17 @@ fn the_oldest_is_the_first_of_those_that_wait() {
     assert_eq!(queue.oldest(), Some(&0));
 }
 
+#[test]
+fn what_many_waited_in_is_given_back_once_few_do() {
+    let mut queue = filled(10_000, 10_000);
+    let taking = queue.take(Form::New(9_000));
+    assert!(queue.waiting.capacity() < 8_000);
+    queue.give_back(&taking.taken[..1]);
+    queue.remove(&(0..9_990).map(Seq).collect());
+    assert_eq!(queue.waiting(), 10);
+    assert!(queue.waiting.capacity() <= ROOM_MIN);
+}
+
 /// What may happen to a queue.
 #[derive(Clone, Copy, Debug)]
 enum Call {
