@@ -26,6 +26,7 @@ pub(crate) mod options;
 pub(crate) mod overlay;
 pub(crate) mod packer;
 pub(crate) mod part;
+pub(crate) mod passage;
 mod persist;
 pub(crate) mod place;
 mod pressure;

@@ -11,6 +11,7 @@ use super::Engine;
 use super::image_state::{Cell, Image, entry_of};
 use super::listing::{FIRST_ENTRIES, Listing, PART_BYTES, PART_ENTRIES};
 use super::part::Part;
+use super::passage::Passage;
 use super::sequencer::{OpenView, Sequencer};
 use super::shortcut::{Shortcut, Way};
 use super::table::{Found, Slot, Stored};
@@ -265,7 +266,7 @@ impl View {
     /// The next entries of a scope with `from < key` (or `<=`) and `key < to`, those
     /// that have expired too.
     pub(crate) fn part(&self, slot: &Slot, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Part> {
-        self.part_of(slot, (from, to), PART_ENTRIES)
+        self.part_of(slot, (from, to), PART_ENTRIES, Image::read)
     }
 
     /// The same for who may want no more than the first few: what is in memory is copied, and
@@ -276,7 +277,18 @@ impl View {
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
     ) -> Result<Part> {
-        self.part_of(slot, (from, to), FIRST_ENTRIES)
+        self.part_of(slot, (from, to), FIRST_ENTRIES, Image::read)
+    }
+
+    /// The same as [`part`](Self::part) for who goes through all of it once.
+    pub(crate) fn part_in_passing(
+        &self,
+        slot: &Slot,
+        (from, to): (Bound<&[u8]>, Bound<&[u8]>),
+        passage: &mut Passage,
+    ) -> Result<Part> {
+        let read = |image: &Image, at| passage.read(image, at);
+        self.part_of(slot, (from, to), PART_ENTRIES, read)
     }
 
     fn part_of(
@@ -284,6 +296,7 @@ impl View {
         slot: &Slot,
         (from, to): (Bound<&[u8]>, Bound<&[u8]>),
         most: usize,
+        mut read: impl FnMut(&Image, usize) -> std::result::Result<Arc<Block>, ImageError>,
     ) -> Result<Part> {
         let (memory, until, cleared) = {
             let state = slot.read();
@@ -294,7 +307,7 @@ impl View {
         };
         let image = match cleared {
             Some(_) => None,
-            None => self.of_image(|image| image_entries(image, slot, from, to))?,
+            None => self.of_image(|image| image_entries(image, slot, (from, to), &mut read))?,
         };
         self.check()?;
         let mut part = image.unwrap_or_default();
@@ -419,8 +432,8 @@ impl View {
 fn image_entries(
     image: &Image,
     slot: &Slot,
-    from: Bound<&[u8]>,
-    to: Bound<&[u8]>,
+    (from, to): (Bound<&[u8]>, Bound<&[u8]>),
+    mut read: impl FnMut(&Image, usize) -> std::result::Result<Arc<Block>, ImageError>,
 ) -> std::result::Result<Part, ImageError> {
     let start = match from {
         Bound::Included(key) => full_key(slot, key),
@@ -438,7 +451,7 @@ fn image_entries(
     let mut part = Part::default();
     let (mut entries, mut bytes) = (0, 0);
     for at in image.fences.range(&start, end.as_deref()) {
-        let block = image.read(at)?;
+        let block = read(image, at)?;
         // Of those between too: a forged block may have keys that are none of this range.
         let first = block.lower_bound(&start);
         let end = end.as_deref().map(|end| block.lower_bound(end));

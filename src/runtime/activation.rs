@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::clock::micros;
 use crate::error::{Error, Result, WorkError};
 use crate::runtime::commit::message_of;
-use crate::runtime::event::Event;
+use crate::runtime::event::{Event, Origin};
 use crate::runtime::job::Job;
 use crate::runtime::job_context::JobContext;
 use crate::runtime::post::PostOptions;
@@ -252,17 +252,20 @@ impl Activation {
             .outs
             .iter()
             .find(|out| out.connection.event() == event);
-        let name: Arc<str> = match connected {
-            Some(out) => Arc::clone(&out.connection.event),
+        let origin = match connected {
+            Some(out) => Arc::clone(&out.origin),
             // Nobody receives it; hooks are told of it all the same.
-            None => event.into(),
+            None => Arc::new(Origin {
+                routine: Arc::clone(&routine.id),
+                event: event.into(),
+            }),
         };
         let limits = run.store.shared().settings.limits.codec();
         let jobs = job.map_or(&run.jobs[..], std::slice::from_ref);
         let at = run.store.shared().engine.now();
         let data = Value::from_serialize(data)?;
         record::check_data(&data, &limits)?;
-        let event = Event::emitted(Arc::clone(&routine.id), name, data, at);
+        let event = Event::of(origin, data, at);
         let cell = record::encode(&message_of(&event, jobs), &limits)?;
         run.change(|done| {
             done.emits.push(Emit {
@@ -314,7 +317,8 @@ impl Activation {
             return Ok(JobContext::of(&core, &first));
         }
         let context = JobContext::inside(&self.run, &post.job);
-        let same = |known: &&NewPost| post.job.key.is_some() && known.job.key == post.job.key;
+        let key = &post.job.posted.key;
+        let same = |known: &&NewPost| key.is_some() && known.job.posted.key == *key;
         let known = self.run.done.lock().posts.iter().find(same).cloned();
         match known {
             Some(known) if known.key == post.key => {
@@ -322,7 +326,7 @@ impl Activation {
             }
             Some(known) => {
                 return Err(WorkError::KeyReused {
-                    key: known.job.key.clone().unwrap_or_default(),
+                    key: known.job.posted.key.clone().unwrap_or_default(),
                     job: known.job.id.to_string(),
                 }
                 .into());

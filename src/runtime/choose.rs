@@ -157,7 +157,7 @@ impl Core {
             let taking = queue.take(form);
             made_room |= was_full && !queue.is_full();
             if !taking.taken.is_empty() || !taking.given.is_empty() {
-                let items = |held: Vec<Held<Arc<Message>>>| held.into_iter().map(|held| held.item);
+                let items = |held: Vec<Held<Message>>| held.into_iter().map(|held| held.item);
                 let messages: Vec<_> = items(taking.given).collect();
                 given.push(Given {
                     slot,

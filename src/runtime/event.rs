@@ -25,8 +25,15 @@ use crate::value::Value;
 pub struct Event {
     data: Value,
     emitted_at_micros: u64,
-    emitted_from: Option<Arc<str>>,
-    event_name: Option<Arc<str>>,
+    /// `None` where it was posted.
+    origin: Option<Arc<Origin>>,
+}
+
+/// The routine that emits, and the name of what it emits. Many events share one.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Origin {
+    pub(crate) routine: Arc<str>,
+    pub(crate) event: Arc<str>,
 }
 
 impl Event {
@@ -38,11 +45,16 @@ impl Event {
         data: Value,
         at_micros: u64,
     ) -> Self {
+        let (routine, event) = (routine.into(), event.into());
+        Self::of(Arc::new(Origin { routine, event }), data, at_micros)
+    }
+
+    /// The same, where others have come from there.
+    pub(crate) fn of(origin: Arc<Origin>, data: Value, at_micros: u64) -> Self {
         Self {
             data,
             emitted_at_micros: at_micros,
-            emitted_from: Some(routine.into()),
-            event_name: Some(event.into()),
+            origin: Some(origin),
         }
     }
 
@@ -52,8 +64,7 @@ impl Event {
         Self {
             data,
             emitted_at_micros: at_micros,
-            emitted_from: None,
-            event_name: None,
+            origin: None,
         }
     }
 
@@ -86,13 +97,13 @@ impl Event {
     /// The id of the routine that emitted it; `None` where it was posted.
     #[must_use]
     pub fn emitted_from(&self) -> Option<&str> {
-        self.emitted_from.as_deref()
+        self.origin.as_ref().map(|origin| &*origin.routine)
     }
 
     /// The name of the event; `None` where it was posted.
     #[must_use]
     pub fn event_name(&self) -> Option<&str> {
-        self.event_name.as_deref()
+        self.origin.as_ref().map(|origin| &*origin.event)
     }
 }
 

@@ -220,7 +220,7 @@ fn letters(run: &Run, failure: &Failure, now: u64) -> Vec<DeadRecord> {
         let messages = given.consumes.iter();
         messages.map(move |message| (given.slot, message))
     });
-    let letter = |(slot, message): (usize, &Arc<Message>)| DeadRecord {
+    let letter = |(slot, message): (usize, &Message)| DeadRecord {
         flow: run.plan.flow.to_string(),
         worker: run.worker.id.to_string(),
         routine: run.routine().id.to_string(),

@@ -404,7 +404,7 @@ impl HookSet {
             flow_id: &job.of.flow,
             worker_id: &job.of.worker,
             job_id: &job.id,
-            metadata: &job.metadata,
+            metadata: &job.posted.metadata,
         };
         self.tell("on_job_start", |hooks| hooks.on_job_start(&started));
     }
@@ -414,7 +414,7 @@ impl HookSet {
             flow_id: &job.of.flow,
             worker_id: &job.of.worker,
             job_id: &job.id,
-            metadata: &job.metadata,
+            metadata: &job.posted.metadata,
             status,
             error,
         };

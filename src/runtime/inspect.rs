@@ -187,7 +187,9 @@ fn slots(inner: &Inner) -> Vec<SlotDetails> {
             capacity: queue.options().capacity,
             pressure: queue.pressure(),
             dropped: queue.dropped(),
-            oldest_micros: queue.oldest_micros(),
+            oldest_micros: queue
+                .oldest()
+                .map(|message| message.event.emitted_at_micros()),
         })
     });
     both.collect()
@@ -199,7 +201,7 @@ fn running(inner: &Inner) -> Vec<RunDetails> {
         routine: Arc::clone(&run.routine().id),
         attempt: run.attempt,
         begun_micros: run.begun_micros,
-        jobs: run.jobs.iter().map(|job| Arc::clone(&job.id)).collect(),
+        jobs: run.jobs.iter().map(|job| Arc::from(&*job.id)).collect(),
         stuck: matches!(run.fate(), Fate::Cancelled | Fate::TimedOut | Fate::Aborted),
     });
     runs.collect()
@@ -274,16 +276,14 @@ mod tests {
     }
 
     fn routine() -> RoutineState {
-        let message = || {
-            Arc::new(Message {
-                event: Arc::new(Event::posted(Value::Null, 7)),
-                jobs: Jobs::Many(Box::default()),
-                lsn: crate::ids::Lsn::ZERO,
-            })
+        let message = |at| Message {
+            event: Arc::new(Event::posted(Value::Null, at)),
+            jobs: Jobs::Many(Arc::default()),
+            lsn: crate::ids::Lsn::ZERO,
         };
         let mut queue = SlotQueue::new(SlotOptions::new().capacity(2));
         for at in [7, 8] {
-            queue.enqueue(message(), at, Room::Capacity).unwrap();
+            queue.enqueue(message(at), Room::Capacity).unwrap();
         }
         queue.take(Form::OneNew);
         let claim = ClaimRecord {

@@ -1,8 +1,7 @@
 //! Owns a job that has not ended, as memory has it, and the messages that belong to it.
-//! Imports `event`, `output`, `policy`, `status`.
+//! Imports `event`, `output`, `policy`, `record`, `status`.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use crate::ids::Lsn;
 use crate::runtime::event::Event;
 use crate::runtime::output::Pieces;
 use crate::runtime::policy::Carries;
+use crate::runtime::record::Text;
 use crate::runtime::status::JobStatus;
 use crate::sync::Mutex;
 use crate::value::Value;
@@ -18,12 +18,11 @@ use crate::value::Value;
 /// worker only, and can be looked at without that one.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) id: Arc<str>,
+    pub(crate) id: Text,
     /// Shared with all jobs of its worker.
     pub(crate) of: Arc<Names>,
     pub(crate) created: u64,
-    pub(crate) metadata: Metadata,
-    pub(crate) key: Option<String>,
+    pub(crate) posted: Posted,
     pub(crate) state: Mutex<JobState>,
 }
 
@@ -41,29 +40,36 @@ impl Names {
     }
 }
 
-/// What a job was posted with beside its data. Most have none, and take no memory for it.
-#[derive(Clone, Default)]
-pub(crate) struct Metadata(Option<Arc<BTreeMap<String, Value>>>);
+/// What a job was posted with beside its data. Most have nothing of it, and take no memory
+/// for it.
+#[derive(Debug, Default)]
+pub(crate) struct Posted(Option<Box<PostedWith>>);
 
-static NO_METADATA: BTreeMap<String, Value> = BTreeMap::new();
+/// See [`Posted`].
+#[derive(Debug)]
+pub(crate) struct PostedWith {
+    pub(crate) metadata: BTreeMap<String, Value>,
+    /// The idempotency key.
+    pub(crate) key: Option<String>,
+}
 
-impl From<BTreeMap<String, Value>> for Metadata {
-    fn from(map: BTreeMap<String, Value>) -> Self {
-        Self((!map.is_empty()).then(|| Arc::new(map)))
+static NOTHING_POSTED: PostedWith = PostedWith {
+    metadata: BTreeMap::new(),
+    key: None,
+};
+
+impl Posted {
+    pub(crate) fn with(metadata: BTreeMap<String, Value>, key: Option<String>) -> Self {
+        let some = !metadata.is_empty() || key.is_some();
+        Self(some.then(|| Box::new(PostedWith { metadata, key })))
     }
 }
 
-impl Deref for Metadata {
-    type Target = BTreeMap<String, Value>;
+impl Deref for Posted {
+    type Target = PostedWith;
 
-    fn deref(&self) -> &Self::Target {
-        self.0.as_deref().unwrap_or(&NO_METADATA)
-    }
-}
-
-impl fmt::Debug for Metadata {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&**self, f)
+    fn deref(&self) -> &PostedWith {
+        self.0.as_deref().unwrap_or(&NOTHING_POSTED)
     }
 }
 
@@ -143,8 +149,8 @@ impl Default for JobState {
     }
 }
 
-/// A message that waits in a slot or was taken from it.
-#[derive(Debug)]
+/// A message that waits in a slot or was taken from it. What is large of it is shared.
+#[derive(Clone, Debug)]
 pub(crate) struct Message {
     pub(crate) event: Arc<Event>,
     /// The jobs that it is for; none for what an interval timer sent.
@@ -154,10 +160,10 @@ pub(crate) struct Message {
 }
 
 /// The jobs of a message: mostly one, which takes no memory of its own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Jobs {
     One(Arc<Job>),
-    Many(Box<[Arc<Job>]>),
+    Many(Arc<[Arc<Job>]>),
 }
 
 impl FromIterator<Arc<Job>> for Jobs {
@@ -190,8 +196,24 @@ impl<'j> IntoIterator for &'j Jobs {
     }
 }
 
-impl Carries for Arc<Message> {
+impl Carries for Message {
     fn event(&self) -> &Arc<Event> {
         &self.event
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::slot::Held;
+
+    /// There may be a million of each. What few of them have is behind a pointer, and is not
+    /// allocated where they do not: an allocation of its own costs some 50 bytes and more.
+    #[test]
+    fn what_waits_is_small() {
+        assert!(size_of::<Job>() <= 104, "{}", size_of::<Job>());
+        assert!(size_of::<Event>() <= 48, "{}", size_of::<Event>());
+        let held = size_of::<Held<Message>>();
+        assert!(held <= 40, "{held}");
     }
 }

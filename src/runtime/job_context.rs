@@ -224,13 +224,13 @@ impl JobContext {
     /// What it was posted with under this name.
     #[must_use]
     pub fn metadata_value(&self, name: &str) -> Option<&Value> {
-        self.job.metadata.get(name)
+        self.job.posted.metadata.get(name)
     }
 
     /// All that it was posted with.
     #[must_use]
     pub fn metadata_map(&self) -> &BTreeMap<String, Value> {
-        &self.job.metadata
+        &self.job.posted.metadata
     }
 
     fn scope<'t>(&self, tx: &'t Transaction) -> TransactionScope<'t> {
@@ -496,7 +496,7 @@ impl JobSource for JobContext {
     }
 
     fn metadata(&self) -> &BTreeMap<String, Value> {
-        &self.job.metadata
+        &self.job.posted.metadata
     }
 
     fn datum(&self, name: &str) -> Result<Option<Value>> {

@@ -59,7 +59,7 @@ impl<'s> InOrder<'s> {
     pub(crate) fn get(&mut self, id: &str) -> Option<&'s Arc<Job>> {
         let opened = &self.set.opened;
         let place = match opened.jobs.get(self.next) {
-            Some(job) if *job.id == *id => {
+            Some(job) if job.id.as_bytes() == id.as_bytes() => {
                 self.saved = (self.saved + 1).min(SAVED.1);
                 Some(self.next)
             }
@@ -95,10 +95,12 @@ impl Opened {
     fn place(&self, id: &str) -> Option<usize> {
         // Ids that are made later are mostly behind all of them.
         let last = self.jobs.back()?;
-        if *last.id < *id {
+        let id = id.as_bytes();
+        if last.id.as_bytes() < id {
             return None;
         }
-        self.jobs.binary_search_by(|job| (*job.id).cmp(id)).ok()
+        let by_id = |job: &Arc<Job>| job.id.as_bytes().cmp(id);
+        self.jobs.binary_search_by(by_id).ok()
     }
 
     /// The job that stands there, if it has not left.
@@ -113,7 +115,8 @@ impl Opened {
 
     /// A job leaves; false where it is not here.
     fn remove(&mut self, id: &str) -> bool {
-        let is_first = self.jobs.front().is_some_and(|job| *job.id == *id);
+        let first = self.jobs.front();
+        let is_first = first.is_some_and(|job| job.id.as_bytes() == id.as_bytes());
         let place = if is_first { Some(0) } else { self.place(id) };
         let Some(left) = place.and_then(|place| self.left.get_mut(place)) else {
             return false;
@@ -164,8 +167,7 @@ impl Eq for ById {}
 
 impl Hash for ById {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // As text does, by which it is looked for.
-        str::hash(&self.0.id, state);
+        self.0.id.hash(state);
     }
 }
 

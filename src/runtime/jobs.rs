@@ -12,7 +12,6 @@ use crate::runtime::job::{Job, Names};
 use crate::runtime::record::{self, JobKey};
 use crate::runtime::retention::{self, FinishedJob};
 use crate::runtime::settle::{JobEnd, Settlement};
-use crate::runtime::slot::Form;
 use crate::runtime::status::{JobStatus, WorkerStatus};
 use crate::runtime::worker::Inner;
 
@@ -36,7 +35,7 @@ impl Core {
             Some(_) => record::job_end_key(id),
             None => record::job_begin_key(id),
         };
-        let names = Names::new(Arc::clone(&begin.flow.0), Arc::clone(&begin.worker.0));
+        let names = Names::new(&*begin.flow, &*begin.worker);
         let job = retention::job_of((id.into(), names), begin, end);
         if let Some((lsn, _)) = self.engine().read(&self.slots.jobs, &last)? {
             job.state.lock().lsn = lsn;
@@ -73,7 +72,7 @@ impl Core {
         for (job, _) in ended {
             let state = job.state.lock();
             finished.put(FinishedJob {
-                id: Arc::clone(&job.id),
+                id: job.id.clone(),
                 completed_micros: state.completed.unwrap_or_default(),
                 parts: state.parts,
             });
@@ -293,8 +292,7 @@ fn lines(id: &str, inner: &Inner, job: Option<&Arc<Job>>) -> Vec<String> {
     }
     for (routine, state_of) in plan.routines.iter().zip(&inner.routines) {
         for ((slot, _), queue) in routine.slots.iter().zip(&state_of.slots) {
-            let waiting = queue.peek(Form::AllNew).into_iter();
-            let count = waiting.filter(|held| is_of(&held.item.jobs)).count();
+            let count = queue.iter().filter(|held| is_of(&held.item.jobs)).count();
             if count > 0 {
                 lines.push(format!(
                     "{count} messages wait in slot {slot:?} of routine {:?} of worker {id:?}{state}",

@@ -6,7 +6,7 @@
 //! have been missed: a job without anything outstanding is completed, an attempt that was
 //! due is due now, and whatever had been taken when the program ended waits again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::engine::small_key::SmallKey;
@@ -16,7 +16,7 @@ use crate::ids::Lsn;
 use crate::runtime::agenda::Timers;
 use crate::runtime::ahead;
 use crate::runtime::core::Core;
-use crate::runtime::event::Event;
+use crate::runtime::event::{Event, Origin};
 use crate::runtime::flow::Flow;
 use crate::runtime::job::{Job, Jobs, Message};
 use crate::runtime::job_set::{InOrder, JobSet};
@@ -39,7 +39,7 @@ type Effects = HashMap<record::ActivationId, BTreeMap<String, OnceRecord>>;
 #[derive(Default)]
 struct Found {
     /// By the numbers of routine and slot.
-    messages: Vec<Vec<Vec<Held<Arc<Message>>>>>,
+    messages: Vec<Vec<Vec<Held<Message>>>>,
     /// Of places that the flow does not have.
     parked: BTreeMap<(Arc<str>, Arc<str>, u64), MessageRecord>,
     /// Keys of messages whose jobs all have ended.
@@ -56,8 +56,8 @@ struct Before<'i> {
     /// The key without its number, and the place that it says.
     key: Vec<u8>,
     place: Option<(usize, usize)>,
-    /// Names of routines and events.
-    names: BTreeSet<Arc<str>>,
+    /// Where events came from, by routine and event.
+    origins: BTreeMap<Box<str>, BTreeMap<Box<str>, Arc<Origin>>>,
 }
 
 impl<'i> Before<'i> {
@@ -66,25 +66,28 @@ impl<'i> Before<'i> {
             jobs: InOrder::new(&inner.jobs),
             key: Vec::new(),
             place: None,
-            names: BTreeSet::new(),
+            origins: BTreeMap::new(),
         }
     }
 
-    fn name(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.names.get(name) {
+    fn origin(&mut self, routine: &str, event: &str) -> Arc<Origin> {
+        let of_routine = self.origins.get(routine);
+        if let Some(known) = of_routine.and_then(|events| events.get(event)) {
             return Arc::clone(known);
         }
-        let name: Arc<str> = name.into();
-        self.names.insert(Arc::clone(&name));
-        name
+        let origin = Arc::new(Origin {
+            routine: routine.into(),
+            event: event.into(),
+        });
+        let events = self.origins.entry(routine.into()).or_default();
+        events.insert(event.into(), Arc::clone(&origin));
+        origin
     }
 
     fn event(&mut self, record: MessageOf<'_>) -> Event {
         let data = record.data.into_owned();
         match (record.from, record.event) {
-            (Some(from), Some(event)) => {
-                Event::emitted(self.name(from), self.name(event), data, record.at)
-            }
+            (Some(from), Some(event)) => Event::of(self.origin(from, event), data, record.at),
             _ => Event::posted(data, record.at),
         }
     }
@@ -378,6 +381,12 @@ impl Core {
             }
             routines.push(state);
         }
+        // In the order of their messages, which then are taken from the front.
+        let first = |(_, record): &(_, ClaimRecord)| {
+            let seqs = record.messages.iter().flat_map(|(_, seqs)| seqs);
+            seqs.min().copied()
+        };
+        found.claims.sort_by_key(first);
         for (id, record) in found.claims {
             let Some(at) = plan.routine(&record.routine) else {
                 forget(&mut orphans, &mut found.effects, id);
@@ -498,7 +507,7 @@ fn forget(orphans: &mut Vec<SmallKey>, effects: &mut Effects, id: record::Activa
 
 /// A message as it waits; `None` where its jobs all have ended. Those that have are not in
 /// it.
-fn held(before: &mut Before<'_>, seq: u64, record: MessageOf<'_>) -> Option<Held<Arc<Message>>> {
+fn held(before: &mut Before<'_>, seq: u64, record: MessageOf<'_>) -> Option<Held<Message>> {
     let jobs = record.jobs.iter().filter_map(|id| before.jobs.get(id));
     let jobs: Jobs = jobs.cloned().collect();
     if jobs.is_empty() && !record.jobs.is_empty() {
@@ -506,12 +515,11 @@ fn held(before: &mut Before<'_>, seq: u64, record: MessageOf<'_>) -> Option<Held
     }
     Some(Held {
         seq: Seq(seq),
-        at_micros: record.at,
-        item: Arc::new(Message {
+        item: Message {
             jobs,
             event: Arc::new(before.event(record)),
             lsn: Lsn::ZERO,
-        }),
+        },
     })
 }
 

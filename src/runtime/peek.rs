@@ -72,18 +72,14 @@ impl Activation {
     }
 
     fn peek(&self, slot: &str, form: Form) -> Vec<Arc<Event>> {
-        let events = |queue: &SlotQueue<Arc<Message>>| {
+        let events = |queue: &SlotQueue<Message>| {
             let held = queue.peek(form).into_iter();
-            held.map(|held| Arc::clone(&held.item.event)).collect()
+            held.map(|held| held.item.event).collect()
         };
         self.of_slot(slot, events).unwrap_or_default()
     }
 
-    fn of_slot<T>(
-        &self,
-        slot: &str,
-        look: impl FnOnce(&SlotQueue<Arc<Message>>) -> T,
-    ) -> Option<T> {
+    fn of_slot<T>(&self, slot: &str, look: impl FnOnce(&SlotQueue<Message>) -> T) -> Option<T> {
         let slot = self.run.routine().slot(slot)?;
         let inner = self.run.worker.inner.lock();
         // Of a worker that ended, or whose flow was replaced, there may be none any more.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::runtime::event::Origin;
 use crate::runtime::flow::{Connection, Flow};
 use crate::runtime::handler::ErrorHandler;
 use crate::runtime::options::SlotOptions;
@@ -31,6 +32,8 @@ pub(crate) struct PlanRoutine {
 #[derive(Debug)]
 pub(crate) struct Out {
     pub(crate) connection: Connection,
+    /// Of what goes this way.
+    pub(crate) origin: Arc<Origin>,
     /// The number of the routine that receives.
     pub(crate) target: usize,
     /// The number of its slot.
@@ -64,6 +67,10 @@ impl Plan {
                 let mut slots = slots_of(target).into_iter();
                 let slot = slots.position(|(name, _)| *name == *connection.slot())?;
                 (connection.source() == node.id).then(|| Out {
+                    origin: Arc::new(Origin {
+                        routine: Arc::clone(&connection.source),
+                        event: Arc::clone(&connection.event),
+                    }),
                     connection: connection.clone(),
                     target,
                     slot,

@@ -418,7 +418,8 @@ impl<T: Carries> Waiting for SlotQueue<T> {
     }
 
     fn oldest_micros(&self) -> Option<u64> {
-        Self::oldest_micros(self)
+        let oldest = self.oldest()?;
+        Some(oldest.event().emitted_at_micros())
     }
 
     fn pressure(&self) -> Pressure {

@@ -14,7 +14,7 @@ use crate::runtime::commit::{message_of, slot_full};
 use crate::runtime::core::{Awaited, Core};
 use crate::runtime::event::Event;
 use crate::runtime::idempotency::{self, WorkKey};
-use crate::runtime::job::{Job, JobState, Metadata};
+use crate::runtime::job::{Job, JobState, Posted};
 use crate::runtime::record::{self, JobRecord, Text};
 use crate::runtime::run::NewPost;
 use crate::runtime::settle::{Delivery, Settlement};
@@ -173,8 +173,7 @@ impl Core {
             id: id.into(),
             of: Arc::clone(&post.job.of),
             created: 0,
-            metadata: Metadata::default(),
-            key: post.job.key.clone(),
+            posted: Posted::with(BTreeMap::new(), post.job.posted.key.clone()),
             state: Mutex::new(state),
         })))
     }
@@ -244,8 +243,7 @@ impl Core {
             id: id.into(),
             of: Arc::clone(&worker.names),
             created: now,
-            metadata: begun.metadata.into(),
-            key: begun.key,
+            posted: Posted::with(begun.metadata, begun.key),
             state: Mutex::new(JobState::default()),
         });
         Ok(NewPost {
@@ -312,7 +310,7 @@ impl Core {
         let metadata = match letter.jobs() {
             [job] => self
                 .job(job)?
-                .map(|job| Value::Map((*job.metadata).clone())),
+                .map(|job| Value::Map(job.posted.metadata.clone())),
             _ => None,
         };
         let options = PostOptions {

@@ -18,8 +18,8 @@ use crate::engine::view::View;
 use crate::engine::{Batch, Engine, Op, SlotBatch};
 use crate::error::{Error, Result};
 use crate::runtime::ahead;
-use crate::runtime::job::{Job, JobState, Names, Notes};
-use crate::runtime::record::{self, JOB_ENDS, JobEndRecord, JobKey, JobRecord};
+use crate::runtime::job::{Job, JobState, Names, Notes, Posted};
+use crate::runtime::record::{self, JOB_ENDS, JobEndRecord, JobKey, JobRecord, Text};
 use crate::scope::Scope;
 use crate::state::Store;
 use crate::sync::Mutex;
@@ -125,7 +125,7 @@ impl Default for KeepJobs {
 /// A job that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FinishedJob {
-    pub(crate) id: Arc<str>,
+    pub(crate) id: Text,
     pub(crate) completed_micros: u64,
     /// Whether it may have anything beside its record.
     pub(crate) parts: bool,
@@ -136,7 +136,7 @@ pub(crate) struct FinishedJob {
 #[derive(Debug)]
 pub(crate) struct FinishedJobs {
     keep: KeepJobs,
-    jobs: BTreeMap<(u64, Arc<str>), bool>,
+    jobs: BTreeMap<(u64, Text), bool>,
 }
 
 impl FinishedJobs {
@@ -319,8 +319,7 @@ fn load_jobs_once(
                 id: id.into(),
                 of: names(id, begun.worker)?,
                 created: begun.created,
-                metadata: begun.metadata.into(),
-                key: begun.key,
+                posted: Posted::with(begun.metadata, begun.key),
                 state: Mutex::new(JobState {
                     notes: Notes::of(begun.dropped, begun.results, None),
                     parts,
@@ -361,7 +360,7 @@ pub(crate) fn find_job(
 /// A job as its records have it, to be looked at: how much of it is outstanding they do
 /// not say.
 pub(crate) fn job_of(
-    (id, of): (Arc<str>, Arc<Names>),
+    (id, of): (Text, Arc<Names>),
     begin: JobRecord,
     end: Option<JobEndRecord>,
 ) -> Arc<Job> {
@@ -384,8 +383,7 @@ pub(crate) fn job_of(
         id,
         of,
         created: begin.created,
-        metadata: begin.metadata.into(),
-        key: begin.key,
+        posted: Posted::with(begin.metadata, begin.key),
         state: Mutex::new(state),
     })
 }

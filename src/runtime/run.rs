@@ -21,7 +21,7 @@ use crate::runtime::job_map::JobMap;
 use crate::runtime::output::Printed;
 use crate::runtime::plan::{Plan, PlanRoutine};
 use crate::runtime::post::Target;
-use crate::runtime::record::{ActivationId, TimerRecord, TraceRecord};
+use crate::runtime::record::{ActivationId, Text, TimerRecord, TraceRecord};
 use crate::runtime::routine::Logic;
 use crate::runtime::worker::{Given, Worker};
 use crate::state::{Store, Transaction};
@@ -87,9 +87,9 @@ pub(crate) struct Run {
     /// The jobs of its messages, each once, in the order of the messages.
     pub(crate) jobs: Vec<Arc<Job>>,
     /// Where a job stands among them, by its id, once somebody has asked.
-    places: OnceLock<HashMap<Arc<str>, usize>>,
+    places: OnceLock<HashMap<Text, usize>>,
     /// Its messages by the address of their event, once somebody has asked.
-    events: OnceLock<HashMap<usize, Arc<Message>>>,
+    events: OnceLock<HashMap<usize, Message>>,
     /// When it was begun, by store time.
     pub(crate) begun_micros: u64,
     /// When it is too late to commit, by store time.
@@ -268,20 +268,20 @@ impl Run {
         }
         let places = self.places.get_or_init(|| {
             let jobs = self.jobs.iter().enumerate();
-            jobs.map(|(at, job)| (Arc::clone(&job.id), at)).collect()
+            jobs.map(|(at, job)| (job.id.clone(), at)).collect()
         });
         self.jobs.get(*places.get(id)?)
     }
 
     /// The message of its input that an event came with.
-    pub(crate) fn message_of(&self, event: &Event) -> Option<&Arc<Message>> {
+    pub(crate) fn message_of(&self, event: &Event) -> Option<&Message> {
         let messages = || self.given.iter().flat_map(|given| &given.messages);
         if messages().nth(FEW).is_none() {
             return messages().find(|message| std::ptr::eq(&*message.event, event));
         }
         let events = self.events.get_or_init(|| {
-            let address = |message: &Arc<Message>| Arc::as_ptr(&message.event).addr();
-            let entry = |message| (address(message), Arc::clone(message));
+            let address = |message: &Message| Arc::as_ptr(&message.event).addr();
+            let entry = |message: &Message| (address(message), message.clone());
             messages().map(entry).collect()
         });
         events.get(&std::ptr::from_ref(event).addr())

@@ -11,7 +11,7 @@
 
 mod apply;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::error::Result;
@@ -64,7 +64,7 @@ pub(crate) struct Settlement<'c> {
     jobs: JobMap<JobChange>,
     consumed: Vec<(usize, usize, Vec<Seq>)>,
     given_back: Vec<(usize, usize, Vec<Seq>)>,
-    removed: Vec<(usize, usize, Seq)>,
+    removed: BTreeMap<(usize, usize), BTreeSet<Seq>>,
     arrivals: Vec<Delivery>,
     timers: Vec<(u64, TimerRecord)>,
     timers_gone: BTreeSet<u64>,
@@ -121,7 +121,7 @@ impl<'c> Settlement<'c> {
             jobs: JobMap::default(),
             consumed: Vec::new(),
             given_back: Vec::new(),
-            removed: Vec::new(),
+            removed: BTreeMap::new(),
             arrivals: Vec::new(),
             timers: Vec::new(),
             timers_gone: BTreeSet::new(),
@@ -398,12 +398,7 @@ impl<'c> Settlement<'c> {
             at: self.now,
             outcome: outcome.number(),
             attempt: run.attempt,
-            jobs: run
-                .jobs
-                .iter()
-                .take(8)
-                .map(|job| Text::from(&job.id))
-                .collect(),
+            jobs: run.jobs.iter().take(8).map(|job| job.id.clone()).collect(),
             processed: 0,
             failed: 0,
             dropped: 0,

@@ -13,9 +13,12 @@
 //!
 //! Imports `options`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::runtime::options::{AtCapacity, Pressure, SlotOptions};
+
+/// Room for so many messages is always kept.
+const ROOM_MIN: usize = 64;
 
 /// The number of a message in its slot. They ascend in the order in which messages came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -105,11 +108,10 @@ pub(crate) enum Form {
     Latest,
 }
 
-/// A message with its number and the time at which it came.
+/// A message with its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Held<T> {
     pub(crate) seq: Seq,
-    pub(crate) at_micros: u64,
     pub(crate) item: T,
 }
 
@@ -127,9 +129,11 @@ pub(crate) struct Taking<T> {
 pub(crate) struct SlotQueue<T> {
     options: SlotOptions,
     next: Seq,
-    waiting: BTreeMap<Seq, (u64, T)>,
-    taken: BTreeMap<Seq, (u64, T)>,
-    consumed: BTreeMap<Seq, (u64, T)>,
+    /// In the order of their numbers. There may be a million of them, which come at the end
+    /// and leave at the beginning, so they take no room but their own.
+    waiting: VecDeque<Held<T>>,
+    taken: BTreeMap<Seq, T>,
+    consumed: BTreeMap<Seq, T>,
     dropped: u64,
 }
 
@@ -139,27 +143,23 @@ impl<T: Clone> SlotQueue<T> {
         Self {
             options,
             next: Seq(0),
-            waiting: BTreeMap::new(),
+            waiting: VecDeque::new(),
             taken: BTreeMap::new(),
             consumed: BTreeMap::new(),
             dropped: 0,
         }
     }
 
-    /// A queue as the store has it: `waiting` is all that was not consumed, also where an
-    /// activation had taken it when it ended, and also beyond the capacity. No number
-    /// below `next` is given again.
-    pub(crate) fn restore(
-        options: SlotOptions,
-        next: Seq,
-        waiting: impl IntoIterator<Item = Held<T>>,
-    ) -> Self {
+    /// A queue as the store has it: `waiting` is all that was not consumed, in the order of
+    /// the numbers, also where an activation had taken it when it ended, and also beyond the
+    /// capacity. No number below `next` is given again.
+    pub(crate) fn restore(options: SlotOptions, next: Seq, waiting: Vec<Held<T>>) -> Self {
         let mut queue = Self::new(options);
-        let held = |held: Held<T>| (held.seq, (held.at_micros, held.item));
-        queue.waiting = waiting.into_iter().map(held).collect();
-        let last = queue.waiting.last_key_value();
-        let above = last.and_then(|(seq, _)| seq.next()).unwrap_or_default();
+        let last = waiting.last();
+        let above = last.and_then(|held| held.seq.next()).unwrap_or_default();
         queue.next = next.max(above);
+        queue.waiting = waiting.into();
+        queue.waiting.shrink_to_fit();
         queue
     }
 
@@ -188,10 +188,10 @@ impl<T: Clone> SlotQueue<T> {
         self.dropped
     }
 
-    /// When the oldest of those came that wait. Store time never goes back, so it is the
-    /// one that came first.
-    pub(crate) fn oldest_micros(&self) -> Option<u64> {
-        self.waiting.first_key_value().map(|(_, (at, _))| *at)
+    /// The oldest of those that wait. Store time never goes back, so it is the one that came
+    /// first.
+    pub(crate) fn oldest(&self) -> Option<&T> {
+        self.waiting.front().map(|held| &held.item)
     }
 
     pub(crate) fn options(&self) -> &SlotOptions {
@@ -237,12 +237,7 @@ impl<T: Clone> SlotQueue<T> {
     ///
     /// # Errors
     /// [`Full`], and then nothing was changed.
-    pub(crate) fn enqueue(
-        &mut self,
-        item: T,
-        at_micros: u64,
-        room: Room,
-    ) -> Result<(Seq, Vec<Held<T>>), Full> {
+    pub(crate) fn enqueue(&mut self, item: T, room: Room) -> Result<(Seq, Vec<Held<T>>), Full> {
         self.room_for(1, room)?;
         let seq = self.next;
         let full = || Full {
@@ -254,35 +249,42 @@ impl<T: Clone> SlotQueue<T> {
         let mut dropped = Vec::new();
         if self.options.at_capacity == AtCapacity::DropOldest {
             while self.is_full() {
-                let Some((&oldest, _)) = self.waiting.first_key_value() else {
+                let Some(oldest) = self.waiting.front() else {
                     break;
                 };
-                dropped.extend(self.step(oldest, Place::Waiting, Move::Remove));
+                dropped.extend(self.step(oldest.seq, Place::Waiting, Move::Remove));
                 self.dropped += 1;
             }
         }
         self.next = next;
         self.trim();
-        self.waiting.insert(seq, (at_micros, item));
+        self.waiting.push_back(Held { seq, item });
         Ok((seq, dropped))
+    }
+
+    /// All that wait, oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Held<T>> {
+        self.waiting.iter()
     }
 
     /// What a form gives, without taking it. Those that are taken are not in it: they are
     /// somebody else's.
     pub(crate) fn peek(&self, form: Form) -> Vec<Held<T>> {
         match form {
-            Form::AllNew => self.oldest(usize::MAX),
-            Form::OneNew => self.oldest(1),
-            Form::New(count) => self.oldest(count),
+            Form::AllNew => self.first(usize::MAX),
+            Form::OneNew => self.first(1),
+            Form::New(count) => self.first(count),
             Form::All => {
-                let mut all: Vec<_> = self.consumed.iter().chain(&self.waiting).collect();
-                all.sort_unstable_by_key(|(seq, _)| **seq);
-                all.into_iter().map(held).collect()
+                let waiting = self.waiting.iter().cloned();
+                let mut all: Vec<_> = self.consumed.iter().map(held).chain(waiting).collect();
+                all.sort_unstable_by_key(|held| held.seq);
+                all
             }
             Form::Latest => {
-                let waiting = self.waiting.last_key_value();
-                let latest = later(waiting, self.consumed.last_key_value());
-                latest.map(held).into_iter().collect()
+                let consumed = self.consumed.last_key_value().map(held);
+                let waiting = self.waiting.back().cloned();
+                let latest = waiting.into_iter().chain(consumed);
+                latest.max_by_key(|held| held.seq).into_iter().collect()
             }
         }
     }
@@ -292,10 +294,10 @@ impl<T: Clone> SlotQueue<T> {
     pub(crate) fn take(&mut self, form: Form) -> Taking<T> {
         let given = self.peek(form);
         let taken: Vec<_> = match form {
-            Form::Latest => self.waiting.keys().copied().collect(),
+            Form::Latest => self.waiting.iter().map(|held| held.seq).collect(),
             _ => given.iter().map(|held| held.seq).collect(),
         };
-        let is_new = |seq: &Seq| self.waiting.contains_key(seq);
+        let is_new = |seq: &Seq| self.waiting_at(*seq).is_ok();
         let taken: Vec<_> = taken.into_iter().filter(is_new).collect();
         for &seq in &taken {
             self.step(seq, Place::Waiting, Move::Take);
@@ -306,12 +308,18 @@ impl<T: Clone> SlotQueue<T> {
     /// Takes exactly these again, as after a crash the activation does that had claimed
     /// them. What is no longer there is left out.
     pub(crate) fn take_again(&mut self, seqs: &[Seq]) -> Taking<T> {
-        let there = |seq: &&Seq| self.waiting.contains_key(*seq);
-        let taken: Vec<_> = seqs.iter().filter(there).copied().collect();
-        let given = taken
-            .iter()
-            .filter_map(|&seq| self.step(seq, Place::Waiting, Move::Take))
-            .collect();
+        let (mut given, mut taken) = (Vec::new(), Vec::new());
+        for &seq in seqs {
+            if let Some(held) = self
+                .waiting_at(seq)
+                .ok()
+                .and_then(|at| self.waiting.get(at))
+            {
+                given.push(held.clone());
+                taken.push(seq);
+                self.step(seq, Place::Waiting, Move::Take);
+            }
+        }
         Taking { given, taken }
     }
 
@@ -330,16 +338,29 @@ impl<T: Clone> SlotQueue<T> {
         }
     }
 
-    /// Takes one out that was not consumed, wherever it is.
-    pub(crate) fn remove(&mut self, seq: Seq) -> Option<Held<T>> {
-        let waiting = self.step(seq, Place::Waiting, Move::Remove);
-        waiting.or_else(|| self.step(seq, Place::Taken, Move::Remove))
+    /// Takes these out that were not consumed, wherever they are.
+    pub(crate) fn remove(&mut self, seqs: &BTreeSet<Seq>) {
+        for &seq in seqs {
+            self.step(seq, Place::Taken, Move::Remove);
+        }
+        // Those that wait all at once: each by itself would move those behind it.
+        self.waiting.retain(|held| !seqs.contains(&held.seq));
+        self.give_room_back();
+    }
+
+    /// What many had waited in is given back once few do.
+    fn give_room_back(&mut self) {
+        let (len, room) = (self.waiting.len(), self.waiting.capacity());
+        if room > ROOM_MIN && len < room / 8 {
+            self.waiting.shrink_to((len * 2).max(ROOM_MIN));
+        }
     }
 
     /// All that wait and all that are taken, oldest first, with where they are.
     #[cfg(test)]
     pub(crate) fn list(&self) -> Vec<(Held<T>, Place)> {
-        let waiting = self.waiting.iter().map(|of| (held(of), Place::Waiting));
+        let waiting = self.waiting.iter().cloned();
+        let waiting = waiting.map(|held| (held, Place::Waiting));
         let taken = self.taken.iter().map(|of| (held(of), Place::Taken));
         let mut all: Vec<_> = waiting.chain(taken).collect();
         all.sort_unstable_by_key(|(held, _)| held.seq);
@@ -358,47 +379,47 @@ impl<T: Clone> SlotQueue<T> {
         }
     }
 
-    fn oldest(&self, count: usize) -> Vec<Held<T>> {
-        self.waiting.iter().take(count).map(held).collect()
+    fn first(&self, count: usize) -> Vec<Held<T>> {
+        self.waiting.iter().take(count).cloned().collect()
     }
 
-    fn at(&mut self, place: Place) -> &mut BTreeMap<Seq, (u64, T)> {
-        match place {
-            Place::Waiting => &mut self.waiting,
-            Place::Taken => &mut self.taken,
-            Place::Consumed => &mut self.consumed,
+    /// Where a message stands among those that wait, or would stand.
+    fn waiting_at(&self, seq: Seq) -> Result<usize, usize> {
+        // Most that are looked for are the first.
+        match self.waiting.front() {
+            Some(first) if first.seq == seq => Ok(0),
+            _ => self.waiting.binary_search_by_key(&seq, |held| held.seq),
         }
     }
 
-    /// Moves a message, if it is at that place and may go there.
+    /// Moves a message, if it is at that place and may go there. One that is gone comes back.
     fn step(&mut self, seq: Seq, from: Place, step: Move) -> Option<Held<T>> {
         let to = after(from, step)?;
-        let (at_micros, item) = self.at(from).remove(&seq)?;
-        if let Some(to) = to {
-            self.at(to).insert(seq, (at_micros, item.clone()));
+        let item = match from {
+            Place::Waiting => {
+                let held = self.waiting.remove(self.waiting_at(seq).ok()?)?;
+                self.give_room_back();
+                held.item
+            }
+            Place::Taken => self.taken.remove(&seq)?,
+            Place::Consumed => self.consumed.remove(&seq)?,
+        };
+        match to {
+            None => return Some(Held { seq, item }),
+            Some(Place::Waiting) => {
+                let (Ok(at) | Err(at)) = self.waiting_at(seq);
+                self.waiting.insert(at, Held { seq, item });
+            }
+            Some(Place::Taken) => drop(self.taken.insert(seq, item)),
+            Some(Place::Consumed) => drop(self.consumed.insert(seq, item)),
         }
-        Some(Held {
-            seq,
-            at_micros,
-            item,
-        })
+        None
     }
 }
 
-fn held<T: Clone>((&seq, (at_micros, item)): (&Seq, &(u64, T))) -> Held<T> {
-    Held {
-        seq,
-        at_micros: *at_micros,
-        item: item.clone(),
-    }
-}
-
-/// The later one of two entries.
-fn later<'q, V>(a: Option<(&'q Seq, V)>, b: Option<(&'q Seq, V)>) -> Option<(&'q Seq, V)> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(if a.0 > b.0 { a } else { b }),
-        (a, b) => a.or(b),
-    }
+fn held<T: Clone>((&seq, item): (&Seq, &T)) -> Held<T> {
+    let item = item.clone();
+    Held { seq, item }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::engine::{Batch, Op, SlotBatch};
 use crate::ids::Lsn;
 use crate::runtime::event::Event;
 use crate::runtime::flow::Flow;
-use crate::runtime::job::{Job, Jobs, Message, Names};
+use crate::runtime::job::{Job, Jobs, Message, Names, Posted};
 use crate::runtime::job_context::JobContext;
 use crate::runtime::plan::Plan;
 use crate::runtime::record::{self, ActivationId, JobEndRecord, JobPart, JobRecord, WorkerRecord};
@@ -105,8 +105,7 @@ impl Fixture {
             id: id.into(),
             of: Names::new("flow", "w"),
             created: 7,
-            metadata: metadata.into(),
-            key: None,
+            posted: Posted::with(metadata, None),
             state: Mutex::default(),
         };
         {
@@ -154,12 +153,10 @@ impl Fixture {
 
     /// An activation of a routine, with a message for each of the jobs.
     pub(crate) fn run(&self, routine: &str, jobs: &[&Arc<Job>]) -> Arc<Run> {
-        let message = |job: &&Arc<Job>| {
-            Arc::new(Message {
-                event: Arc::new(Event::posted(Value::Null, 5)),
-                jobs: Jobs::One(Arc::clone(job)),
-                lsn: Lsn::ZERO,
-            })
+        let message = |job: &&Arc<Job>| Message {
+            event: Arc::new(Event::posted(Value::Null, 5)),
+            jobs: Jobs::One(Arc::clone(job)),
+            lsn: Lsn::ZERO,
         };
         let messages: Vec<_> = jobs.iter().map(message).collect();
         let given = Given {

@@ -81,7 +81,7 @@ pub(crate) struct Inner {
 /// A routine of a worker.
 #[derive(Debug)]
 pub(crate) struct RoutineState {
-    pub(crate) slots: Vec<SlotQueue<Arc<Message>>>,
+    pub(crate) slots: Vec<SlotQueue<Message>>,
     pub(crate) running: usize,
     pub(crate) status: RoutineStatus,
     /// When it was activated last, by store time.
@@ -121,10 +121,10 @@ pub(crate) struct Given {
     /// The number of the slot.
     pub(crate) slot: usize,
     /// What it sees.
-    pub(crate) messages: Vec<Arc<Message>>,
+    pub(crate) messages: Vec<Message>,
     /// What its commit consumes, as much as `taken`: of the latest message all older ones
     /// too, of all messages only those that were new.
-    pub(crate) consumes: Vec<Arc<Message>>,
+    pub(crate) consumes: Vec<Message>,
     pub(crate) taken: Vec<Seq>,
 }
 

@@ -9,7 +9,7 @@ use crate::engine::{Batch, Op, SlotBatch};
 use crate::runtime::current::{enter, enter_user_code};
 use crate::runtime::event::Event;
 use crate::runtime::flow::Flow;
-use crate::runtime::job::{JobState, Jobs, Message, Names};
+use crate::runtime::job::{JobState, Jobs, Message, Names, Posted};
 use crate::runtime::job_context::JobContext;
 use crate::runtime::output::{OUTPUT_CHARS_MAX, read_output};
 use crate::runtime::plan::Plan;
@@ -26,8 +26,10 @@ pub(crate) fn job(id: &str) -> Arc<Job> {
         id: id.into(),
         of: Names::new("flow", "worker"),
         created: 5,
-        metadata: BTreeMap::from([("tier".to_owned(), Value::from("gold"))]).into(),
-        key: None,
+        posted: Posted::with(
+            BTreeMap::from([("tier".to_owned(), Value::from("gold"))]),
+            None,
+        ),
         state: Mutex::new(JobState::default()),
     })
 }
@@ -53,12 +55,10 @@ fn worker(store: &Store) -> Worker {
 pub(crate) fn run_of(store: &Store, jobs: &[Arc<Job>]) -> Arc<Run> {
     let mut flow = Flow::new("flow").version(1);
     flow.add_fn("routine", |_| Ok(())).unwrap();
-    let message = |job: &Arc<Job>| {
-        Arc::new(Message {
-            event: Arc::new(Event::posted(Value::Null, 10)),
-            jobs: Jobs::One(Arc::clone(job)),
-            lsn: crate::ids::Lsn::ZERO,
-        })
+    let message = |job: &Arc<Job>| Message {
+        event: Arc::new(Event::posted(Value::Null, 10)),
+        jobs: Jobs::One(Arc::clone(job)),
+        lsn: crate::ids::Lsn::ZERO,
     };
     let messages: Vec<_> = jobs.iter().map(message).collect();
     Arc::new(Run::new(Begin {
@@ -143,7 +143,7 @@ fn what_logic_prints_is_kept_and_shown_once_with_the_commit() {
         let _inside = enter(&run);
         cx.print("one, ");
         cx.println(format_args!("{}", 2));
-        job_println!("{}: {three}", job.id, three = 3);
+        job_println!("{}: {three}", &*job.id, three = 3);
         job_println!();
     }
     assert_eq!(read_output(&store, "a").unwrap(), "");

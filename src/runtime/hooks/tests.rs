@@ -144,7 +144,7 @@ fn each_hook_is_told_in_order_of_what_happens() {
     let named = "routine_id: \"routine\", attempt: 1, jobs: [\"a\", \"b\"]";
     let event = format!("{:?}", Event::emitted("routine", "out", 3.into(), 9));
     let metadata = "metadata: {\"tier\": String(\"gold\")}";
-    let metadata = match format!("{:?}", all.run.jobs[0].metadata) {
+    let metadata = match format!("{:?}", all.run.jobs[0].posted.metadata) {
         printed if metadata.ends_with(&printed) => metadata.to_owned(),
         printed => format!("metadata: {printed}"),
     };

@@ -16,7 +16,7 @@ fn slots(arrivals: &[(&'static str, &[u64])]) -> Vec<(&'static str, Queue)> {
         let mut queue = Queue::new(SlotOptions::new());
         for &at in times {
             let event = Event::posted(Value::from(at), at);
-            queue.enqueue(Arc::new(event), at, Room::Capacity).unwrap();
+            queue.enqueue(Arc::new(event), Room::Capacity).unwrap();
         }
         (name, queue)
     };
@@ -128,10 +128,7 @@ fn time_interval_activates_once_in_an_interval_and_at_its_end() {
         "nothing to wait for"
     );
     let event = Event::posted(Value::Null, 20);
-    slots[0]
-        .1
-        .enqueue(Arc::new(event), 20, Room::Capacity)
-        .unwrap();
+    slots[0].1.enqueue(Arc::new(event), Room::Capacity).unwrap();
     assert_eq!(
         decide(&policy, &slots, after(20)),
         Decision::hold_until(110)
@@ -295,7 +292,7 @@ proptest! {
         for (slot, pause) in arrivals {
             when.now_micros += pause;
             let event = Arc::new(Event::posted(Value::Null, when.now_micros));
-            both[slot].1.enqueue(event, when.now_micros, Room::Capacity).unwrap();
+            both[slot].1.enqueue(event, Room::Capacity).unwrap();
             came[slot] += 1;
             loop {
                 let decision = decide(&policy, &both, when);

@@ -256,7 +256,7 @@ fn jobs_are_found_again_those_that_ended_and_those_that_live() {
     for job in &loaded.live {
         let n: u64 = job.id.parse().unwrap();
         assert_eq!((n % 3, &*job.of.flow, &*job.of.worker), (0, "flow", "w"));
-        assert_eq!((job.created, job.key.as_deref()), (5, Some("k")));
+        assert_eq!((job.created, job.posted.key.as_deref()), (5, Some("k")));
         let state = job.state.lock();
         assert_eq!((state.status, state.notes.dropped), (JobStatus::Pending, 0));
         assert!(find_job(&store, &job.id).unwrap().unwrap().1.is_none());
@@ -299,7 +299,7 @@ fn a_job_is_shown_as_its_records_have_it() {
     assert_eq!((&record, &ended), (&begin("f"), &Some(end(9))));
     let job = job_of(("a".into(), Names::new("f", "w")), record, ended);
     assert_eq!((&*job.id, &*job.of.flow, &*job.of.worker), ("a", "f", "w"));
-    assert_eq!((job.created, job.key.as_deref()), (5, Some("k")));
+    assert_eq!((job.created, job.posted.key.as_deref()), (5, Some("k")));
     let state = job.state.lock();
     assert_eq!(
         (state.status, state.completed),

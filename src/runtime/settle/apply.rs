@@ -15,7 +15,7 @@ use crate::runtime::output::{OutputChange, Pieces};
 use crate::runtime::record::{
     self, JobEndRecord, JobRecord, Text, WorkerKey, WorkerRecord, WorkerTotals,
 };
-use crate::runtime::slot::{Form, Room};
+use crate::runtime::slot::Room;
 use crate::runtime::status::{JobStatus, JobStep, WorkerStatus, WorkerStep};
 use crate::runtime::worker::Inner;
 use crate::value::Value;
@@ -122,7 +122,7 @@ impl Settlement<'_> {
             let cell = record::encode(&record, &limits)?;
             self.ops
                 .put(&self.core.slots.jobs, record::job_end_key(&job.id), cell);
-            if let Some(key) = &job.key {
+            if let Some(key) = &job.posted.key {
                 let until = self.core.settings.keep_jobs.key_until(self.now);
                 let release = idempotency::release(key, &job.id, until, &limits);
                 self.ops.change(&self.core.slots.keys, release);
@@ -147,8 +147,8 @@ impl Settlement<'_> {
                 flow: Text::from(&job.of.flow),
                 worker: Text::from(&job.of.worker),
                 created: job.created,
-                metadata: (*job.metadata).clone(),
-                key: job.key.clone(),
+                metadata: job.posted.metadata.clone(),
+                key: job.posted.key.clone(),
                 dropped: state.notes.dropped + change.dropped,
                 results: results(&state, change),
             };
@@ -211,8 +211,7 @@ impl Settlement<'_> {
         let mut claims = Vec::new();
         for (at, routine) in inner.routines.iter().enumerate() {
             for (slot, queue) in routine.slots.iter().enumerate() {
-                let waiting = queue.peek(Form::AllNew).into_iter();
-                let gone = waiting.filter(|held| orphaned(&held.item.jobs));
+                let gone = queue.iter().filter(|held| orphaned(&held.item.jobs));
                 messages.extend(gone.map(|held| (at, slot, held.seq)));
             }
             for (id, claimed) in routine.claims.iter() {
@@ -256,7 +255,7 @@ impl Settlement<'_> {
             let routine = &plan.routines[at];
             let key = record::message_key(&routine.id, &routine.slots[slot].0, seq.0);
             self.ops.delete(&self.worker.slot, key);
-            self.removed.push((at, slot, seq));
+            self.removed.entry((at, slot)).or_default().insert(seq);
         }
         for (at, id) in claims {
             self.forget_attempts(inner, id, true);
@@ -267,7 +266,8 @@ impl Settlement<'_> {
                         let name = &routine.slots[given.slot].0;
                         let key = record::message_key(&routine.id, name, seq.0);
                         self.ops.delete(&self.worker.slot, key);
-                        self.removed.push((at, given.slot, *seq));
+                        let place = (at, given.slot);
+                        self.removed.entry(place).or_default().insert(*seq);
                     }
                 }
             }
@@ -289,10 +289,10 @@ impl Settlement<'_> {
             inner.routines[*at].slots[*slot].give_back(taken);
             inner.routines[*at].candidate = true;
         }
-        for (at, slot, seq) in &self.removed {
-            let queue = &mut inner.routines[*at].slots[*slot];
+        for (&(at, slot), gone) in &self.removed {
+            let queue = &mut inner.routines[at].slots[slot];
             made_room |= queue.is_full();
-            queue.remove(*seq);
+            queue.remove(gone);
         }
         for place in &self.parked_gone {
             inner.parked.remove(place);
@@ -308,15 +308,14 @@ impl Settlement<'_> {
             inner.routines[at].claims.insert(id, claimed);
         }
         for delivery in self.arrivals.drain(..) {
-            let message = Arc::new(Message {
+            let message = Message {
                 event: delivery.event,
                 jobs: delivery.jobs.into_iter().collect(),
                 lsn,
-            });
-            let at = message.event.emitted_at_micros();
+            };
             let routine = &mut inner.routines[delivery.target];
             // There is room: it was asked under the same lock.
-            let _ = routine.slots[delivery.slot].enqueue(message, at, Room::Hard);
+            let _ = routine.slots[delivery.slot].enqueue(message, Room::Hard);
             routine.candidate = true;
         }
         for number in &self.timers_gone {

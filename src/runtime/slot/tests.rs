@@ -13,9 +13,7 @@ fn queue(capacity: usize) -> SlotQueue<u32> {
 fn filled(capacity: usize, count: u32) -> SlotQueue<u32> {
     let mut queue = queue(capacity);
     for item in 0..count {
-        queue
-            .enqueue(item, u64::from(item), Room::Capacity)
-            .unwrap();
+        queue.enqueue(item, Room::Capacity).unwrap();
     }
     queue
 }
@@ -48,7 +46,7 @@ fn consuming_all_new_drains_once() {
     let mut queue = filled(10, 3);
     assert_eq!(consume(&mut queue, Form::AllNew), [0, 1, 2]);
     assert_eq!(consume(&mut queue, Form::AllNew), [0; 0]);
-    queue.enqueue(3, 3, Room::Capacity).unwrap();
+    queue.enqueue(3, Room::Capacity).unwrap();
     assert_eq!(consume(&mut queue, Form::AllNew), [3]);
 }
 
@@ -56,12 +54,12 @@ fn consuming_all_new_drains_once() {
 fn capacity_is_exact() {
     let mut queue = filled(3, 3);
     assert!(queue.is_full());
-    let full = queue.enqueue(9, 9, Room::Capacity).unwrap_err();
+    let full = queue.enqueue(9, Room::Capacity).unwrap_err();
     assert_eq!((full.waiting, full.max, full.wait), (3, 3, false));
     assert_eq!((queue.waiting(), queue.next_seq()), (3, Seq(3)));
     consume(&mut queue, Form::OneNew);
-    queue.enqueue(3, 3, Room::Capacity).unwrap();
-    assert!(queue.enqueue(9, 9, Room::Capacity).is_err());
+    queue.enqueue(3, Room::Capacity).unwrap();
+    assert!(queue.enqueue(9, Room::Capacity).is_err());
     assert_eq!(consume(&mut queue, Form::AllNew), [1, 2, 3]);
 }
 
@@ -71,9 +69,9 @@ fn what_is_unconsumed_survives_the_trimming_at_the_watermark() {
     consume(&mut queue, Form::New(4));
     assert_eq!((queue.unconsumed(), queue.total()), (3, 7));
     // The eighth one is at the watermark.
-    queue.enqueue(7, 7, Room::Capacity).unwrap();
+    queue.enqueue(7, Room::Capacity).unwrap();
     assert_eq!((queue.unconsumed(), queue.total()), (4, 8));
-    queue.enqueue(8, 8, Room::Capacity).unwrap();
+    queue.enqueue(8, Room::Capacity).unwrap();
     assert_eq!((queue.unconsumed(), queue.total()), (5, 5));
     assert_eq!(consume(&mut queue, Form::AllNew), [4, 5, 6, 7, 8]);
 }
@@ -126,11 +124,11 @@ fn what_is_taken_is_out_of_the_queue_and_may_come_back_beyond_the_capacity() {
     let mut queue = filled(2, 2);
     let taking = queue.take(Form::AllNew);
     assert_eq!((queue.waiting(), queue.unconsumed()), (0, 2));
-    queue.enqueue(2, 2, Room::Capacity).unwrap();
-    queue.enqueue(3, 3, Room::Capacity).unwrap();
+    queue.enqueue(2, Room::Capacity).unwrap();
+    queue.enqueue(3, Room::Capacity).unwrap();
     queue.give_back(&taking.taken);
     assert_eq!((queue.waiting(), queue.pressure()), (4, Pressure::Critical));
-    assert!(queue.enqueue(4, 4, Room::Capacity).is_err());
+    assert!(queue.enqueue(4, Room::Capacity).is_err());
     assert_eq!(consume(&mut queue, Form::AllNew), [0, 1, 2, 3]);
 }
 
@@ -138,9 +136,9 @@ fn what_is_taken_is_out_of_the_queue_and_may_come_back_beyond_the_capacity() {
 fn what_activations_emit_passes_the_capacity_up_to_the_hard_limit() {
     let mut queue = filled(2, 2);
     for item in 2..20 {
-        queue.enqueue(item, 0, Room::Hard).unwrap();
+        queue.enqueue(item, Room::Hard).unwrap();
     }
-    let full = queue.enqueue(20, 0, Room::Hard).unwrap_err();
+    let full = queue.enqueue(20, Room::Hard).unwrap_err();
     assert_eq!((full.waiting, full.max, full.wait), (20, 20, false));
     assert!(queue.room_for(1, Room::Capacity).is_err());
 }
@@ -151,7 +149,7 @@ fn a_full_slot_holds_back_who_emits_to_it_unless_it_drops_its_oldest() {
         let options = SlotOptions::new().capacity(1).at_capacity(at_capacity);
         let mut queue = SlotQueue::new(options);
         assert!(!queue.holds_back());
-        queue.enqueue(0, 0, Room::Capacity).unwrap();
+        queue.enqueue(0, Room::Capacity).unwrap();
         let drops = at_capacity == AtCapacity::DropOldest;
         assert_eq!((queue.is_full(), queue.holds_back()), (true, !drops));
     }
@@ -162,7 +160,7 @@ fn at_capacity_the_poster_waits_where_the_slot_says_so() {
     let options = SlotOptions::new().capacity(2).at_capacity(AtCapacity::Wait);
     let mut queue = SlotQueue::new(options);
     assert_eq!(queue.room_for(2, Room::Capacity), Ok(()));
-    queue.enqueue(0, 0, Room::Capacity).unwrap();
+    queue.enqueue(0, Room::Capacity).unwrap();
     assert!(queue.room_for(2, Room::Capacity).unwrap_err().wait);
     assert!(
         !queue.room_for(3, Room::Capacity).unwrap_err().wait,
@@ -178,27 +176,27 @@ fn at_capacity_the_oldest_is_dropped_and_counted_where_the_slot_says_so() {
         .at_capacity(AtCapacity::DropOldest);
     let mut queue = SlotQueue::new(options);
     let dropped: Vec<_> = (0..5)
-        .flat_map(|item| queue.enqueue(item, 0, Room::Capacity).unwrap().1)
+        .flat_map(|item| queue.enqueue(item, Room::Capacity).unwrap().1)
         .map(|held| held.item)
         .collect();
     assert_eq!((dropped, queue.dropped()), (vec![0, 1, 2], 3));
     let taking = queue.take(Form::OneNew);
-    queue.enqueue(5, 0, Room::Hard).unwrap();
-    let (_, dropped) = queue.enqueue(6, 0, Room::Hard).unwrap();
+    queue.enqueue(5, Room::Hard).unwrap();
+    let (_, dropped) = queue.enqueue(6, Room::Hard).unwrap();
     assert_eq!(items(&dropped), [4], "what is taken is not dropped");
     queue.give_back(&taking.taken);
-    let (_, dropped) = queue.enqueue(7, 0, Room::Capacity).unwrap();
+    let (_, dropped) = queue.enqueue(7, Room::Capacity).unwrap();
     assert_eq!(items(&dropped), [3, 5], "as many as it takes");
 }
 
 #[test]
 fn after_a_restart_exactly_what_was_claimed_is_taken_again() {
     let mut before = filled(10, 5);
-    before.remove(Seq(0));
+    before.remove(&BTreeSet::from([Seq(0)]));
     let claimed = before.take(Form::New(2)).taken;
-    before.enqueue(5, 5, Room::Capacity).unwrap();
+    before.enqueue(5, Room::Capacity).unwrap();
     let stored = before.list().into_iter().map(|(held, _)| held);
-    let mut queue = SlotQueue::restore(*before.options(), Seq(0), stored);
+    let mut queue = SlotQueue::restore(*before.options(), Seq(0), stored.collect());
     assert_eq!(queue.next_seq(), Seq(6), "no number is given twice");
     assert_eq!(items(&queue.take_again(&claimed).given), [1, 2]);
     assert_eq!(consume(&mut queue, Form::AllNew), [3, 4, 5]);
@@ -208,14 +206,14 @@ fn after_a_restart_exactly_what_was_claimed_is_taken_again() {
 
 #[test]
 fn a_number_once_given_is_not_given_again_though_nothing_waits() {
-    let queue: SlotQueue<u32> = SlotQueue::restore(SlotOptions::new(), Seq(7), []);
+    let queue: SlotQueue<u32> = SlotQueue::restore(SlotOptions::new(), Seq(7), Vec::new());
     assert_eq!(queue.next_seq(), Seq(7));
 }
 
 #[test]
 fn the_last_number_is_refused_and_nothing_overflows() {
-    let mut queue = SlotQueue::restore(SlotOptions::new(), Seq(u64::MAX), []);
-    assert!(queue.enqueue(0, 0, Room::Capacity).is_err());
+    let mut queue = SlotQueue::restore(SlotOptions::new(), Seq(u64::MAX), Vec::new());
+    assert!(queue.enqueue(0, Room::Capacity).is_err());
     assert_eq!((queue.waiting(), queue.next_seq()), (0, Seq(u64::MAX)));
 }
 
@@ -223,9 +221,10 @@ fn the_last_number_is_refused_and_nothing_overflows() {
 fn what_is_removed_is_gone_wherever_it_was() {
     let mut queue = filled(10, 3);
     queue.take(Form::OneNew);
-    assert_eq!(queue.remove(Seq(0)).map(|held| held.item), Some(0));
-    assert_eq!(queue.remove(Seq(1)).map(|held| held.item), Some(1));
-    assert_eq!(queue.remove(Seq(1)), None);
+    queue.remove(&BTreeSet::from([Seq(0), Seq(1), Seq(7)]));
+    assert_eq!(items(&queue.peek(Form::AllNew)), [2]);
+    queue.remove(&BTreeSet::from([Seq(1)]));
+    assert_eq!((queue.waiting(), queue.unconsumed()), (1, 1));
     // The activation that had taken it is committed all the same.
     queue.consume(&[Seq(0)]);
     queue.give_back(&[Seq(0)]);
@@ -241,18 +240,31 @@ fn a_lower_capacity_keeps_what_waits() {
         .collect();
     let mut queue = SlotQueue::restore(SlotOptions::new().capacity(2), Seq(0), waiting);
     assert_eq!((queue.waiting(), queue.pressure()), (5, Pressure::Critical));
-    assert!(queue.enqueue(9, 9, Room::Capacity).is_err());
+    assert!(queue.enqueue(9, Room::Capacity).is_err());
     assert_eq!(consume(&mut queue, Form::AllNew), [0, 1, 2, 3, 4]);
 }
 
 #[test]
-fn the_oldest_that_waits_has_its_time() {
+fn the_oldest_is_the_first_of_those_that_wait() {
     let mut queue = filled(10, 3);
-    assert_eq!(queue.oldest_micros(), Some(0));
-    queue.take(Form::OneNew);
-    assert_eq!(queue.oldest_micros(), Some(1));
+    assert_eq!(queue.oldest(), Some(&0));
+    let taking = queue.take(Form::OneNew);
+    assert_eq!(queue.oldest(), Some(&1));
     queue.take(Form::AllNew);
-    assert_eq!(queue.oldest_micros(), None);
+    assert_eq!(queue.oldest(), None);
+    queue.give_back(&taking.taken);
+    assert_eq!(queue.oldest(), Some(&0));
+}
+
+#[test]
+fn what_many_waited_in_is_given_back_once_few_do() {
+    let mut queue = filled(10_000, 10_000);
+    let taking = queue.take(Form::New(9_000));
+    assert!(queue.waiting.capacity() < 8_000);
+    queue.give_back(&taking.taken[..1]);
+    queue.remove(&(0..9_990).map(Seq).collect());
+    assert_eq!(queue.waiting(), 10);
+    assert!(queue.waiting.capacity() <= ROOM_MIN);
 }
 
 /// What may happen to a queue.
@@ -264,7 +276,7 @@ enum Call {
     Consume(usize),
     /// Of the activations that run, one ends otherwise.
     GiveBack(usize),
-    Remove(u64),
+    Remove([u64; 2]),
     Restart,
 }
 
@@ -284,7 +296,7 @@ fn call() -> impl Strategy<Value = Call> {
         3 => form().prop_map(Call::Take),
         2 => (0usize..3).prop_map(Call::Consume),
         1 => (0usize..3).prop_map(Call::GiveBack),
-        1 => (0u64..40).prop_map(Call::Remove),
+        1 => [0u64..40, 0u64..40].prop_map(Call::Remove),
         1 => Just(Call::Restart),
     ]
 }
@@ -349,7 +361,7 @@ proptest! {
                         Room::Hard => capacity * factor as usize,
                     };
                     let drops = at_capacity == AtCapacity::DropOldest;
-                    match queue.enqueue(model.0.len() as u64, 0, room) {
+                    match queue.enqueue(model.0.len() as u64, room) {
                         Ok((seq, dropped)) => {
                             prop_assert!(drops || waiting.len() < max);
                             prop_assert_eq!(seq, Seq(model.0.len() as u64));
@@ -402,11 +414,12 @@ proptest! {
                     model.put(&taken, Place::Taken, Some(Place::Waiting));
                 }
                 Call::Consume(_) | Call::GiveBack(_) => {}
-                Call::Remove(seq) => {
-                    let there = model.unconsumed().contains(&seq);
-                    prop_assert_eq!(queue.remove(Seq(seq)).is_some(), there);
-                    if there {
-                        model.0[seq as usize] = None;
+                Call::Remove(seqs) => {
+                    queue.remove(&seqs.into_iter().map(Seq).collect());
+                    for seq in model.unconsumed() {
+                        if seqs.contains(&seq) {
+                            model.0[seq as usize] = None;
+                        }
                     }
                 }
                 Call::Restart => {
