@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::clock::SystemClock;
+use crate::engine::commit::{Batch, Op, SlotBatch};
 use crate::engine::feed::{Step, Values};
 use crate::image::choice::FILES;
 use crate::image::sled::SledOptions;
