@@ -110,7 +110,7 @@ impl<T> Drop for Ahead<T> {
     }
 }
 
-#[cfg(all(test, not(evenkeel_shuttle)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
