@@ -502,7 +502,7 @@ fn damage_that_heals_is_told_and_no_failure() {
     assert!(text(&output.stderr).contains("is damaged"), "{output:?}");
 }
 
-/// What the files of the images of a store end with.
+/// What the files of the images of a store end with, but those that a kill left half written.
 fn endings(store: &Path) -> BTreeSet<String> {
     let files = |folder: PathBuf| {
         fs::read_dir(folder)
@@ -515,6 +515,7 @@ fn endings(store: &Path) -> BTreeSet<String> {
         .map(|path| path.display().to_string());
     names
         .map(|name| name.rsplit(['.', '/']).next().unwrap().to_owned())
+        .filter(|end| end != "tmp")
         .collect()
 }
 
@@ -522,7 +523,16 @@ fn endings(store: &Path) -> BTreeSet<String> {
 fn an_image_in_files_is_found_by_itself() {
     let (_folder, store) = place();
     let of_files = ["data", "index"].map(str::to_owned).into();
+    let check_with = |image: &str| {
+        let mut command = program();
+        let command = command.args(["crash", "check", "--image", image]);
+        let output = command.arg(&store).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        text(&output.stderr)
+    };
     let acked = write(&store, 1, &["--image", "files"], 400);
+    // Until a checkpoint is whole, as at a close, nothing says what is to keep the image.
+    check_with("files");
     assert_eq!(endings(&store), of_files);
     let more = write(&store, 1000, &[], 400);
     for _ in 0..2 {
@@ -535,11 +545,7 @@ fn an_image_in_files_is_found_by_itself() {
         assert_eq!(endings(&store), of_files);
     }
     // Asked for, and only then, it is built anew.
-    let mut command = program();
-    let output = command.args(["crash", "check", "--image", "sled"]);
-    let output = output.arg(&store).output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let words = text(&output.stderr);
+    let words = check_with("sled");
     assert!(words.contains("has an image of a FileBackend"), "{words}");
     assert_all_there(&acked, &have(&store));
     assert!(endings(&store).contains("conf"));

@@ -3,6 +3,7 @@
 use super::*;
 use crate::image::sled::SledBackend;
 use crate::image::suite;
+use crate::vfs::sim::{Fault, Loss, SimDisk};
 
 fn backend(data_bytes: u64) -> FileBackend {
     FileBackend {
@@ -204,4 +205,47 @@ fn an_index_that_speaks_of_the_highest_file_leaves_room_for_others() {
     let image = backend.open(dir.path()).unwrap();
     assert_eq!(image.get(&all).unwrap(), [None, of(2), of(3), of(4)]);
     assert_eq!(image.get(&[id(5)]).unwrap(), [of(5)]);
+}
+
+/// An image on a simulated disk with a piece in it, and another one that is not synced yet.
+fn on_a_disk() -> (SimDisk, Box<dyn Image>) {
+    let disk = SimDisk::new(1);
+    disk.create_dir(Path::new("image")).unwrap();
+    let image = open_on(&disk);
+    image.put(vec![(id(1), vec![1; 60])]).unwrap();
+    image.sync().unwrap();
+    image.put(vec![(id(2), vec![2; 60])]).unwrap();
+    (disk, image)
+}
+
+fn open_on(disk: &SimDisk) -> Box<dyn Image> {
+    let backend = FileBackend::new(Arc::new(disk.clone()));
+    backend.open(Path::new("image")).unwrap()
+}
+
+#[test]
+fn a_sync_without_room_is_made_good_by_the_next_one() {
+    let (disk, image) = on_a_disk();
+    disk.set_capacity(Some(0));
+    let error = image.sync().unwrap_err();
+    assert_eq!(error.kind, ImageErrorKind::Full);
+    disk.set_capacity(None);
+    image.sync().unwrap();
+    let found = open_on(&disk.crash(Loss::Everything)).get(&[id(1), id(2)]);
+    assert_eq!(found.unwrap(), [Some(vec![1; 60]), Some(vec![2; 60])]);
+}
+
+/// It says the next time that all is well, of what is lost.
+#[test]
+fn a_sync_that_failed_is_not_tried_again() {
+    let (disk, image) = on_a_disk();
+    let at = disk.operations() + 1;
+    disk.fail(Fault::LostSync { at });
+    for _ in 0..2 {
+        assert_eq!(image.sync().unwrap_err().kind, ImageErrorKind::Io);
+    }
+    let put = image.put(vec![(id(3), vec![3; 60])]);
+    assert_eq!(put.unwrap_err().kind, ImageErrorKind::Io);
+    let found = open_on(&disk.crash(Loss::Everything)).get(&[id(1), id(2)]);
+    assert_eq!(found.unwrap(), [Some(vec![1; 60]), None]);
 }
