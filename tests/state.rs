@@ -269,7 +269,7 @@ fn a_long_log_is_replayed_alike_by_one_thread_and_by_two() {
     for number in 0..20_000 {
         let key = format!("{:04}", number % 3_001);
         match number % 10 {
-            0 => drop(store.scope(scope(number)).delete(key).unwrap()),
+            0 => store.scope(scope(number)).delete(key).unwrap(),
             9 if number % 2_000 == 999 => store.scope(scope(number)).clear().unwrap(),
             _ => store
                 .scope(scope(number))
