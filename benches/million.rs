@@ -5,7 +5,8 @@
 //! A child process loads the keys in random order, in durable transactions of 1,000,
 //! overwrites them three times and says so; then it is killed, and another child
 //! opens the store, reads and verifies it. A third one finds it sealed, a fourth without its
-//! image, which is built anew.
+//! image, which is built anew. In a store of its own, few keys are then written again and
+//! again, kept in the process, until a kill.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
@@ -17,12 +18,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use evenkeel::{Scope, Store, Value};
+use evenkeel::{Durability, Scope, Store, Value};
 
 const KEYS: u64 = 1_000_000;
 const SCOPES: u64 = 1_000;
 const BATCH: u64 = 1_000;
 const ROUNDS: u64 = 4;
+/// Keys that are written again and again, and how often at least all together.
+const HOT: u64 = 30_000;
+const HOT_COMMITS: u64 = 3_000_000;
 const MIB: u64 = 1024 * 1024;
 
 fn main() {
@@ -32,6 +36,8 @@ fn main() {
     match (arguments.next().as_deref(), arguments.next()) {
         (Some("load"), Some(folder)) => load(Path::new(&folder)),
         (Some("open"), Some(folder)) => open(Path::new(&folder)),
+        (Some("heat"), Some(folder)) => heat(Path::new(&folder)),
+        (Some("cool"), Some(folder)) => cool(Path::new(&folder)),
         (folder, _) => run(folder.map(PathBuf::from)),
     }
 }
@@ -39,20 +45,7 @@ fn main() {
 fn run(folder: Option<PathBuf>) {
     let temporary = tempfile::tempdir().unwrap();
     let folder = folder.unwrap_or_else(|| temporary.path().join("million"));
-    let mut loader = child("load", &folder)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    for line in BufReader::new(loader.stdout.take().unwrap()).lines() {
-        let line = line.unwrap();
-        println!("{line}");
-        if line.starts_with("loaded") {
-            break;
-        }
-    }
-    // SIGKILL: no destructor runs.
-    loader.kill().unwrap();
-    loader.wait().unwrap();
+    until_killed("load", &folder);
     report_disk("after SIGKILL", &folder);
     let open = || assert!(child("open", &folder).status().unwrap().success());
     open();
@@ -64,6 +57,26 @@ fn run(folder: Option<PathBuf>) {
     std::fs::remove_dir_all(&images).unwrap();
     std::fs::create_dir(&images).unwrap();
     open();
+    println!("few keys, written again and again:");
+    let folder = temporary.path().join("hot");
+    until_killed("heat", &folder);
+    println!("on disk after SIGKILL: {} MiB", disk(&folder) / MIB);
+    assert!(child("cool", &folder).status().unwrap().success());
+}
+
+/// Runs a child until it says that it is done; then it is killed.
+fn until_killed(mode: &str, folder: &Path) {
+    let mut loader = child(mode, folder).stdout(Stdio::piped()).spawn().unwrap();
+    for line in BufReader::new(loader.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        println!("{line}");
+        if line.ends_with("loaded") {
+            break;
+        }
+    }
+    // SIGKILL: no destructor runs.
+    loader.kill().unwrap();
+    loader.wait().unwrap();
 }
 
 fn report_disk(when: &str, folder: &Path) {
@@ -125,16 +138,51 @@ fn load(folder: &Path) {
     std::thread::park();
 }
 
-fn open(folder: &Path) {
+/// Commits numbers in turn, each to one of few keys, for as long as it may.
+fn heat(folder: &Path) {
+    let builder = Store::builder().durability(Durability::Memory);
+    let store = builder.open(folder).unwrap();
+    let start = Instant::now();
+    for number in 0_u64.. {
+        let key = number % HOT;
+        let scope = store.scope(scope(key));
+        scope.set(format!("{key:016}"), number).unwrap();
+        if number == HOT_COMMITS {
+            let rate = number as f64 / start.elapsed().as_secs_f64();
+            println!("{rate:.0} commits/s kept in the process; loaded");
+        }
+    }
+}
+
+/// What is there is all up to some number, and nothing behind it.
+fn cool(folder: &Path) {
+    let store = opened(folder);
+    let found = |key: u64| store.scope(scope(key)).get(format!("{key:016}")).unwrap();
+    let numbers: Vec<u64> = (0..HOT).filter_map(found).collect();
+    let last = numbers.iter().max().copied().unwrap_or_default();
+    assert!(last >= HOT && numbers.len() as u64 == HOT);
+    for (key, &number) in (0..).zip(&numbers) {
+        assert!(number % HOT == key && number + HOT > last, "key {key}");
+    }
+    store.close().unwrap();
+}
+
+/// Opens a store, and says how long it takes to the first read.
+fn opened(folder: &Path) -> Store {
     let start = Instant::now();
     let store = Store::open(folder).unwrap();
-    let first: Option<Value> = store.scope(scope(7)).get(format!("{:016}", 7)).unwrap();
+    let scope = store.scope(scope(7));
+    assert!(scope.contains(format!("{:016}", 7)).unwrap());
     println!(
         "reopened to the first read in {:.3} s",
         start.elapsed().as_secs_f64()
     );
-    assert_eq!(first, Some(value(7, ROUNDS - 1)));
     println!("replayed {} commits", store.recovery().replayed_commits);
+    store
+}
+
+fn open(folder: &Path) {
+    let store = opened(folder);
     for healed in store.recovery().healed {
         println!("{}", healed.action);
     }
