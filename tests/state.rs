@@ -257,6 +257,29 @@ fn a_key_that_is_written_again_and_again_makes_no_long_log() {
 }
 
 #[test]
+fn writers_wait_where_the_image_is_far_behind() {
+    use evenkeel::testing::{Loss, SimDisk};
+    let disk = SimDisk::new(1);
+    let builder = disk.store_builder().durability(Durability::Memory);
+    let builder = builder.background(true).memtable_bytes(64 * 1024);
+    // For as long as it takes: the memtable holds what there is of the key.
+    let store = builder.stall(Duration::from_secs(3600)).open("s").unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                (0..200).for_each(|_| store.global().set("hot", "x".repeat(25_000)).unwrap());
+            });
+        }
+    });
+    store.barrier().unwrap();
+    let left = disk.crash(Loss::Everything);
+    let again = left.store_builder().open("s").unwrap();
+    // Two of them fit, and each writer may be on its way with one more.
+    let replayed = again.recovery().replayed_commits;
+    assert!(replayed <= 2 + 3, "{replayed} commits were replayed");
+}
+
+#[test]
 fn a_long_log_is_replayed_alike_by_one_thread_and_by_two() {
     use evenkeel::testing::{Loss, SimDisk};
     let open = |disk: &SimDisk, background| {
